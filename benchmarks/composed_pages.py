@@ -20,8 +20,6 @@ from held_out_scenes import score_page
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.combs import fill_with_combs
-from digitcli.synthesis.exercises import fill_with_exercises, fill_with_sums
 from digitcli.synthesis.page import Kind, numbers_of
 from digitcli.synthesis.page_layouts import (
     fill_with_form,
@@ -29,6 +27,7 @@ from digitcli.synthesis.page_layouts import (
     fill_with_table,
     fill_with_text,
 )
+from digitcli.synthesis.page_parts import fill_with_combs, fill_with_exercises, fill_with_sums
 from digitcli.synthesis.scenes import Scene
 from digitcli.training.scene_source import scene_composer
 

@@ -22,11 +22,10 @@ from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.results import DEFAULT_MODELS
-from digitcli.synthesis.composition import compose_text
-from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.lines import LineSynthesizer, compose_text
 from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.texts import sample_amount, sample_decimal, sample_integer
-from digitcli.synthesis.writer_style import Writer, sample_style
+from digitcli.synthesis.writers import Writer, sample_style
 from digitcli.training.scene_source import scene_composer
 
 SIDE_BY_SIDE = 4  # digits of MNIST beside each other

@@ -25,10 +25,10 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.combs import COMB_DISTANCE, CombStyle, draw_comb, fill_with_one_comb
 from digitcli.synthesis.page import Corners, Kind
 from digitcli.synthesis.page_layouts import Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk
+from digitcli.synthesis.page_parts import COMB_DISTANCE, CombStyle, draw_comb, fill_with_one_comb
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import side_by_side
 from digitcli.synthesis.texts import sample_integer

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from digitcli.data.files import walk_pictures
-from digitcli.imaging import open_picture
+from digitcli.imaging.opening import open_picture
 from digitcli.recognition.reader import Reader
 
 

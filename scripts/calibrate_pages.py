@@ -24,7 +24,7 @@ from torch import Tensor
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model

@@ -25,7 +25,7 @@ from held_out_scenes import WORLDS, single_number
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.imaging.finder_input import Grey
+from digitcli.imaging.grayscale import Grey
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model

@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.data.mnist import load_mnist
-from digitcli.imaging import digit_from_grey, find_ink, open_picture
+from digitcli.imaging.binarization import find_ink
+from digitcli.imaging.digits import digit_from_grey
+from digitcli.imaging.opening import open_picture
 from digitcli.inference.predictor import load_classifier
 
 ROOT = Path(__file__).resolve().parent.parent

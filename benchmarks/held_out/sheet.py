@@ -13,7 +13,7 @@ from digitcli.data.dataset import Digits
 from digitcli.synthesis.page import Corners, Kind, Label
 from digitcli.synthesis.stamps import PenScribe, Scribe, WritingRoom, load_fonts
 from digitcli.synthesis.strokes import WriterStrokes, load_writers, split_writers
-from digitcli.synthesis.writer_style import Writer, sample_style
+from digitcli.synthesis.writers import Writer, sample_style
 
 Light = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.inference.ctc import Columns, align, best_path, log_probability
 from digitcli.inference.runtime import LineOutput
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX
 
 # The probability of the label from which on the crop may show all of it, whatever else is likelier.
 LEAST_PROBABILITY = 0.01

@@ -12,15 +12,15 @@ from digitcli.adaptation.targets import divide_label, marks_of, target_text
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import DigitcliError
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
-from digitcli.imaging import open_pages
 from digitcli.imaging.grayscale import rotate
-from digitcli.imaging.normalization import COLUMN_PX
-from digitcli.imaging.strips import strip_ink
+from digitcli.imaging.network_inputs import strip_ink
+from digitcli.imaging.opening import open_pages
 from digitcli.inference.ctc import best_path, digit_columns
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.pages.crops import crop_lines, reading_order
 from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.strip_format import COLUMN_PX
 from digitcli.synthesis.lines import Line, count_ctc_columns
 
 # The width in pixels above which a line is not learned: it has more than 20 digits, and takes long.

@@ -12,9 +12,9 @@ import torch
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment
-from digitcli.imaging.normalization import COLUMN_PX
 from digitcli.inference.runtime import pad_lines
 from digitcli.inference.torch_runtime import as_input
+from digitcli.strip_format import COLUMN_PX
 from digitcli.synthesis.lines import Line, count_ctc_columns
 
 # Chosen by hand, so that a varied line could be by the same hand.

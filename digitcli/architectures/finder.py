@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.layers import Residual
 
-CHANNELS_IN = 4  # see `imaging.finder_input`
+CHANNELS_IN = 4  # see `imaging.network_inputs`
 MAPS = 6  # number, other writing, height, offset, slope, small writing
 
 

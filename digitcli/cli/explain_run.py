@@ -87,7 +87,7 @@ def _of_lines(
 ) -> Iterator[AnyExplanation]:
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain_lines import explain_lines
-    from digitcli.imaging import open_picture
+    from digitcli.imaging.opening import open_picture
     from digitcli.recognition.line_input import line_cutter, longest_line, reader_with
 
     cut = line_cutter(model.header.architecture, options.device)
@@ -152,7 +152,7 @@ def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
 
 
 def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
-    from digitcli.imaging import open_picture
+    from digitcli.imaging.opening import open_picture
     from digitcli.recognition.digit_input import central_digit
 
     digit = central_digit(open_picture(path), str(path))

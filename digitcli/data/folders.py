@@ -205,7 +205,7 @@ def _read_pictures(
 
 
 def _read_picture(file: Path) -> npt.NDArray[np.uint8] | Failure:
-    from digitcli.imaging import digit_from_picture  # imported here because it loads OpenCV
+    from digitcli.imaging.digits import digit_from_picture  # imported here because it loads OpenCV
 
     try:
         digit = digit_from_picture(file)

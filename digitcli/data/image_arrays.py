@@ -134,7 +134,7 @@ def _preprocess(
     images: Array, labels: npt.NDArray[np.int64], origin: str
 ) -> tuple[Digits, tuple[Failure, ...]]:
     """Normalize images of any size and colour to MNIST's format; blank images become failures."""
-    from digitcli.imaging import digit_from_grey  # imported here because it loads OpenCV
+    from digitcli.imaging.digits import digit_from_grey  # imported here because it loads OpenCV
 
     low, high = float(images.min()), float(images.max())
     scale = 255 / max(high - low, 1e-9)

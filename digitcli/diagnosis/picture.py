@@ -24,7 +24,7 @@ from digitcli.diagnosis.picture_measurements import (
     measure_picture,
 )
 from digitcli.errors import PictureError, counted, quoted
-from digitcli.imaging import digit_from_grey
+from digitcli.imaging.digits import digit_from_grey
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import open_picture
 from digitcli.inference.model_resolution import resolve_model

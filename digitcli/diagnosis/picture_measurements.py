@@ -10,11 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging import find_ink
-from digitcli.imaging.binarization import rescale
-from digitcli.imaging.components import MAX_HEIGHT, MIN_HEIGHT, Box, ConnectedComponents
-from digitcli.imaging.grayscale import quantile
-from digitcli.imaging.normalization import mean_stroke_width
+from digitcli.imaging.binarization import find_ink, rescale
+from digitcli.imaging.digits import MAX_HEIGHT, MIN_HEIGHT, ConnectedComponents, mean_stroke_width
+from digitcli.imaging.grayscale import Box, quantile
 
 Grey = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

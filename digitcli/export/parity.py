@@ -16,7 +16,7 @@ from digitcli.data.mnist import load_mnist, load_mnist_test
 from digitcli.errors import QualityError
 from digitcli.evaluation.metrics import read_digits
 from digitcli.export.source import Images, Outputs, Source
-from digitcli.imaging.finder_input import finder_input
+from digitcli.imaging.network_inputs import finder_input
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width, width_step
 from digitcli.inference.torch_runtime import TorchRuntime

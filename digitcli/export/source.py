@@ -14,9 +14,9 @@ from torch import nn
 import digitcli
 from digitcli.architectures.compression import QuantizedInput
 from digitcli.export.formats import Dtype
-from digitcli.imaging.normalization import BOX_PX, LINE_HEIGHT_PX, SIDE_PX
+from digitcli.imaging.digits import BOX_PX, SIDE_PX
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.strip_format import STRIP_PAPER
+from digitcli.strip_format import STRIP_HEIGHT_PX, STRIP_PAPER
 
 Images = npt.NDArray[np.uint8]  # N, H, W or N, C, H, W; ink 255
 Outputs = tuple[npt.NDArray[np.float32], ...]  # the logits first
@@ -104,8 +104,8 @@ def _line_facts(source: Source) -> dict[str, Any]:
     )
     return {
         "alphabet": source.model.header.alphabet,
-        "input": f"lines (N, {channels}, {LINE_HEIGHT_PX}, W), float32, {ink}; W is a multiple of 4",
-        "preprocessing": f"a row of writing is scaled to a height of {LINE_HEIGHT_PX} pixels",
+        "input": f"lines (N, {channels}, {STRIP_HEIGHT_PX}, W), float32, {ink}; W is a multiple of 4",
+        "preprocessing": f"a row of writing is scaled to a height of {STRIP_HEIGHT_PX} pixels",
         "output": "logits (N, W / 4, A + 1) for the A characters of the alphabet and the blank of CTC, the "
         "last class; boxes (N, W / 4, 4) of the characters, where the network predicts them",
     }
@@ -114,6 +114,6 @@ def _line_facts(source: Source) -> dict[str, Any]:
 def _page_facts(source: Source) -> dict[str, Any]:
     return {
         "input": "pages (N, 4, H, W), float32 from 0 to 1; H and W are multiples of 32",
-        "preprocessing": "digitcli/imaging/finder_input.py",
+        "preprocessing": "digitcli/imaging/network_inputs.py",
         "output": "maps (N, 6, H / 4, W / 4)",
     }

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
+
+Grey = npt.NDArray[np.uint8]  # (H, W), 0 black, 255 white
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 _FULL_SCALES = (255, 1023, 4095, 16383, 65535)  # the white of 8, 10, 12, 14 and 16 bits
 _FLOAT_UNIT_MAX = 4  # floats below this are taken as 0 to 1 with some glare above 1
@@ -116,3 +120,39 @@ def median(values: np.ndarray) -> float:
 def rotate(picture: np.ndarray, degrees: int) -> np.ndarray:
     """Return a picture (H, W) turned clockwise by a multiple of 90 degrees."""
     return np.ascontiguousarray(np.rot90(picture, -degrees // 90))
+
+
+def shrink(grey: Grey, height: int, width: int) -> tuple[Grey, Grey, Grey]:
+    """Resize a picture; return the mean, the darkest and the lightest value of the pixels in each new pixel.
+
+    The mean of a block of pixels hardly shows a stroke that is much thinner than the block. Its darkest and
+    lightest values do.
+    """
+    mean = darkest = lightest = grey
+    factor = max(grey.shape[0] / height, grey.shape[1] / width)
+    while factor >= 4:  # halving it first keeps the windows below small
+        size = -(-mean.shape[1] // 2), -(-mean.shape[0] // 2)
+        mean = np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_AREA), np.uint8)
+        darkest, lightest = _halve(darkest, np.minimum), _halve(lightest, np.maximum)
+        factor /= 2
+    if factor > 1:
+        side = 2 * int(np.ceil((factor - 1) / 2)) + 1
+        window = np.ones((side, side), np.uint8)
+        darkest = np.asarray(cv2.erode(darkest, window), np.uint8)
+        lightest = np.asarray(cv2.dilate(lightest, window), np.uint8)
+    size = width, height
+    nearest = cv2.INTER_NEAREST_EXACT if factor > 1 else cv2.INTER_LINEAR
+    return (
+        np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_AREA if factor > 1 else nearest), np.uint8),
+        np.asarray(cv2.resize(darkest, size, interpolation=nearest), np.uint8),
+        np.asarray(cv2.resize(lightest, size, interpolation=nearest), np.uint8),
+    )
+
+
+def _halve(channel: Grey, reduce: np.ufunc) -> Grey:
+    """Return the least or the greatest of each two by two pixels; an odd last row or column is repeated."""
+    height, width = channel.shape
+    if height % 2 or width % 2:
+        channel = np.pad(channel, ((0, height % 2), (0, width % 2)), mode="edge")
+    rows = reduce(channel[::2], channel[1::2])
+    return np.asarray(reduce(rows[:, ::2], rows[:, 1::2]), np.uint8)

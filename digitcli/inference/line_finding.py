@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.finder_input import NEUTRAL, Grey, finder_input
-from digitcli.imaging.strips import LineBox
-from digitcli.imaging.turning import turn, turned_shape
+from digitcli.imaging.grayscale import Grey
+from digitcli.imaging.network_inputs import NEUTRAL, LineBox, finder_input, turn, turned_shape
 from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
 
 Maps = npt.NDArray[np.float32]  # (6, H / 4, W / 4), see `architectures.finder`

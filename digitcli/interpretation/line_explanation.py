@@ -17,7 +17,7 @@ class LineExplanation:
     """Why a model reads a digit of a line.
 
     image: what the network sees, uint8: ink 255 on paper 0, (40, W), or a strip, (3, 40, W), see
-        `imaging.strips`.
+        `imaging.network_inputs`.
     text: the digits that the model reads; marks are left out. If it is empty, no digit is explained.
     confidence: the probability of the text.
     position: the place of the explained digit in the text, counted from 1; 0 if the text is empty.

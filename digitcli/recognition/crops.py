@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from digitcli.imaging.normalization import normalize_digit
+from digitcli.imaging.digits import normalize_digit
 from digitcli.recognition.segmentation import PageLayout, Region
 
 # Side in pixels of the square that the digit fills in its first and in its second crop; 20 is MNIST's side,

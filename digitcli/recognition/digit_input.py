@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from digitcli.errors import PictureError, quoted
-from digitcli.imaging.components import Box
+from digitcli.imaging.grayscale import Box
 from digitcli.recognition.crops import crop_numbers
 from digitcli.recognition.segmentation import find_numbers
 

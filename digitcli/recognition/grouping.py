@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from digitcli.imaging.components import ConnectedComponents
+from digitcli.imaging.digits import ConnectedComponents
 from digitcli.imaging.grayscale import median
 
 # All values were chosen by hand, by looking at pictures and the answers to them.

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from digitcli.errors import PictureError
-from digitcli.imaging.strips import cut_whole, strip_ink
+from digitcli.imaging.network_inputs import cut_whole, strip_ink
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import PageFinder, load_page_finder

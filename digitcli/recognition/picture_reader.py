@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from digitcli.imaging.finder_input import Grey
+from digitcli.imaging.grayscale import Grey
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.constraints import Constraints

@@ -29,9 +29,8 @@ import numpy as np
 from PIL import Image
 
 from digitcli.errors import DigitcliError, PictureError
-from digitcli.imaging import open_pages
 from digitcli.imaging.grayscale import rotate
-from digitcli.imaging.opening import grey_from_array, grey_from_image
+from digitcli.imaging.opening import grey_from_array, grey_from_image, open_pages
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.crops import DIGIT_SIZES_PX, DigitCrops, crop_numbers

@@ -15,7 +15,7 @@ from digitcli.errors import Interrupted, PictureError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from digitcli.imaging.components import Box
+    from digitcli.imaging.grayscale import Box
 
 # Version of the records.
 SCHEMA = 1

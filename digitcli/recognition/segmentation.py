@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
-from digitcli.imaging.components import Box, ConnectedComponents
-from digitcli.imaging.grayscale import median
+from digitcli.imaging.digits import ConnectedComponents
+from digitcli.imaging.grayscale import Box, median
 from digitcli.recognition.grouping import find_fractions, group_lines, split_at_gaps
 
 # All values were chosen by hand, by looking at pictures and the answers to them.

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from digitcli.errors import InputError
 from digitcli.synthesis.glyphs import Mask
 
-# Written letters in the notation of `digit_shapes.SHAPES`, drawn for this project.
+# Written letters in the notation of `strokes.SHAPES`, drawn for this project.
 LETTERS = {
     "a": "46,36 24,30 4,60 20,98 44,70 48,34! 46,84 58,98",
     "b": "6,0! 6,96! / 6,60 30,40 46,70 28,99 6,90",

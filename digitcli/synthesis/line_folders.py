@@ -181,7 +181,7 @@ def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
     import cv2
     import numpy as np
 
-    from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX
+    from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX
     from digitcli.synthesis.lines import ALPHABET, Line, count_ctc_columns
 
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -189,7 +189,7 @@ def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
     corners[:, 2:] += corners[:, :2]
     is_valid = (
         image is not None
-        and image.shape[0] == LINE_HEIGHT_PX
+        and image.shape[0] == STRIP_HEIGHT_PX
         and image.shape[1] >= COLUMN_PX * count_ctc_columns(text)
         and len(corners) == len(text)
         and set(text) <= set(ALPHABET)

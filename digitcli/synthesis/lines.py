@@ -1,23 +1,44 @@
-"""Synthetic lines of handwritten numbers with exact labels, to train and to test line readers."""
+"""Synthetic lines and characters of handwriting with exact labels, to train and to test networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.dataset import Digits
+from digitcli.data.dataset import Digits, concatenate
 from digitcli.errors import InputError
-from digitcli.imaging.normalization import COLUMN_PX, LINE_HEIGHT_PX, line_ink
-from digitcli.synthesis.composition import compose_empty, compose_text
-from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer
-from digitcli.synthesis.glyphs import Mask, render_printed_digits
+from digitcli.imaging.digits import BOX_PX, normalize_digit
+from digitcli.imaging.network_inputs import line_ink
+from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX
+from digitcli.synthesis.distractors import SCALE, draw_cells, draw_distractors, draw_letters, draw_objects
+from digitcli.synthesis.glyphs import Mask, draw_strokes, render_printed_digits
+from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
 from digitcli.synthesis.paper import photograph
-from digitcli.synthesis.strokes import WriterStrokes
+from digitcli.synthesis.strokes import (
+    WriterStrokes,
+    invent_writer,
+    load_writers,
+    seven_segment_writer,
+    split_writers,
+    write_shape,
+)
 from digitcli.synthesis.texts import sample_amount, sample_number
-from digitcli.synthesis.writer_style import CANVAS_PX, Writer, sample_printed_style, sample_style
+from digitcli.synthesis.writers import (
+    CANVAS_PX,
+    Writer,
+    Writing,
+    sample_printed_style,
+    sample_style,
+    write_text,
+)
+from digitcli.worker_process import set_up_worker
 
 ALPHABET = "0123456789.,-=/"
 AMOUNTS_SHARE = 0.5  # of the texts are drawn as amounts, and a fifth of the others. Chosen by hand.
@@ -28,6 +49,28 @@ PRINTED_SHARE = 0.08  # of the other lines are printed or shown by a display
 IMAGES_SHARE = 0.35  # of the handwritten lines use MNIST's images
 TABLET_SHARE = 0.45  # of the rest use strokes from a tablet, if there are any; else a writer is invented
 BLEND_SHARE = 0.3  # of a tablet writer's digits have an invented shape, in half of that writer's lines
+
+# All values were chosen by hand.
+EMPTY_WIDTH = (0.6, 6)  # range of the width of paper without text, in heights of the canvas
+EMPTY_LETTERS_SHARE = 0.55  # of the papers without text have letters
+EMPTY_OBJECTS_SHARE = 0.4  # of the others have objects
+LETTERS_SHARE = 0.06  # of the lines have letters before or after the number, for example a currency
+CELLS_SHARE = 0.06  # of the lines have each character in a cell of a form
+ROTATION_SHARE = 0.5  # of the lines are rotated
+ROTATION_DEGREES = 1.8  # standard deviation; larger angles are corrected before a line is read
+PERSPECTIVE_SHARE = 0.4  # of the rotated lines are seen in perspective
+PERSPECTIVE = 0.1  # standard deviation of how much larger one end of such a line looks
+WIDE_MARGIN_SHARE = 0.12  # of the lines have a wide margin at the left, and as many at the right
+
+NO_DIGIT = 10  # the label of a letter
+NON_DIGITS_SHARE = 0.5  # of the characters are letters
+PRINTED_LETTERS_SHARE = 0.5  # of the letters are printed; the others are handwritten
+SMALL_BOX_PX = 16  # `predict` shows a network each digit in MNIST's box and in this one, so both occur
+PORTION_SIZE = 1_000  # characters; each portion has a random generator of its own
+
+_Ink = npt.NDArray[np.float32]
+
+_synthesizer: CharacterSynthesizer  # of a worker process
 
 
 @dataclass(frozen=True)
@@ -53,7 +96,7 @@ class LineSynthesizer:
     """Composes synthetic lines from images of digits and from pen strokes.
 
     Each line has one writer, who uses the images (the training part of a dataset), strokes of invented shapes
-    (`digit_shapes.py`) or, if any are given, strokes that a person wrote on a tablet (`strokes.py`).
+    or, if any are given, strokes that a person wrote on a tablet, see `strokes.py`.
 
     Raises:
         InputError: No image of one of the digits has ink.
@@ -89,7 +132,7 @@ class LineSynthesizer:
             composition = compose_text(random, self.sample_writer(random, text), text)
         image = photograph(random, composition.ink, composition.distractors)
         limits = np.tile(np.array(image.shape[::-1], np.float32), 2)
-        boxes = np.clip(composition.boxes * np.float32(LINE_HEIGHT_PX / CANVAS_PX), 0, limits)
+        boxes = np.clip(composition.boxes * np.float32(STRIP_HEIGHT_PX / CANVAS_PX), 0, limits)
         return image, text, boxes.astype(np.float32)
 
     def sample_writer(self, random: np.random.Generator, text: str) -> Writer:
@@ -128,3 +171,222 @@ def sample_text(random: np.random.Generator) -> str:
     while not set(text := sample_number(random)) <= set(ALPHABET):
         pass
     return text
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A line of writing on paper.
+
+    ink: uint8 (H, W), the writing.
+    distractors: uint8 (H, W), all other marks.
+    boxes: float32 (n, 4), x0 y0 x1 y1 of the characters.
+    """
+
+    ink: Mask
+    distractors: Mask
+    boxes: npt.NDArray[np.float32]
+
+
+def compose_empty(random: np.random.Generator) -> Composition:
+    """Compose paper with nothing to read: distractors, and on most papers letters or objects."""
+    height, width = shape = CANVAS_PX, int(random.uniform(*EMPTY_WIDTH) * CANVAS_PX)
+    size_px = random.uniform(0.4, 0.9) * height
+    pen_px = random.uniform(0.04, 0.15) * size_px
+    box = (0.2 * width, (height - size_px) / 2, 0.8 * width, (height + size_px) / 2)
+    distractors = np.zeros(shape, np.uint8)
+    for _ in range(random.integers(0, 4)):
+        np.maximum(distractors, draw_distractors(random, shape, box, pen_px), out=distractors)
+    ink = np.zeros(shape, np.uint8)
+    if random.random() < EMPTY_LETTERS_SHARE:
+        x = random.uniform(0, 0.3) * width
+        ink = draw_letters(random, shape, x, size_px, pen_px, int(random.integers(1, 8)))
+    elif random.random() < EMPTY_OBJECTS_SHARE:
+        ink = draw_objects(random, shape)
+    return Composition(ink, distractors, np.zeros((0, 4), np.float32))
+
+
+def compose_text(random: np.random.Generator, writer: Writer, text: str) -> Composition:
+    """Compose a text of at least one character on a canvas `CANVAS_PX` high."""
+    writing = write_text(random, writer, text)
+    composition, shrink_factor = _put_on_paper(random, writer, writing)
+    if random.random() < LETTERS_SHARE:
+        composition = _add_letters(random, writer, composition)
+    if random.random() < ROTATION_SHARE:
+        composition = _change_view(random, composition)
+    return _shrink(composition, shrink_factor) if shrink_factor < 1 else composition
+
+
+def _put_on_paper(random: np.random.Generator, writer: Writer, writing: Writing) -> tuple[Composition, float]:
+    """Put writing on paper among distractors; return also the factor that fits it into the canvas."""
+    height = writing.bottom - writing.top
+    shrink_factor = CANVAS_PX * random.uniform(0.8, 1) / height if height > CANVAS_PX * 1.02 else 1.0
+    left, right, top = _sample_margins(random, CANVAS_PX - height * shrink_factor)
+    left, right = int(left / shrink_factor), int(right / shrink_factor)
+    width = writing.right - writing.left + left + right + 2
+    ink = np.zeros((round(CANVAS_PX / shrink_factor), width), np.uint8)
+    boxes = writing.draw(ink, left - writing.left, top / shrink_factor - writing.top)
+    x0, y0 = boxes[:, :2].min(axis=0)
+    x1, y1 = boxes[:, 2:].max(axis=0)
+    distractors = draw_distractors(random, ink.shape, (x0, y0, x1, y1), writer.pen_px)
+    if random.random() < CELLS_SHARE:
+        draw_cells(random, distractors, boxes)
+    return Composition(ink, distractors, boxes), shrink_factor
+
+
+def _sample_margins(random: np.random.Generator, space_px: float) -> tuple[int, int, float]:
+    """Return the left, right and top margin in pixels; a negative one cuts off a little of the writing."""
+    left = int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(-2.5, 3) * SCALE)
+    right = int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(-2, 3) * SCALE)
+    if random.random() < WIDE_MARGIN_SHARE:
+        left += int(random.uniform(0.2, 1.5) * CANVAS_PX)
+    if random.random() < WIDE_MARGIN_SHARE:
+        right += int(random.uniform(0.2, 1.5) * CANVAS_PX)
+    overlap = 0.03 * CANVAS_PX
+    top = random.uniform(-overlap, space_px + overlap) if space_px > 0 else space_px / 2
+    return left, right, top
+
+
+def _add_letters(random: np.random.Generator, writer: Writer, composition: Composition) -> Composition:
+    """Add paper at the left or the right, with letters in the size and the pen of the writing."""
+    at_left = random.random() < 0.5
+    size_px = writer.style.height_px * random.uniform(0.5, 1)
+    count = int(random.integers(1, 4))
+    shape = composition.ink.shape[0], int(count * size_px * 0.9)
+    letters = draw_letters(random, shape, 2, size_px, writer.pen_px * 0.9, count)
+    blank = np.zeros_like(letters)
+    ink, distractors, boxes = composition.ink, composition.distractors, composition.boxes
+    if not at_left:
+        return Composition(np.hstack([ink, letters]), np.hstack([distractors, blank]), boxes)
+    moved_boxes = boxes + np.array([shape[1], 0, shape[1], 0], np.float32)
+    return Composition(np.hstack([letters, ink]), np.hstack([blank, distractors]), moved_boxes)
+
+
+def _change_view(random: np.random.Generator, composition: Composition) -> Composition:
+    """Rotate a composition about its middle, and show some in perspective: one end or edge is nearer."""
+    height, width = composition.ink.shape
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    rotation = cv2.getRotationMatrix2D((width / 2, height / 2), random.normal(0, ROTATION_DEGREES), 1)
+    moved = corners @ rotation[:, :2].T + rotation[:, 2]
+    if random.random() < PERSPECTIVE_SHARE:
+        left, right = random.normal(0, PERSPECTIVE, 2) * height / 2  # how much each end grows up and down
+        top, bottom = random.normal(0, PERSPECTIVE, 2) * height / 2  # how much each edge grows sideways
+        moved += np.array([[-top, -left], [top, -right], [bottom, right], [-bottom, left]])
+    view = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+    ink = cv2.warpPerspective(composition.ink, view, (width, height))
+    distractors = cv2.warpPerspective(
+        composition.distractors, view, (width, height), borderMode=cv2.BORDER_REPLICATE
+    )
+    boxes = _transform_boxes(view, composition.boxes)
+    return Composition(ink.astype(np.uint8), distractors.astype(np.uint8), boxes)
+
+
+def _transform_boxes(view: cv2.typing.MatLike, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the boxes (n, 4) through the places to which a view (3, 3) moves the middles of their sides."""
+    x0, y0, x1, y1 = boxes.T
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    sides = np.stack([(x0, y), (x, y0), (x1, y), (x, y1)]).transpose(2, 0, 1)  # n, side, x or y
+    moved = cv2.perspectiveTransform(sides.astype(np.float32), view)
+    return np.stack([moved[:, 0, 0], moved[:, 1, 1], moved[:, 2, 0], moved[:, 3, 1]], axis=1)
+
+
+def _shrink(composition: Composition, factor: float) -> Composition:
+    size = max(8, round(composition.ink.shape[1] * factor)), CANVAS_PX
+    ink, distractors = (
+        cv2.resize(layer, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        for layer in (composition.ink, composition.distractors)
+    )
+    return Composition(ink, distractors, composition.boxes * np.float32(factor))
+
+
+class CharacterSynthesizer:
+    """Composes digits like `LineSynthesizer`, and as many letters, handwritten or from `letters` (28, 28).
+
+    Raises:
+        InputError: No image of one of the digits has ink.
+    """
+
+    def __init__(self, digits: Digits, letters: Sequence[Mask]) -> None:
+        self._lines = LineSynthesizer(digits, split_writers(load_writers(), held_out=False))
+        self._letters = [np.stack(letters)] * 10
+
+    def synthesize(self, random: np.random.Generator, count: int) -> Digits:
+        """Return `count` characters, white on black; letters have the label `NO_DIGIT`."""
+        images = np.zeros((count, 28, 28), np.uint8)
+        labels = np.zeros(count, np.int64)
+        for index in range(count):
+            ink, labels[index] = self._sample_character(random)
+            images[index] = normalize_digit(ink, int(random.choice([BOX_PX, SMALL_BOX_PX])))
+        return Digits(images, labels)
+
+    def _sample_character(self, random: np.random.Generator) -> tuple[_Ink, int]:
+        """Return the ink of a random character and its label."""
+        if random.random() >= NON_DIGITS_SHARE:
+            digit = int(random.integers(10))
+            writer = self._lines.sample_writer(random, str(digit))
+            return _degrade(random, writer.write(str(digit)).mask), digit
+        strokes = None
+        if random.random() >= PRINTED_LETTERS_SHARE:
+            strokes = {2: [write_shape(random, LETTERS[str(random.choice(LIKE_NO_DIGIT))])]}
+        # To this writer, every letter is a "2": with any digit other than 0 and 1, the style changes nothing.
+        writer = Writer(sample_style(random), self._letters, strokes, random)
+        return _degrade(random, writer.write("2").mask), NO_DIGIT
+
+
+def synthesize_characters(
+    digits: Digits, letters: Sequence[Mask], seed: int, count: int, processes: int = 1
+) -> Digits:
+    """Return `count` characters, which depend on the seed but not on the number of processes.
+
+    Raises:
+        InputError: No image of one of the digits has ink.
+    """
+    portions = [(seed, start, min(PORTION_SIZE, count - start)) for start in range(0, count, PORTION_SIZE)]
+    processes = min(processes, len(portions))
+    if processes > 1:
+        pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker, (digits, letters))
+        with pool, suppress(BrokenExecutor):  # if a worker was killed, this process does all the work
+            return concatenate(*pool.map(_synthesize_portion, portions))
+    _set_synthesizer(digits, letters)
+    return concatenate(*map(_synthesize_portion, portions))
+
+
+def _begin_worker(digits: Digits, letters: Sequence[Mask]) -> None:
+    set_up_worker()
+    _set_synthesizer(digits, letters)
+
+
+def _set_synthesizer(digits: Digits, letters: Sequence[Mask]) -> None:
+    global _synthesizer
+    _synthesizer = CharacterSynthesizer(digits, letters)
+
+
+def _synthesize_portion(portion: tuple[int, int, int]) -> Digits:
+    seed, start, count = portion
+    return _synthesizer.synthesize(np.random.default_rng([seed, start]), count)
+
+
+def _degrade(random: np.random.Generator, mask: Mask) -> _Ink:
+    """Return ink from 0 to 1 as it is found in a picture: of any size, blurred, noisy, beside a speck."""
+    side_px = float(np.exp(random.uniform(np.log(12), np.log(60))))
+    scale = min(1.0, side_px / max(mask.shape))
+    padded = np.pad(mask, int(6 / scale)).astype(np.float32) / 255
+    ink: _Ink = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.float32)
+    if random.random() < 0.6:
+        ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.3, 1.2)).astype(np.float32)
+    if random.random() < 0.25:
+        ink = np.maximum(ink, _draw_speck(random, ink.shape) / np.float32(255))
+    ink = ink / max(float(ink.max()), 1e-6)
+    if random.random() < 0.5:
+        near_ink = cv2.dilate((ink > 0.15).astype(np.uint8), np.ones((3, 3), np.uint8))
+        noise = random.normal(0, random.uniform(0.02, 0.12), ink.shape)
+        ink = (np.clip(ink + noise, 0, 1) * near_ink).astype(np.float32)
+    return ink
+
+
+def _draw_speck(random: np.random.Generator, shape: tuple[int, ...]) -> Mask:
+    height, width = shape
+    start = random.uniform([0, 0], [width, height])
+    ends = np.stack([start, start + random.normal(0, 0.12 * height, 2)]).astype(np.float32)
+    speck = np.zeros(shape, np.uint8)
+    draw_strokes(speck, [ends], max(1, random.uniform(0.04, 0.1) * height))
+    return speck

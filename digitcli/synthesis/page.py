@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.strip_format import SEPARATORS
 from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.layout import PlacedGlyph, draw_glyph
 from digitcli.synthesis.stamps import Stamp
+from digitcli.synthesis.writers import PlacedGlyph, draw_glyph
 
 Corners = npt.NDArray[np.float32]
 

@@ -11,9 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
-from digitcli.synthesis.choices import fill_with_choices, fill_with_one_box
-from digitcli.synthesis.combs import draw_comb, fill_with_combs, fill_with_one_comb
-from digitcli.synthesis.exercises import fill_with_exercises, fill_with_letters, fill_with_sums
 from digitcli.synthesis.glyphs import draw_strokes
 from digitcli.synthesis.letters import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind
@@ -28,6 +25,16 @@ from digitcli.synthesis.page_marks import (
     draw_table_lines,
     draw_tick,
     rule_width,
+)
+from digitcli.synthesis.page_parts import (
+    draw_comb,
+    fill_with_choices,
+    fill_with_combs,
+    fill_with_exercises,
+    fill_with_letters,
+    fill_with_one_box,
+    fill_with_one_comb,
+    fill_with_sums,
 )
 from digitcli.synthesis.stamps import Scribe, Stamp, side_by_side
 from digitcli.synthesis.texts import (

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.columns import fill_with_column
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of
@@ -20,6 +19,7 @@ from digitcli.synthesis.page_layouts import (
     fill_with_one_character,
 )
 from digitcli.synthesis.page_marks import Desk, draw_discs
+from digitcli.synthesis.page_parts import fill_with_column
 from digitcli.synthesis.paper import photograph_page
 from digitcli.synthesis.stamps import WritingRoom
 

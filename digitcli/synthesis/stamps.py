@@ -15,12 +15,16 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.data.dataset import Digits
-from digitcli.synthesis.digit_shapes import invent_writer, seven_segment_writer, write_shape
 from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.layout import write_text
 from digitcli.synthesis.letters import LETTERS
-from digitcli.synthesis.strokes import EMBEDDED, WriterStrokes
-from digitcli.synthesis.writer_style import Writer, sample_printed_style, sample_style
+from digitcli.synthesis.strokes import (
+    EMBEDDED,
+    WriterStrokes,
+    invent_writer,
+    seven_segment_writer,
+    write_shape,
+)
+from digitcli.synthesis.writers import Writer, sample_printed_style, sample_style, write_text
 
 # Shares of the scribes, chosen by hand for variety.
 PRINTED_SHARE = 0.2  # of the scribes print in a font

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
+from digitcli.imaging.network_inputs import LineBox, Strip, cut_strip, cut_whole
 from digitcli.strip_format import DIGITS, OTHER, STRIP_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.page import INVISIBLE_CUT, Corners, Kind, Label, joined, line_box

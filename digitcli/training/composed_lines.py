@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from digitcli.imaging.normalization import COLUMN_PX
-from digitcli.imaging.strips import strip_ink
+from digitcli.imaging.network_inputs import strip_ink
+from digitcli.strip_format import COLUMN_PX
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer, count_ctc_columns
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, fills_picture, strip_of_picture, strips_of
@@ -85,7 +85,7 @@ def compose_training_strips(
 
 
 def compose_ink_of_strips(composer: SceneComposer, random: np.random.Generator, count: int) -> list[Line]:
-    """Return the ink of `count` strips to learn from as lines, see `imaging.strips.strip_ink`.
+    """Return the ink of `count` strips to learn from as lines, see `imaging.network_inputs.strip_ink`.
 
     A character outside of the alphabet of lines is nothing to read.
     """

@@ -15,8 +15,8 @@ from digitcli.inference.ctc import beam_search, digit_columns
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder
-from digitcli.synthesis.choices import fill_with_choices
 from digitcli.synthesis.page_layouts import fill_with_things, fill_with_words
+from digitcli.synthesis.page_parts import fill_with_choices
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import LabelledStrip, strips_of_mistakes
 

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError, counted
-from digitcli.imaging.normalization import BOX_SCALE_PX, COLUMN_PX
 from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
-from digitcli.strip_format import STRIP_PAPER
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, STRIP_PAPER
 from digitcli.synthesis.line_folders import hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer

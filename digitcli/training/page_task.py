@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.dataset import Dataset, split
-from digitcli.imaging.finder_input import NEUTRAL, finder_input
+from digitcli.imaging.network_inputs import NEUTRAL, finder_input
 from digitcli.page_format import STRIDE_PX
 from digitcli.synthesis.scenes import PlacedScene, SceneComposer
 from digitcli.training.data_parallel import ONE_PROCESS, Processes

@@ -22,7 +22,7 @@ from filelock import FileLock
 from PIL import Image
 
 from digitcli.cli.views.readings import describe, draw_grid
-from digitcli.imaging import open_pages
+from digitcli.imaging.opening import open_pages
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading

@@ -15,7 +15,7 @@ from digitcli.diagnosis.picture_measurements import (
     measure_picture,
     noise_of,
 )
-from digitcli.imaging.components import Box
+from digitcli.imaging.grayscale import Box
 
 # The boxes of three digits, each 66 pixels high.
 BOXES = [(40, 40, 50, 66), (110, 40, 50, 66), (180, 40, 50, 66)]

@@ -14,7 +14,7 @@ from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, UsageError
 from digitcli.export import browser as module
 from digitcli.export.export import export
-from digitcli.imaging.normalization import normalize_digit
+from digitcli.imaging.digits import normalize_digit
 from tests.support.browser import CHROMIUM, PALE_TEXTS, Browser, browser
 from tests.support.exports import model_of, quantized_model_of
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging import digit_from_grey, find_ink
+from digitcli.imaging.binarization import find_ink
+from digitcli.imaging.digits import digit_from_grey
 from tests.support.pictures import distance, drawn, written
 
 GREY = drawn().astype(np.float32) / 255

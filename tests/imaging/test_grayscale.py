@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.imaging import digit_from_picture, open_picture
+from digitcli.imaging.digits import digit_from_picture
+from digitcli.imaging.opening import open_picture
 from tests.support.pictures import distance, drawn, encoded
 
 GREY = drawn()

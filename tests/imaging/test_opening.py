@@ -17,8 +17,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from digitcli.errors import PictureError
-from digitcli.imaging import open_pages, open_picture, opening
-from digitcli.imaging.opening import grey_from_array, grey_from_image
+from digitcli.imaging import opening
+from digitcli.imaging.opening import grey_from_array, grey_from_image, open_pages, open_picture
 from tests.support.pictures import distance, drawn, encoded, flipped, grey_of, png
 
 pillow_heif.register_heif_opener()  # the tests write HEIF pictures with it; the package registers it itself
@@ -435,7 +435,7 @@ def test_heif_without_its_package_names_the_package_to_install() -> None:
     script = (
         "import sys\n"
         "sys.modules['pillow_heif'] = None\n"
-        "from digitcli.imaging import open_pages\n"
+        "from digitcli.imaging.opening import open_pages\n"
         "[(_, error)] = open_pages(sys.stdin.buffer.read())\n"
         "print(error.reason, error.remedy)"
     )

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from digitcli.errors import PictureError
-from digitcli.imaging import open_pages, open_picture, opening, pdf
+from digitcli.imaging import opening, pdf
+from digitcli.imaging.opening import open_pages, open_picture
 from tests.support.pictures import distance, drawn
 
 DPI = 240

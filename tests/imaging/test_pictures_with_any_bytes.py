@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from digitcli.errors import PictureError
-from digitcli.imaging import find_ink, normalize_central_digit, open_pages, open_picture
+from digitcli.imaging.binarization import find_ink
+from digitcli.imaging.digits import normalize_central_digit
+from digitcli.imaging.opening import open_pages, open_picture
 from tests.support.pictures import drawn, encoded
 from tests.support.property_based import damaged, few_examples
 

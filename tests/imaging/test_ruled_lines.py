@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from digitcli.imaging import find_ink
+from digitcli.imaging.binarization import find_ink
 from digitcli.imaging.ruled_lines import find_ruled_lines
 from tests.support.pictures import cut_tight, grey_of, written
 

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from digitcli.imaging.strips import LineBox
-from digitcli.imaging.turning import TurnedPage, turn
+from digitcli.imaging.network_inputs import LineBox, TurnedPage, turn
 from digitcli.inference import line_finding
 from digitcli.inference.line_finding import (
     FINEST_PIXELS,

@@ -13,7 +13,7 @@ import torch
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.errors import ModelError, UsageError
-from digitcli.imaging.strips import cut_whole
+from digitcli.imaging.network_inputs import cut_whole
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model

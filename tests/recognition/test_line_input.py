@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from digitcli.errors import PictureError
-from digitcli.imaging.strips import cut_whole, strip_ink
+from digitcli.imaging.network_inputs import cut_whole, strip_ink
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.line_input import contains, line_cutter, longest_line, reader_with
 from digitcli.recognition.pages.page_reader import as_levels

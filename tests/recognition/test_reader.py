@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import PictureError, UsageError
-from digitcli.imaging.normalization import normalize_digit
+from digitcli.imaging.digits import normalize_digit
 from digitcli.recognition import pipeline
 from digitcli.recognition.crops import DIGIT_SIZES_PX
 from digitcli.recognition.decision import BLANK_CONFIDENCE

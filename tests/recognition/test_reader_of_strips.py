@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from digitcli.errors import UsageError
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, write_checkpoint
 from digitcli.inference.line_finding import Findings, FoundLine
 from digitcli.inference.runtime import LineOutput

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging import digit_from_grey
+from digitcli.imaging.digits import digit_from_grey
 from digitcli.recognition.crops import crop_numbers
 from digitcli.recognition.segmentation import Component, PageLayout, find_numbers
 from tests.support.pictures import cut_tight, distance, drawn, grey_of, written

@@ -1,4 +1,4 @@
-"""Line synthesizers, and a small file of pen strokes."""
+"""Line synthesizers, a room for composers, and a small file of pen strokes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.data.dataset import Digits
+from digitcli.data.dataset import Digits, split
+from digitcli.data.mnist import load_mnist
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.strokes import read_strokes
+from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.strokes import load_writers, read_strokes
 from tests.support.strokes import unipen
 
 
@@ -37,3 +39,9 @@ def from_mnist(digits: Digits) -> LineSynthesizer:
 def from_strokes(digits: Digits, strokes_file: Path) -> LineSynthesizer:
     """Return a synthesizer that has images and tablet strokes."""
     return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]), read_strokes(strokes_file))
+
+
+@pytest.fixture(scope="session")
+def room() -> WritingRoom:
+    """Return a room with MNIST's digits, and the writers and fonts of the package."""
+    return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split(held_out=False))

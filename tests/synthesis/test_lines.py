@@ -1,15 +1,27 @@
-"""Lines match their labels, depend only on the seed, and vary like real paper."""
+"""Lines and characters match their labels, depend only on the seed, and vary like real paper."""
 
 from __future__ import annotations
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
-from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer, sample_text
+from digitcli.inference.predictor import load_classifier
+from digitcli.synthesis import lines as composing
+from digitcli.synthesis.letters import render_letters
+from digitcli.synthesis.lines import (
+    ALPHABET,
+    NO_DIGIT,
+    Composition,
+    Line,
+    LineSynthesizer,
+    sample_text,
+    synthesize_characters,
+)
 
 MANY = 250
 
@@ -131,3 +143,44 @@ def test_missing_digits_are_named(digits: Digits) -> None:
     few = digits.take(np.flatnonzero(digits.labels < 7))
     with pytest.raises(InputError, match="7, 8, 9"):
         LineSynthesizer(few)
+
+
+def test_a_box_stays_around_its_ink() -> None:
+    ink = np.zeros((80, 300), np.uint8)
+    ink[25:60, 230:255] = 255
+    original = Composition(ink, np.zeros_like(ink), np.array([[230, 25, 255, 60]], np.float32))
+    moved = 0.0
+    for seed in range(40):
+        changed = composing._change_view(np.random.default_rng(seed), original)
+        x, y, width, height = cv2.boundingRect((changed.ink > 127).astype(np.uint8))
+        around = np.array([x, y, x + width, y + height])
+        assert np.abs(changed.boxes[0] - around).max() < 5
+        moved = max(moved, float(np.abs(around - original.boxes[0]).max()))
+    assert moved > 8
+
+
+@pytest.fixture(scope="module")
+def characters(digits: Digits) -> Digits:
+    return synthesize_characters(digits, render_letters(), seed=1, count=1_200)
+
+
+def test_half_of_the_characters_are_letters_and_all_have_ink(characters: Digits) -> None:
+    counts = np.bincount(characters.labels, minlength=11)
+    assert 540 < counts[NO_DIGIT] < 660 and counts[:10].min() > 30
+    assert characters.images.shape == (1_200, 28, 28) and (characters.images.max(axis=(1, 2)) > 60).all()
+
+
+def test_digits_look_like_their_labels_and_letters_like_no_digit_in_particular(characters: Digits) -> None:
+    digits = characters.labels != NO_DIGIT
+    probabilities = load_classifier("cnn").probabilities(characters.images)
+    assert (probabilities.argmax(axis=1) == characters.labels)[digits].mean() > 0.75
+    assert np.bincount(probabilities.argmax(axis=1)[~digits], minlength=10).max() < 0.5 * (~digits).sum()
+
+
+def test_characters_depend_on_the_seed_and_not_on_the_number_of_processes(
+    digits: Digits, characters: Digits
+) -> None:
+    again = synthesize_characters(digits, render_letters(), seed=1, count=1_200, processes=2)
+    assert np.array_equal(again.images, characters.images) and np.array_equal(again.labels, characters.labels)
+    other = synthesize_characters(digits, render_letters(), seed=2, count=30)
+    assert not np.array_equal(other.images, characters.images[:30])

@@ -1,4 +1,4 @@
-"""Photographed paper is lighter than its ink, and normalization removes the light and the pen's darkness."""
+"""Photographed paper is lighter than its ink, and lies on surfaces of things of all sizes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging.normalization import line_ink
+from digitcli.imaging.network_inputs import line_ink
 from digitcli.synthesis import paper
-from digitcli.synthesis.page import Layers
-from digitcli.synthesis.paper import photograph, security_pattern
+from digitcli.synthesis.page import Kind, Layers, Page, line_box
+from digitcli.synthesis.paper import draw_surface, photograph, security_pattern
+from digitcli.synthesis.stamps import Stamp
 
 
 def written(width: int = 300) -> np.ndarray:
@@ -66,3 +67,35 @@ def test_some_pictures_are_drawn_on_a_screen(monkeypatch: pytest.MonkeyPatch) ->
         assert abs(int(picture[20, 30]) - int(picture[0, 0])) > 150
         grounds.add(int(picture[0, 0]))
     assert grounds == {0, 255}
+
+
+def test_a_surface_depends_on_the_generator_alone_and_stays_in_range() -> None:
+    first, again, other = (draw_surface(np.random.default_rng(seed), (60, 90)) for seed in (4, 4, 5))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert first.shape == (60, 90) and first.dtype == np.float32
+    assert first.min() >= 0 and first.max() <= 1
+
+
+def test_most_surfaces_show_things() -> None:
+    surfaces = [draw_surface(np.random.default_rng(seed), (120, 160)) for seed in range(40)]
+    spread = [float(np.ptp(surface)) for surface in surfaces]
+    assert sum(each > 0.3 for each in spread) > 20
+    assert len({round(float(surface.mean()), 1) for surface in surfaces}) > 4
+
+
+def test_a_sheet_keeps_thin_ink_and_labels_it_where_it_lies() -> None:
+    page = Page.blank(200, 300)
+    mask = np.zeros((40, 11), np.uint8)
+    mask[:, 5] = 255  # one pixel wide
+    for x in range(10, 280, 13):
+        page.put(Stamp(mask, np.array([[5, 0, 6, 40]], np.float32)), x, 60, Kind.NUMBER, "1")
+    sheet = page.shrunk(0.4, 100, 50)
+    ink = sheet.layers.writing.astype(float)
+    assert ink.sum() / page.layers.writing.astype(float).sum() > 0.9 * 0.4**2
+    for label in sheet.labels:
+        box = line_box(label)
+        assert box.height == 16
+        x, y = int(box.x), round(box.y)
+        assert ink[y, x - 1 : x + 2].sum() > 0.9 * 0.4 * 255
+    assert sheet.layers.sheet[50:130, 100:220].all()
+    assert sheet.layers.sheet.sum() == 255 * 80 * 120

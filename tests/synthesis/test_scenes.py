@@ -9,9 +9,9 @@ import pytest
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.strip_format import ALPHABET, OTHER
-from digitcli.synthesis import choices
+from digitcli.synthesis import page_parts
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
 from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
@@ -20,11 +20,6 @@ from digitcli.synthesis.scenes import MOST_ROWS, Scene, SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of, strips_of_mistakes
 from digitcli.synthesis.strokes import load_writers
-
-
-@pytest.fixture(scope="module")
-def room() -> WritingRoom:
-    return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split(held_out=False))
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +67,19 @@ def test_a_column_has_rows_below_each_other_or_one_number(composer: SceneCompose
     assert alone >= 5
 
 
-@pytest.mark.parametrize("fill", [choices.fill_with_choices, choices.fill_with_one_box])
+@pytest.mark.parametrize("fill", [page_parts.fill_with_choices, page_parts.fill_with_one_box])
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_to_tick_are_ink_without_a_label(
     room: WritingRoom, monkeypatch: pytest.MonkeyPatch, seed: int, fill: Layout
 ) -> None:
     boxes: list[np.ndarray] = []  # where their outlines are drawn
-    draw = choices.draw_strokes
+    draw = page_parts.draw_strokes
 
     def remember(canvas: np.ndarray, strokes: list[np.ndarray], width_px: float, level: int) -> None:
         boxes.extend(strokes)
         draw(canvas, strokes, width_px, level)
 
-    monkeypatch.setattr(choices, "draw_strokes", remember)
+    monkeypatch.setattr(page_parts, "draw_strokes", remember)
     random = np.random.default_rng(seed)
     page = Page.blank(300, 400)
     fill(Desk(random, page, room, room.scribe(random), 30.0))
@@ -102,11 +97,11 @@ def test_boxes_to_tick_are_ink_without_a_label(
 
 def test_a_lone_box_to_tick_is_no_circle(room: WritingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     outlines: list[np.ndarray] = []
-    monkeypatch.setattr(choices, "draw_strokes", lambda canvas, strokes, *_: outlines.extend(strokes))
-    monkeypatch.setattr(choices, "draw_tick", lambda *_: None)
+    monkeypatch.setattr(page_parts, "draw_strokes", lambda canvas, strokes, *_: outlines.extend(strokes))
+    monkeypatch.setattr(page_parts, "draw_tick", lambda *_: None)
     for seed in range(40):
         random = np.random.default_rng(seed)
-        choices.fill_with_one_box(Desk(random, Page.blank(300, 400), room, room.scribe(random), 30.0))
+        page_parts.fill_with_one_box(Desk(random, Page.blank(300, 400), room, room.scribe(random), 30.0))
     assert len(outlines) == 40
     for outline in outlines:
         half = np.ptp(outline, axis=0) / 2

@@ -9,7 +9,7 @@ import pytest
 
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import InputError
-from digitcli.imaging.strips import strip_ink
+from digitcli.imaging.network_inputs import strip_ink
 from digitcli.synthesis.line_folders import read_lines, write_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer

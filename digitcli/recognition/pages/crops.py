@@ -1,7 +1,7 @@
 """Cut the lines that a page finder found out of a page, as strips for a line reader.
 
-A strip shows raw pixels of a line with its surroundings (`imaging.strips`). A second one shows more of the
-surroundings, and a third the page, if the line fills it.
+A strip shows raw pixels of a line with its surroundings (`imaging.network_inputs`). A second one shows more
+of them, and a third the page, if the line fills it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from digitcli.imaging.components import Box
-from digitcli.imaging.finder_input import Grey
-from digitcli.imaging.strips import LineBox, Strip, cut_strip, cut_whole
+from digitcli.imaging.grayscale import Box, Grey
+from digitcli.imaging.network_inputs import LineBox, Strip, cut_strip, cut_whole
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.grouping import group_lines
 from digitcli.strip_format import STRIP_HEIGHT_PX
@@ -36,7 +35,7 @@ MAX_LENGTH = 100.0
 class LineCrop:
     """A strip, and its place on the page.
 
-    image: uint8 (3, 40, W), see `imaging.strips`.
+    image: uint8 (3, 40, W), see `imaging.network_inputs`.
     to_page: affine matrix (2, 3) from points of the crop to points of the page, both in pixels.
     page_size: width and height of the page in pixels.
     is_faint: whether its ink hardly differs from the paper.

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from digitcli.imaging.strips import END_SPACE
+from digitcli.imaging.network_inputs import END_SPACE
 from digitcli.inference.ctc import ANY_DIGITS, Grammar, beam_search
 from digitcli.recognition.decision import LIKELY
 from digitcli.recognition.hypotheses import CONSTRAINT_DOUBT, LEAST_PROBABILITY, Hypotheses, LineEvidence

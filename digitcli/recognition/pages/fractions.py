@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.finder_input import Grey
+from digitcli.imaging.grayscale import Grey
 from digitcli.recognition.results import Number
 
 # Lengths are in heights of the lower of two numbers, if nothing else is said. The values were chosen on 260

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.number_result import NumberResult

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from digitcli.imaging.finder_input import Grey
-from digitcli.imaging.grayscale import rotate
+from digitcli.imaging.grayscale import Grey, rotate
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.components import Box
-from digitcli.imaging.normalization import BOX_SCALE_PX
+from digitcli.imaging.grayscale import Box
 from digitcli.inference.ctc import ANY_DIGITS, align
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.hypotheses import (
@@ -28,7 +27,7 @@ from digitcli.recognition.number_result import NumberResult
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, RegionCrops
 from digitcli.recognition.pages.evidence import RegionEvidence
 from digitcli.recognition.results import Digit, Number
-from digitcli.strip_format import COLUMN_PX, OTHER, SEPARATORS
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, OTHER, SEPARATORS
 
 # Probability that no digit is written, above which a region has no number: a blank is likelier.
 EMPTY = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from digitcli.imaging.strips import strip_ink
+from digitcli.imaging.network_inputs import strip_ink
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.recognition.hypotheses import LineEvidence

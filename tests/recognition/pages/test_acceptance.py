@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.pages.acceptance import (
     FEATURES,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from digitcli.imaging.strips import STRIP_HEIGHT_PX, LineBox, cut_whole
+from digitcli.imaging.network_inputs import STRIP_HEIGHT_PX, LineBox, cut_whole
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.pages.crops import MAX_LENGTH, LineCrop, crop_lines, reading_order
 from tests.support.networks import page_of_bars

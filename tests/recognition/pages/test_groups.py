@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.hypotheses import LineEvidence

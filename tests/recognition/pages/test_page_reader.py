@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.grayscale import rotate
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.decision import Decision
 from digitcli.recognition.hypotheses import LineEvidence

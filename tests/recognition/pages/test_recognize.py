@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from digitcli.imaging.strips import LineBox
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.line_finding import FoundLine
 from digitcli.inference.predictor import LineRecognizer

@@ -1,20 +1,26 @@
-"""Cut strips out of a picture: raw lines of writing with their surroundings, as a line reader sees them."""
+"""What networks see of raw pixels: pages for the page finder, and strips of lines for line readers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.finder_input import Grey, shrink
-from digitcli.imaging.normalization import line_ink
+from digitcli.imaging.grayscale import Grey, median, quantile, shrink
 from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX, STRIP_PAPER
 
 LEAST_CONTRAST = 12.0  # grey levels of 255; strips with less contrast keep their low contrast
+DARKEST_PAPER = 0.2  # share of the light; a line without anything darker counts as blank paper
 END_SPACE = 0.4  # heights of the line that a strip shows beyond each end
+
+SURROUNDINGS_PX = 16.0  # standard deviation of the Gaussian window of the local mean and deviation
+SHRINK = 4  # sides of the pixels in which the surroundings are blurred
+LEAST_DEVIATION = 3.0  # grey levels of 255; a smaller deviation is noise (chosen by hand)
+NEUTRAL = 128  # the level of the local mean
+CLIP = 6.0  # the largest distance from the local mean, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,24 @@ def strip_ink(strip: Grey) -> Grey:
     return line_ink(255 - strip[0] if is_light else strip[0])
 
 
+def line_ink(
+    grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32], faintest: float = DARKEST_PAPER
+) -> npt.NDArray[np.uint8]:
+    """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
+
+    The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
+    is its darkness, as a share of the light, divided by full darkness. Full darkness is the darkness that
+    only a hundredth of all pixels exceed, or `faintest` if that is larger.
+    """
+    pixels = grey.astype(np.float32)
+    side = max(3, grey.shape[0] // 2) | 1
+    brightest = cv2.dilate(cv2.blur(pixels, (3, 3)), np.ones((side, side), np.uint8))
+    light = cv2.blur(brightest, (4 * side + 1, 4 * side + 1))
+    darkness = 1 - pixels / np.maximum(light, 8)
+    full = max(quantile(darkness, 0.99), faintest)
+    return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)
+
+
 def _size_of_strip(box: LineBox, margin: float) -> tuple[float, int]:
     """Return how many pixels of the picture a pixel of the strip covers, and the width of the strip."""
     scale = box.height * (1 + 2 * margin) / STRIP_HEIGHT_PX
@@ -150,3 +174,75 @@ def _normalize(channels: Grey, to_picture: npt.NDArray[np.float64]) -> Strip:
     scale = np.float32(127 / max(contrast, LEAST_CONTRAST))
     values = (channels.astype(np.float32) - np.float32(paper)) * scale + STRIP_PAPER
     return Strip(np.asarray(np.clip(values, 1, 255), np.uint8), to_picture, contrast < LEAST_CONTRAST)
+
+
+def finder_input(grey: Grey, height: int, width: int) -> Grey:
+    """Return the input of a page finder, uint8 (4, height, width), for a grey picture, uint8 (H, W).
+
+    The first three channels are the mean, the darkest and the lightest value of each block of pixels. They
+    are normalized by the mean and the standard deviation of their surroundings: 128 is the mean, and 21
+    levels are a standard deviation. The last channel is the mean grey, not normalized.
+    """
+    mean, darkest, lightest = shrink(grey, height, width)
+    level = mean.astype(np.float32)
+    local_mean, local_square = _blur(level), _blur(level * level)
+    deviation = np.sqrt(np.maximum(local_square - local_mean * local_mean, LEAST_DEVIATION**2))
+    scale = np.float32(127 / CLIP) / deviation
+    page = np.empty((4, height, width), np.uint8)
+    for channel, values in zip(page, (mean, darkest, lightest), strict=False):
+        distance = cv2.subtract(values, local_mean, dtype=cv2.CV_32F)
+        cv2.multiply(distance, scale, dst=distance)
+        cv2.add(distance, np.array([float(NEUTRAL)]), dst=channel, dtype=cv2.CV_8U)  # rounds and clips
+    np.maximum(page[:3], 1, out=page[:3])
+    page[3] = mean
+    return page
+
+
+def _blur(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Blur by `SURROUNDINGS_PX` in a quarter of the resolution, which changes no level by more than one."""
+    size = level.shape[1], level.shape[0]
+    small_size = -(-size[0] // SHRINK), -(-size[1] // SHRINK)
+    small = cv2.resize(level, small_size, interpolation=cv2.INTER_AREA)
+    sigma = SURROUNDINGS_PX / SHRINK
+    blurred = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@dataclass(frozen=True)
+class TurnedPage:
+    """A page that was turned.
+
+    picture: uint8 (H, W), all of the page and, around it, the median of its edges.
+    angle: the slope of the lines of the page, down to the right in radians, that are level here.
+    to_page: (2, 3), the matrix from pixels of the picture to pixels of the page.
+    """
+
+    picture: Grey
+    angle: float
+    to_page: npt.NDArray[np.float64]
+
+    def box_on_page(self, box: LineBox) -> LineBox:
+        """Return where a box of the picture lies on the page."""
+        x, y = self.to_page @ (box.x, box.y, 1.0)
+        return replace(box, x=float(x), y=float(y), angle=box.angle + self.angle)
+
+
+def turned_shape(shape: tuple[int, ...], angle: float) -> tuple[int, int]:
+    """Return the height and the width of a page after `turn`."""
+    cosine, sine = abs(np.cos(angle)), abs(np.sin(angle))
+    height, width = shape
+    return int(np.ceil(cosine * height + sine * width)), int(np.ceil(sine * height + cosine * width))
+
+
+def turn(page: Grey, angle: float) -> TurnedPage:
+    """Turn a page, uint8 (H, W), so that lines of a slope, down to the right in radians, become level."""
+    height, width = turned_shape(page.shape, angle)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    to_page = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0]])
+    to_page[:, 2] = np.array(page.shape[::-1]) / 2 - to_page[:, :2] @ (width / 2, height / 2)
+    centres = to_page.copy()  # of pixels, which lie half a pixel further
+    centres[:, 2] += to_page[:, :2].sum(axis=1) / 2 - 0.5
+    edges = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    picture = cv2.warpAffine(page, centres, (width, height), flags=flags, borderValue=median(edges))
+    return TurnedPage(np.asarray(picture, np.uint8), angle, to_page)

@@ -1,13 +1,16 @@
-"""Tell digits from all other ink by the geometry of its connected components."""
+"""Tell digits from all other ink, and normalize a digit to an image like those of MNIST."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from digitcli.imaging.grayscale import median, quantile
+from digitcli.imaging.binarization import find_ink, limit_size, rescale
+from digitcli.imaging.grayscale import Box, median, quantile
+from digitcli.imaging.opening import open_picture
 
 # The values below were chosen by hand. A "reference" is the digit with most ink in the middle of the picture,
 # or the digits that are like it.
@@ -37,7 +40,13 @@ _EDGE_CONTACT = 0.4  # share of a component's longer side; a shadow or a cut fra
 _EDGE_REACH = 0.35  # share of the picture; a shadow or a cut frame reaches in by less
 _EDGES_COVERED = 0.6  # share of all four edges; a component that covers more is the desk around a sheet
 
-Box = tuple[int, int, int, int]  # x, y, width, height in pixels
+SIDE_PX = 28  # of the image
+BOX_PX = 20  # of the box in it that the digit fills
+_MIN_STROKE_PX = 2.3  # strokes in MNIST's box are seldom thinner
+_FINE = 4  # strokes are thickened at this multiple of MNIST's resolution
+_MIN_CHANGE_PX = 0.2  # strokes that are thinner by less than this are left as they are
+_DIGIT_SIDE_PX = 640  # a picture of a single digit needs no more pixels
+_MIN_INK = 0.1  # share of full ink; paler pixels do not count when a digit is cropped
 
 
 class ConnectedComponents:
@@ -271,3 +280,101 @@ def _are_one_digit(index: int, boxes: np.ndarray) -> np.ndarray:
     are_one: np.ndarray = np.where(is_beside, close_beside, is_stacked)
     are_one[index] = False
     return are_one
+
+
+def digit_from_picture(source: Path | bytes) -> np.ndarray:
+    """Return the central digit of a picture file, or of a file's bytes: uint8 (28, 28), white on black.
+
+    The result is all zeros if nothing is written.
+
+    Raises:
+        PictureError: The picture cannot be read.
+    """
+    return digit_from_grey(open_picture(source))
+
+
+def digit_from_grey(grey: np.ndarray) -> np.ndarray:
+    """Return the central digit of grey pixels (H, W), uint8 or float in [0, 1]: uint8 (28, 28), as above."""
+    return normalize_central_digit(_ink_of(grey))
+
+
+def _ink_of(grey: np.ndarray) -> np.ndarray:
+    """Return the ink, float32 (H, W), of a picture that shows a single digit."""
+    grey = limit_size(grey, _DIGIT_SIDE_PX)
+    if grey.dtype == np.uint8:
+        grey = grey.astype(np.float32) / 255
+    return find_ink(grey.astype(np.float32, copy=False))
+
+
+def normalize_central_digit(ink: np.ndarray) -> np.ndarray:
+    """Return the most central digit of ink, float32 (H, W), as uint8 (28, 28), white on black.
+
+    The result is all zeros if there is no ink.
+    """
+    components = ConnectedComponents(ink)
+    group = components.group_central_digit()
+    return normalize_digit(components.crop_ink(group) if group else np.zeros_like(ink))
+
+
+def normalize_digit(ink: np.ndarray, box_px: int = BOX_PX) -> np.ndarray:
+    """Return all of the ink, float32 (H, W), as one digit: uint8 (28, 28), white on black; zeros for no ink.
+
+    LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998: a digit
+    is scaled, keeping its aspect ratio, into a box of 20 x 20 pixels, and its centre of mass lies in the
+    middle of the image. One step is added: strokes thinner than MNIST's are thickened first, because they
+    would vanish when they are scaled down. A smaller box gives another view of the same digit.
+    """
+    digit = _crop(ink)
+    if digit is None:
+        return np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    fine = _fit(_widen_hairlines(digit, box_px), box_px * _FINE)
+    missing_px = _MIN_STROKE_PX - mean_stroke_width(fine) / _FINE
+    boxed = _fit(_thicken(fine, missing_px, box_px) if missing_px > _MIN_CHANGE_PX else digit, box_px)
+    return _place_by_centre_of_mass(np.clip(boxed * 255 + 0.5, 0, 255).astype(np.uint8))
+
+
+def mean_stroke_width(ink: np.ndarray) -> float:
+    """Return the mean width of the strokes in pixels: four times the mean distance of ink to its edge."""
+    mask = cv2.copyMakeBorder((ink > 0.5).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    depths = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[mask > 0]
+    return 4 * float(depths.mean()) if depths.size else 0.0
+
+
+def _crop(ink: np.ndarray) -> np.ndarray | None:
+    x, y, width, height = cv2.boundingRect((ink > _MIN_INK).astype(np.uint8))
+    return ink[y : y + height, x : x + width] if width else None
+
+
+def _fit(ink: np.ndarray, side_px: int) -> np.ndarray:
+    """Scale ink so that its longer side has `side_px` pixels."""
+    return rescale(ink, side_px / max(ink.shape))
+
+
+def _widen_hairlines(digit: np.ndarray, box_px: int) -> np.ndarray:
+    """Widen strokes by one pixel of the fine resolution; hairlines would grow pale when they are scaled
+    down."""
+    pixels = -(-max(digit.shape) // (box_px * _FINE))
+    return cv2.dilate(digit, np.ones((pixels, pixels), np.uint8))
+
+
+def _thicken(fine: np.ndarray, missing_px: float, box_px: int) -> np.ndarray:
+    """Widen strokes so that they gain `missing_px` of MNIST's pixels once they are fitted into the box."""
+    brush = round(missing_px * _FINE * box_px / (box_px - missing_px)) + 1
+    fine = cv2.copyMakeBorder(fine, brush, brush, brush, brush, cv2.BORDER_CONSTANT, value=0)
+    fine = cv2.dilate(fine, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (brush, brush)))
+    cropped = _crop(fine)
+    return fine if cropped is None else cropped
+
+
+def _place_by_centre_of_mass(boxed: np.ndarray) -> np.ndarray:
+    """Place a digit in 28 x 28 pixels, its centre of mass as near to the middle as the image allows."""
+    height, width = boxed.shape
+    moments = cv2.moments(boxed)
+    mass = max(moments["m00"], 1e-6)
+    left = round(SIDE_PX / 2 - moments["m10"] / mass)
+    top = round(SIDE_PX / 2 - moments["m01"] / mass)
+    left = min(max(left, 0), SIDE_PX - width)
+    top = min(max(top, 0), SIDE_PX - height)
+    image = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    image[top : top + height, left : left + width] = boxed
+    return image
