@@ -13,6 +13,7 @@ from collections import Counter
 
 import cv2
 import numpy as np
+from saved_rows import add_output, save_rows
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -28,6 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--pages", type=int, default=400, help="the number of pages (default: 400)")
     parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
+    add_output(parser)
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
     validation = split(load_mnist()).validation
@@ -55,6 +57,7 @@ def main() -> None:
     blank = {kind: answers["blank"] for kind, answers in answers_by_kind.items()}
     share = blank.get("nothing written", 0) / max(sum(blank.values()), 1)
     print(f"blank pages among those that are called blank: {share:.3f} of {sum(blank.values())}")
+    save_rows(arguments.output, answers_by_kind)
 
 
 def paper(random: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from saved_rows import add_output, save_rows
 
 from digitcli.data.mnist import load_mnist_test
 
@@ -41,11 +42,13 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="the side in pixels (default: MNIST's images as they are)")
     parser.add_argument("--model", help="the model that reads them (default: the default models)")
     parser.add_argument("--option", action="append", default=[], help="an option of digitcli predict")
+    add_output(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), arguments.count, arguments.side)
         model = ["--model", arguments.model] if arguments.model else []
-        measure(folder, arguments.count, [*model, *arguments.option])
+        row = measure(folder, arguments.count, [*model, *arguments.option])
+    save_rows(arguments.output, {str(arguments.side or 28): row})
 
 
 def write_pictures(folder: Path, count: int, side: int | None) -> None:
@@ -70,8 +73,8 @@ def photograph(image: Grey, side: int, random: np.random.Generator) -> Grey:
     return np.asarray(picture.clip(0, 255), np.uint8)
 
 
-def measure(folder: str, count: int, options: list[str]) -> None:
-    """Read the pictures of a folder and print the figures."""
+def measure(folder: str, count: int, options: list[str]) -> dict[str, float]:
+    """Read the pictures of a folder, print the figures and return them."""
     command = [sys.executable, "-m", "digitcli", "predict", folder, "--format", "jsonl", *options]
     began = time.perf_counter()
     correct = answered = done = 0
@@ -91,6 +94,13 @@ def measure(folder: str, count: int, options: list[str]) -> None:
     print(f"{done:,} pictures in {seconds:.1f} s, start included: {done / seconds:,.0f} per second")
     print(f"{answered / done:.2%} answered, {correct / done:.2%} of all correct")
     print(", ".join(f"{when} {size / MEGABYTE:.0f} MB" for when, size in memory.items()))
+    return {
+        "pictures": done,
+        "pictures_per_second": done / seconds,
+        "right": correct / done,
+        "wrong": (answered - correct) / done,
+        "memory_mb": max(memory.values()) / MEGABYTE,
+    }
 
 
 def resident_bytes(pid: int) -> int:

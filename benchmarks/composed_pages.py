@@ -15,7 +15,8 @@ import argparse
 
 import numpy as np
 from held_out.sheet import HeldOutScene, bounds
-from held_out_scenes import score_page
+from held_out_scenes import FIELDS, score_page
+from saved_rows import add_output, save_rows
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=60, help="pages of each layout (default: 60)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the pages (default: 1)")
     parser.add_argument("--max-error", type=float, help="as of digitcli predict")
+    add_output(parser)
     arguments = parser.parse_args()
     reader = Reader(device="cpu", rotate="0", max_error=arguments.max_error)
     composer = scene_composer(split(load_mnist()).validation, held_out=True)
@@ -74,9 +76,13 @@ def main() -> None:
         [total[1] / max(total[0], 1), total[2] / max(total[0], 1), total[2] / max(total[3], 1)]
         for total in totals.values()
     ]
+    rows = {}
     for name, total, row in zip(totals, totals.values(), shares, strict=True):
+        rows[name] = {"numbers": int(total[0]), **dict(zip(FIELDS, row, strict=True))}
         print("{:16} {:8} {:8.1%} {:8.1%} {:10.1%}".format(name, total[0], *row))
-    print("{:16} {:8} {:8.1%} {:8.1%} {:10.1%}".format("mean", "", *np.mean(shares, axis=0)))
+    means = np.mean(shares, axis=0)
+    print("{:16} {:8} {:8.1%} {:8.1%} {:10.1%}".format("mean", "", *means))
+    save_rows(arguments.output, rows | {"mean": dict(zip(FIELDS, means, strict=True))})
 
 
 def judged_scene(scene: Scene) -> HeldOutScene:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from held_out.sheet import held_out_room
 from held_out_scenes import WORLDS, outcome, single_number
+from saved_rows import add_output, save_rows
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -88,9 +89,11 @@ def main() -> None:
         "--pictures", type=int, default=60, help="pictures of each of the four generators (default: 60)"
     )
     parser.add_argument("--seed", type=int, default=1, help="the random seed (default: 1)")
+    add_output(parser)
     arguments = parser.parse_args()
     room, reader = held_out_room(split(load_mnist()).test), Reader()
     print(f"{'condition':22} {'pictures':>8} {'right':>8} {'wrong':>8} {'refused':>8}")
+    rows = {}
     for condition, change in CONDITIONS.items():
         counts = {"right": 0, "wrong": 0, "refused": 0}
         for index, world in enumerate(WORLDS.values()):
@@ -99,8 +102,12 @@ def main() -> None:
                 random = np.random.default_rng([arguments.seed, index, number, 2])
                 counts[outcome(reader.read(change(random, scene.picture)), scene)] += 1
         total = sum(counts.values())
-        shares = " ".join(f"{count / total:8.1%}" for count in counts.values())
-        print(f"{condition:22} {total:8} {shares}", flush=True)
+        shares = {name: count / total for name, count in counts.items()}
+        rows[condition] = {"pictures": total, **shares}
+        print(
+            f"{condition:22} {total:8} " + " ".join(f"{share:8.1%}" for share in shares.values()), flush=True
+        )
+    save_rows(arguments.output, rows)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from saved_rows import add_output, save_rows
 
 from digitcli.recognition.reader import Reader
 
@@ -27,9 +28,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1500, help="images of each (default: 1,500)")
     parser.add_argument("--seed", type=int, default=0, help="chooses the images (default: 0)")
     parser.add_argument("--model", nargs="+", default=[], help="the models (default: the default models)")
+    add_output(parser)
     arguments = parser.parse_args()
     reader = Reader(*arguments.model)
     print(f"{'archive':28} {'digits':>7} {'right':>7} {'wrong':>7}  mistakes")
+    rows = {}
     for path in arguments.archives:
         archive = np.load(path)
         images, labels = archive["images"], archive["labels"]
@@ -49,6 +52,8 @@ def main() -> None:
         frequent = ", ".join(f"{mistake} ({count})" for mistake, count in mistakes.most_common(5))
         right, wrong = is_right.mean(), (is_answer & ~is_right).mean()
         print(f"{path.stem:28} {len(chosen):7} {right:7.1%} {wrong:7.1%}  {frequent}", flush=True)
+        rows[path.stem] = {"digits": len(chosen), "right": right, "wrong": wrong}
+    save_rows(arguments.output, rows)
 
 
 if __name__ == "__main__":

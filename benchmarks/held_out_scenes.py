@@ -23,6 +23,7 @@ from held_out.handwritten import exam, letter
 from held_out.printed import meter, receipt
 from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, digits_box, held_out_room, overlap
 from held_out.texts import clock, date, price
+from saved_rows import Row, add_output, save_rows
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -38,6 +39,11 @@ WORLDS: dict[str, Callable[[np.random.Generator, HeldOutRoom, str | None], HeldO
     "letter": letter,
     "exam": exam,
 }
+
+FIELDS = ("offered", "recall", "precision")  # shares of the numbers, and of the answers that are right
+OUTCOMES = ("right", "wrong", "refused")
+
+Rows = dict[str, Row]
 
 
 def score_page(scene: HeldOutScene, reading: Reading) -> npt.NDArray[np.int64]:
@@ -71,10 +77,10 @@ def judge(scene: HeldOutScene, numbers: Sequence[Number]) -> list[bool | None]:
     return judged
 
 
-def measure_pages(reader: Reader, room: HeldOutRoom, pages: int, seed: int, folder: Path | None) -> None:
+def measure_pages(reader: Reader, room: HeldOutRoom, pages: int, seed: int, folder: Path | None) -> Rows:
     """Read pages of every generator and print a row for each."""
     print(f"{'generator':10} {'numbers':>8} {'offered':>8} {'recall':>8} {'precision':>10}")
-    shares, saved = [], {}
+    shares, saved, table = [], {}, {}
     for index, (name, world) in enumerate(WORLDS.items()):
         total = np.zeros(4, np.int64)
         for page in range(pages):
@@ -87,19 +93,23 @@ def measure_pages(reader: Reader, room: HeldOutRoom, pages: int, seed: int, fold
             f"{name:10} {total[0]:8} {shares[-1][0]:8.1%} {shares[-1][1]:8.1%} {shares[-1][2]:10.1%}",
             flush=True,
         )
-    print(f"{'mean':10} {'':8} " + "{:8.1%} {:8.1%} {:10.1%}".format(*np.mean(shares, axis=0)))
+        table[name] = {"numbers": int(total[0]), **dict(zip(FIELDS, shares[-1], strict=True))}
+    means = np.mean(shares, axis=0)
+    print(f"{'mean':10} {'':8} " + "{:8.1%} {:8.1%} {:10.1%}".format(*means))
+    table["mean"] = dict(zip(FIELDS, means, strict=True))
     if folder:
         save(saved, folder)
+    return table
 
 
 def measure_single_numbers(
     reader: Reader, room: HeldOutRoom, pictures: int, seed: int, folder: Path | None
-) -> None:
+) -> Rows:
     """Read small pictures of one number of every generator and print a row for each."""
     print(f"{'generator':10} {'pictures':>8} {'right':>8} {'wrong':>8} {'refused':>8}")
-    rows, saved = [], {}
+    rows, saved, table = [], {}, {}
     for index, (name, world) in enumerate(WORLDS.items()):
-        counts = {"right": 0, "wrong": 0, "refused": 0}
+        counts = dict.fromkeys(OUTCOMES, 0)
         for picture in range(pictures):
             scene = single_number(world, np.random.default_rng([seed, index, picture, 1]), room)
             counts[outcome(reader.read(scene.picture), scene)] += 1
@@ -107,9 +117,12 @@ def measure_single_numbers(
                 saved[f"single-{name}-{picture:03}.png"] = scene
         rows.append([count / pictures for count in counts.values()])
         print(f"{name:10} {pictures:8} " + " ".join(f"{share:8.1%}" for share in rows[-1]), flush=True)
-    print(f"{'mean':10} {'':8} " + " ".join(f"{share:8.1%}" for share in np.mean(rows, axis=0)))
+        table[name] = {"pictures": pictures, **dict(zip(counts, rows[-1], strict=True))}
+    means = np.mean(rows, axis=0)
+    print(f"{'mean':10} {'':8} " + " ".join(f"{share:8.1%}" for share in means))
     if folder:
         save(saved, folder)
+    return table | {"mean": dict(zip(OUTCOMES, means, strict=True))}
 
 
 def outcome(reading: Reading, scene: HeldOutScene) -> str:
@@ -165,15 +178,17 @@ def main() -> None:
     parser.add_argument("--single", action="store_true", help="read pictures of one number instead of pages")
     parser.add_argument("--max-error", type=float, help="as of digitcli predict (default: its default)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the pictures and labels.json here")
+    add_output(parser)
     arguments = parser.parse_args()
     measure = measure_single_numbers if arguments.single else measure_pages
-    measure(
+    rows = measure(
         Reader(*arguments.model, max_error=arguments.max_error),
         held_out_room(split(load_mnist()).test),
         arguments.pages,
         arguments.seed,
         arguments.save,
     )
+    save_rows(arguments.output, rows)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from dataclasses import replace
 import numpy as np
 from composed_pages import DIGIT_PX, SIDES_PX, judged_scene
 from held_out.sheet import HeldOutScene
-from held_out_scenes import score_page
+from held_out_scenes import FIELDS, score_page
+from saved_rows import add_output, save_rows
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -139,10 +140,12 @@ def main() -> None:
     )
     parser.add_argument("--pages", type=int, default=200, help="pages of each kind (default: 200)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the pages (default: 1)")
+    add_output(parser)
     arguments = parser.parse_args()
     composer = scene_composer(split(load_mnist()).validation, held_out=True)
     columns = f"{'offered':>8} {'recall':>8} {'precision':>10}"
     print(f"{'kind':8} {'pages':>6} {'numbers':>8} {columns} {'length:':>9} {columns}")
+    rows = {}
     for kind in KINDS:
         totals, pages = np.zeros((2, 4), np.int64), 0
         for scene, length in examples(kind, composer, arguments.seed, arguments.pages):
@@ -151,6 +154,9 @@ def main() -> None:
             pages += 1
         cells = ["{:8.1%} {:8.1%} {:10.1%}".format(*shares(total)) for total in totals]
         print(f"{kind:8} {pages:6} {totals[0, 0]:8} {cells[0]} {'':9} {cells[1]}", flush=True)
+        for name, total in zip((kind, f"{kind}, length"), totals, strict=True):
+            rows[name] = {"numbers": int(total[0]), **dict(zip(FIELDS, shares(total), strict=True))}
+    save_rows(arguments.output, rows)
 
 
 @functools.cache

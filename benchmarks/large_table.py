@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from saved_rows import add_output, save_rows
 
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
@@ -127,8 +128,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
     parser.add_argument("--empty", type=float, default=0.0, help="the share of empty cells (default: 0)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="save the pages here")
+    add_output(parser)
     arguments = parser.parse_args()
-    reader = Reader(device="cpu")
+    reader, rows = Reader(device="cpu"), {}
     for has_names in (False, True):
         page, cells = draw_table(has_names=has_names, seed=arguments.seed, empty=arguments.empty)
         seconds = []
@@ -144,9 +146,18 @@ def main() -> None:
             f"  right {len(right)}  placed {placed}"
             f"  {statistics.median(seconds):.2f} s  peak {memory_mb:.0f} MB"
         )
+        rows["with names" if has_names else "without names"] = {
+            "numbers": len(cells),
+            "found": len(reading.numbers),
+            "right": len(right),
+            "placed": placed,
+            "seconds": statistics.median(seconds),
+            "memory_mb": memory_mb,
+        }
         if arguments.save:
             arguments.save.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(arguments.save / f"table-{'names' if has_names else 'plain'}.png"), page)
+    save_rows(arguments.output, rows, n=arguments.repeats)
 
 
 if __name__ == "__main__":

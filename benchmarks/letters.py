@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from saved_rows import add_output, save_rows
 
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.letters import PRINTED_LETTERS, find_fonts
@@ -33,6 +34,7 @@ def main() -> None:
         action="append",
         help="a confidence threshold (default: that of the models, and that of --max-error 0.01)",
     )
+    add_output(parser)
     arguments = parser.parse_args()
 
     random = np.random.default_rng(0)
@@ -43,14 +45,21 @@ def main() -> None:
     correct = np.array([reading.text == text for reading, (text, _) in zip(readings, pages, strict=True)])
     confidences = np.array([(reading.confidence or 0) if reading.text else 0 for reading in readings])
     print(f"{len(files)} fonts, {(~is_digit).sum()} letters, {is_digit.sum()} digits")
+    rows = {}
     thresholds = [Reader(*arguments.model, max_error=error).min_confidence for error in (None, 0.01)]
     for confidence in arguments.confidence or thresholds:
         answered = confidences >= confidence
+        rows[str(confidence)] = {
+            "letters": int((~is_digit).sum()),
+            "answered": answered[~is_digit].mean(),
+            "digits_right": (answered & correct)[is_digit].mean(),
+        }
         print(
             f"threshold {confidence}: {answered[~is_digit].mean():.1%} of the letters answered, "
             f"{(answered & correct)[is_digit].mean():.1%} of the digits answered correctly and "
             f"{(answered & ~correct)[is_digit].mean():.1%} wrongly"
         )
+    save_rows(arguments.output, rows)
 
 
 def page(random: np.random.Generator, font: Path, text: str) -> np.ndarray:

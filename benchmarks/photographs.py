@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from held_out.camera import bow, lay, take_picture
 from held_out.sheet import HeldOutRoom, Pen, held_out_room, new_sheet
+from saved_rows import add_output, save_rows
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="photographs without numbers")
     parser.add_argument("--count", type=int, default=400, help="pictures of each kind (default: 400)")
     parser.add_argument("--seed", type=int, default=7, help="the random seed (default: 7)")
+    add_output(parser)
     arguments = parser.parse_args()
     read = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(arguments.folder.iterdir()))
     photographs = [np.asarray(photograph, np.uint8) for photograph in read if photograph is not None]
@@ -48,6 +50,7 @@ def main() -> None:
         parser.error(f"{arguments.folder} holds no picture.")
     room = held_out_room(split(load_mnist()).test)
     print(f"{'':12} {'pictures':>8} {'right':>8} {'answered':>9} {'wrong':>8}")
+    rows = {}
     for name, shown in (
         ("numbers", with_number(room, photographs, arguments.count, arguments.seed)),
         ("no number", without_number(photographs, arguments.count, arguments.seed)),
@@ -61,6 +64,8 @@ def main() -> None:
             counts += [is_right, is_answer, is_answer and not is_right]
         right, answered, wrong = counts / arguments.count
         print(f"{name:12} {arguments.count:8} {right:8.1%} {answered:9.1%} {wrong:8.1%}", flush=True)
+        rows[name] = {"pictures": arguments.count, "right": right, "answered": answered, "wrong": wrong}
+    save_rows(arguments.output, rows)
 
 
 def with_number(

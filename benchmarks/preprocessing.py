@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from saved_rows import add_output, save_rows
 
 from digitcli.data.files import walk_pictures
 from digitcli.imaging.opening import open_picture
@@ -25,6 +26,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="the folder with the pictures")
     parser.add_argument("--model", default="cnn", help="the model that reads them (default: cnn)")
+    add_output(parser)
     arguments = parser.parse_args()
     paths = [path for path in walk_pictures(arguments.folder) if isinstance(path, Path)]
     reader = Reader(arguments.model)
@@ -33,9 +35,12 @@ def main() -> None:
         "shrunk and inverted": [str(row.argmax()) for row in probabilities],
         "with preprocessing": [reading.text for reading in reader.read_all(paths)],
     }
+    rows = {}
     for method, texts in answers.items():
         right = sum(path.name[0] == text for path, text in zip(paths, texts, strict=True))
+        rows[method] = {"pictures": len(paths), "right": right / len(paths)}
         print(f"{method}: {right} of {len(paths)} correct ({100 * right / len(paths):.1f} %)")
+    save_rows(arguments.output, rows)
     print(f"mean confidence when shrunk and inverted: {100 * probabilities.max(axis=1).mean():.0f} %")
 
 

@@ -40,6 +40,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from saved_rows import add_output, save_rows
+
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 PEER = """
 import json, logging, sys
@@ -88,6 +90,7 @@ for line in sys.stdin:
 
 Box = tuple[float, float, float, float]  # x, y, width, height
 Labels = dict[str, dict[str, str]]  # for each set the digits in each of its pictures
+Rows = dict[str, dict[str, float | int]]  # what is saved of each set
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def main() -> None:
         "--option", action="append", default=[], help="an option of digitcli predict, e.g. --option=-mcnn"
     )
     parser.add_argument("--wrong", action="store_true", help="list the pictures that digitcli reads wrongly")
+    add_output(parser)
     arguments = parser.parse_args()
     labels = labels_below(arguments.folder)
     listed = "".join(f"{path}\n" for paths in labels.values() for path in paths)
@@ -136,15 +140,19 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - started)
     count = sum(map(len, labels.values()))
     labels = {name: of_set for name, of_set in labels.items() if not name.startswith("pages")}
-    print_table(labels, answers)
-    print_means(labels, answers)
-    print_answered(labels, answers["digitcli"])
-    print_boxes(labels, answers["digitcli"])
+    rows: Rows = {name: {"pictures": len(paths)} for name, paths in labels.items()}
+    rows |= {"mean": {}, "all": {}, "boxes": {}}
+    print_table(labels, answers, rows)
+    print_means(labels, answers, rows)
+    print_answered(labels, answers["digitcli"], rows)
+    print_boxes(labels, answers["digitcli"], rows)
     for name, times in seconds.items():
         spread = f"{min(times):.1f} to {max(times):.1f} s, n = {len(times)}"
+        rows[f"time of {name}"] = {"seconds": statistics.median(times), "pictures": count}
         print(
             f"{name}: {1000 * statistics.median(times) / count:.1f} ms per picture, whole process ({spread})"
         )
+    save_rows(arguments.output, rows, n=arguments.repeats)
     if arguments.wrong:
         print_wrong(labels, answers["digitcli"])
 
@@ -194,21 +202,25 @@ def as_answer(row: dict[str, Any]) -> Answer:
     return Answer(digits, float(row.get("confidence") or 0), is_read, is_partial, boxes)
 
 
-def print_table(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
+def print_table(labels: Labels, answers: dict[str, dict[str, Answer]], rows: Rows) -> None:
     """Print a row for each set: its pictures, and each reader's accuracy and coverage at 1 % errors."""
     print(f"{'set':32} {'n':>5}" + "".join(f"  {name:>9} {'at 1 %':>7}" for name in answers))
     for name, of_set in labels.items():
         cells = ""
-        for by_path in answers.values():
+        for reader, by_path in answers.items():
             read = [(by_path[path], label) for path, label in of_set.items()]
             scored = [(answer.confidence, answer.digits == label, 1.0) for answer, label in read]
             right = sum(is_right for _, is_right, _ in scored) / len(scored)
-            share = "" if name.startswith("notdigits") else f"{answered(scored):.1%}"
+            rows[name][f"{reader}_right"] = right
+            share = ""
+            if not name.startswith("notdigits"):
+                rows[name][f"{reader}_coverage"] = answered(scored)
+                share = f"{answered(scored):.1%}"
             cells += f"  {right:9.1%} {share:>7}"
         print(f"{name:32} {len(of_set):5}{cells}")
 
 
-def print_means(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
+def print_means(labels: Labels, answers: dict[str, dict[str, Answer]], rows: Rows) -> None:
     """Print the means of the sets with digits: right, answered wrongly, and the coverage at 1 % errors."""
     sets = [of_set for of_set in labels.values() if all(of_set.values())]
     if not sets:
@@ -229,6 +241,8 @@ def print_means(labels: Labels, answers: dict[str, dict[str, Answer]]) -> None:
             for answer, label in of_set
         ]
         print(f"{name:38}  {right:7.1%} {wrong:7.1%} {answered(ranked):7.1%}")
+        figures = {"right": right, "wrong": wrong, "coverage": answered(ranked)}
+        rows["mean"] |= {f"{name}_{field}": share for field, share in figures.items()}
 
 
 def answered(scored: list[tuple[float, bool, float]], limit: float = 0.01) -> float:
@@ -244,7 +258,7 @@ def answered(scored: list[tuple[float, bool, float]], limit: float = 0.01) -> fl
     return best / sum(weight for _, _, weight in ordered)
 
 
-def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
+def print_answered(labels: Labels, answers: dict[str, Answer], rows: Rows) -> None:
     """Print the share of pictures with digits that are answered, and the share of wrong answers."""
     print(f"{'answered by digitcli predict':32} {'n':>5}  {'share':>9} {'wrong':>7}")
     sets = {name: of_set for name, of_set in labels.items() if any(of_set.values())}
@@ -253,10 +267,16 @@ def print_answered(labels: Labels, answers: dict[str, Answer]) -> None:
         given = [(answers[path], label) for path, label in of_set.items()]
         read = [(each.digits, label) for each, label in given if each.is_read or each.is_partial]
         wrong = sum(digits != label for digits, label in read) / max(len(read), 1)
+        rows[name] |= {
+            "pictures": len(of_set),
+            "answered": len(read) / len(of_set),
+            "answered_correctly": len(read) * (1 - wrong) / len(of_set),
+            "wrong_answers": wrong,
+        }
         print(f"{name:32} {len(of_set):5}  {len(read) / len(of_set):9.1%} {wrong:7.1%}")
 
 
-def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
+def print_boxes(labels: Labels, answers: dict[str, Answer], rows: Rows) -> None:
     """Print the share of hand-drawn boxes that are found, in pictures that were read correctly."""
     matches: list[bool] = []
     for folder in {Path(path).parent for of_set in labels.values() for path in of_set}:
@@ -269,6 +289,7 @@ def print_boxes(labels: Labels, answers: dict[str, Answer]) -> None:
                 pairs = zip(answer.boxes, drawn, strict=True)
                 matches += [overlap(box, tuple(drawn_box[1:])) >= 0.5 for box, drawn_box in pairs]
     if matches:
+        rows["boxes"] = {"digits": len(matches), "overlap": sum(matches) / len(matches)}
         print(
             f"boxes with an IoU of 0.5 or more: {sum(matches) / len(matches):.1%} of {len(matches):,} digits"
         )
