@@ -1,7 +1,8 @@
-"""Generate the pages of docs/ that follow from the code: the command line, the architectures, the layout.
+"""Generate the pages of docs/ that follow from the code, and copy what was measured into the others.
 
-`python scripts/generate_docs.py` writes the pages. With `--check` it writes nothing, names every page that is
-stale, and ends with exit code 1 if there is one.
+Whole pages are the command line, the architectures and the layout. Figures and tables within README.md and
+docs/ are those of `scripts/published_figures.py`. `python scripts/generate_docs.py` writes the pages. With
+`--check` it writes nothing, names every page that is stale, and ends with exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from published_figures import filled
 from typer.models import ArgumentInfo, OptionInfo
 
 from digitcli.architectures.recipe import Recipe
@@ -25,6 +27,7 @@ from digitcli.inference.model_index import list_models
 from digitcli.settings import settings_of
 
 ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 NOTE = "<!-- This page is generated. Do not edit it: run `python scripts/generate_docs.py`. -->"
 VALUES = {bool: "flag", int: "whole number", float: "number", str: "text", Path: "path"}
@@ -48,8 +51,9 @@ A recipe is how an architecture is trained. `digitcli train --print-config --arc
 recipe, and every setting is an option of [`digitcli train`](cli.md#digitcli-train). These are the
 defaults for every architecture:"""
 LAYOUT_TEXT = """\
-A module imports only from folders below its own, and a test checks this. `tests/` mirrors the package,
-and `tests/support/` holds what several tests share. `models/` holds the released weights."""
+This page tells in which folder to look; the first sentence of each file says what it holds. A module
+imports only from folders below its own, and a test checks this. `tests/` mirrors the package, and
+`tests/support/` holds what several tests share. `models/` holds the released weights."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
 def stale_pages() -> dict[Path, str]:
     """Return the new text of every page whose file is missing or has another text."""
     pages = {DOCS / f"{name}.md": page() for name, page in PAGES.items()}
+    written = [path for path in (README, *sorted(DOCS.glob("*.md"))) if path not in pages and path.exists()]
+    pages |= {path: filled(path.read_text("utf-8")) for path in written}
     return {
         path: text for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text
     }
@@ -208,33 +214,24 @@ def shown(setting: Any) -> str:
 
 
 def layout_page() -> str:
-    """List every Python file of the package with the first sentence of its docstring."""
+    """List the folders of the package with what they are for and their files."""
     package = ROOT / "digitcli"
     folders = [package, *sorted(path.parent for path in package.rglob("*/__init__.py"))]
-    blocks = []
-    for folder in folders:
-        blocks += [f"## {folder.relative_to(ROOT)}/", *folder_blocks(folder)]
-    for name, title in FOLDERS.items():
-        blocks += [f"## {name}/", f"{title}.", files_table(ROOT / name)]
-    return document(
-        "Layout",
-        LAYOUT_TEXT,
-        *blocks,
-    )
+    rows = [
+        (
+            str(folder.relative_to(ROOT)),
+            plain(first_sentence(docstring(folder / "__init__.py"))),
+            files_of(folder),
+        )
+        for folder in folders
+    ]
+    rows += [(name, f"{title}.", files_of(ROOT / name)) for name, title in FOLDERS.items()]
+    return document("Layout", LAYOUT_TEXT, *(f"**`{name}/`** {text} {files}" for name, text, files in rows))
 
 
-def folder_blocks(folder: Path) -> list[str]:
-    """Describe a folder of the package by the docstring of its `__init__.py`, and list its files."""
-    return [plain(first_sentence(docstring(folder / "__init__.py"))), files_table(folder)]
-
-
-def files_table(folder: Path) -> str:
-    """List the Python files of a folder, one row a file."""
-    files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-    return table(
-        ("file", "what it holds"),
-        [(f"`{path.name}`", plain(first_sentence(docstring(path)))) for path in files],
-    )
+def files_of(folder: Path) -> str:
+    """Name the Python files of a folder, without their suffix."""
+    return ", ".join(f"`{path.stem}`" for path in sorted(folder.glob("*.py")) if path.name != "__init__.py")
 
 
 def docstring(path: Path) -> str | None:

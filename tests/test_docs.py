@@ -1,11 +1,10 @@
-"""README and docs/: commands parse, examples run, links lead somewhere, tables agree with saved results."""
+"""README and docs/: commands parse, examples run, links lead somewhere."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import shutil
-import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 
 import digitcli
 from digitcli.cli import COMMANDS
-from digitcli.comparison.saved import read_comparison
 from digitcli.comparison.specification import parse_specification
 from digitcli.export.checkpoint_card import read_facts
 from digitcli.inference.model_resolution import resolve_model
@@ -22,7 +20,6 @@ from tests.support.command_lines import options_of, parse
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-RESULTS = (ROOT / "docs" / "results.md").read_text()
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 OF_TORCHRUN = {"--nproc-per-node", "--standalone", "--max-restarts"}
 # of pip, tensorboard, mkdocs and torchrun
@@ -83,20 +80,6 @@ def headings(page: Path) -> set[str]:
     """Return the anchors of a page's headings."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
-
-
-def section(text: str, title: str) -> list[str]:
-    """Return the lines below a heading, up to the next heading."""
-    return re.split(r"^#+ ", text.split(f" {title}\n")[1], flags=re.MULTILINE)[0].splitlines()
-
-
-def row(lines: list[str], name: str) -> str:
-    (line,) = [line for line in lines if line.startswith(f"| {name} |")]
-    return line
-
-
-def percent(model_runs: object) -> str:
-    return f"{100 * statistics.fmean(run.accuracy for run in model_runs):.2f}"  # type: ignore[attr-defined]
 
 
 def test_readme_takes_five_minutes() -> None:
@@ -184,43 +167,6 @@ def test_example_pictures_are_read_correctly() -> None:
     assert [reading.text for reading in readings] == list(texts.values())
 
 
-def test_the_thresholds_of_max_error_are_those_of_the_reader() -> None:
-    risk = resolve_model("reader").header.risk
-    errors, thresholds = (
-        [cell.strip() for cell in line.split("|")[2:-1]]
-        for line in section((ROOT / "docs" / "reading.md").read_text(), "Confidence and refusal")
-        if line.startswith(("| `--max-error` |", "| refuse below"))
-    )
-    assert thresholds == [f"{risk[error]:.3f}" if error in risk else "1" for error in errors]
-
-
-def test_the_folders_in_readme_are_the_folders_of_the_tree() -> None:
-    (tree,) = [block for block in blocks(README, "") if block.startswith("digitcli/")]
-    top = set(re.findall(r"^(\w+)/", tree, re.MULTILINE))
-    names = [line.strip().split("  ")[0] for line in tree.splitlines() if line.startswith("  ")]
-    inner = {folder for name in names for folder in re.findall(r"(\w+)/", name)}
-    packages = {path.parent.name for path in (ROOT / "digitcli").glob("*/__init__.py")}
-    assert inner == packages
-    assert all((ROOT / folder).is_dir() for folder in top)
-
-
-def test_the_table_of_architectures_agrees_with_the_saved_runs() -> None:
-    lines = section(RESULTS, "All architectures side by side")
-    for model in read_comparison(ROOT / "benchmarks" / "zoo.json"):
-        line = row(lines, f"`{model.label}`")
-        assert f"| {percent(model.runs)} " in line and f"| {len(model.runs)} |" in line
-
-
-def test_the_models_in_readme_agree_with_the_saved_runs() -> None:
-    saved = {model.label: model for model in read_comparison(ROOT / "benchmarks" / "zoo.json")}
-    rows = [line for line in section(README.read_text(), "Models") if re.match(r"\| `(\w+)`", line)]
-    compared = [line for line in rows if re.findall(r"`(\w+)`", line)[0] in saved]
-    assert len(compared) >= 5
-    for line in compared:
-        model = saved[re.findall(r"`(\w+)`", line)[0]]
-        assert f"| {percent(model.runs)} " in line and f"| {len(model.runs)} |" in line
-
-
 def test_the_model_cards_tell_the_facts_of_their_file() -> None:
     cards = (ROOT / "models" / "README.md").read_text()
     for name, facts in read_facts(ROOT / "models" / "cards.toml").items():
@@ -228,22 +174,3 @@ def test_the_model_cards_tell_the_facts_of_their_file() -> None:
         for fact in facts.values():
             assert " ".join(fact.split()) in card, name
         assert f"{resolve_model(name).header.metrics['test_accuracy']:.2%}".replace("%", " %") in card, name
-
-
-def test_the_ablation_table_agrees_with_the_saved_runs() -> None:
-    lines = section(RESULTS, "Eight epochs of `fast`, one setting changed")
-    for model in read_comparison(ROOT / "benchmarks" / "switches.json"):
-        setting = model.label.removeprefix("fast:epochs=8").removeprefix(",")
-        line = row(lines, f"`{setting}`" if setting else "the recipe")
-        assert len(model.runs) == 5
-        assert f"| {percent(model.runs)} ± " in line
-
-
-@pytest.mark.parametrize("name", ["stochastic_depth", "dropout"])
-def test_the_table_of_other_ablations_agrees_with_the_saved_runs(name: str) -> None:
-    models = read_comparison(ROOT / "benchmarks" / f"{name}.json")
-    plain, changed = sorted(models, key=lambda model: len(model.label))
-    line = row(RESULTS.splitlines(), f"`{changed.label}`")
-    for model in (plain, changed):
-        assert len(model.runs) == 5
-        assert f"| {percent(model.runs)} ± " in line

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from digitcli.cli import COMMANDS, with_command
-from scripts import generate_docs
+from scripts import generate_docs, published_figures
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,6 +24,7 @@ def test_a_stale_page_is_named_and_left_alone(
 ) -> None:
     monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
     monkeypatch.setattr(generate_docs, "DOCS", tmp_path)
+    monkeypatch.setattr(generate_docs, "README", tmp_path / "README.md")
     monkeypatch.setattr(generate_docs, "PAGES", {"page": lambda: "new\n"})
     page = tmp_path / "page.md"
     page.write_text("old\n")
@@ -44,3 +46,21 @@ def test_the_reference_has_every_option_of_a_command(name: str) -> None:
     for parameter in command.params:
         if parameter.param_type_name == "option":
             assert all(f"`{option}`" in section for option in (*parameter.opts, *parameter.secondary_opts))
+
+
+def test_a_figure_that_was_edited_by_hand_is_found() -> None:
+    text = (ROOT / "docs" / "results.md").read_text()
+    figure = "<!--=hands/polish/right-->"
+    edited = re.sub(f"{figure}[^<]*", f"{figure}99.9 %", text)
+    assert edited != text
+    assert published_figures.filled(edited) == text
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=str)
+def test_no_line_begins_with_a_figure(page: Path) -> None:
+    assert re.findall("^ *<!--[=/].*", page.read_text(), re.MULTILINE) == [], "Markdown takes it for a block"
+
+
+def test_the_results_fit_on_a_page() -> None:
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert len(text.replace("|", " ").replace("---", " ").split()) <= 2500
