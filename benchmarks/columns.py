@@ -72,8 +72,8 @@ def main() -> None:
 
 def judge(reader: Reader, picture: Picture, text: str | None) -> tuple[int, bool, bool, bool]:
     """Return 1, and whether one number is certain, answered, and wrong; several numbers have no text."""
-    assert reader.models.picture_reader is not None
-    is_certain = reader.models.picture_reader.read(picture, None, 1).is_certain
+    assert reader.models.picture_network is not None
+    is_certain = reader.models.picture_network.read(picture, None, 1).is_certain
     reading = reader.read(picture)
     is_answered = reading.status == "read" and len(reading.numbers) == 1
     return 1, is_certain, is_answered, is_answered and reading.numbers[0].text != text

@@ -28,7 +28,7 @@ from saved_rows import Row, add_output, save_rows
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Number, Reading
+from digitcli.recognition.readings import Number, Reading
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.texts import sample_integer
 

@@ -21,7 +21,7 @@ from picture_faults import compose as put_side_by_side
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.recognition.readings import DEFAULT_MODELS
 from digitcli.synthesis.lines import LineSynthesizer, compose_text
 from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.texts import sample_amount, sample_decimal, sample_integer

@@ -24,7 +24,7 @@ from saved_rows import add_output, save_rows
 
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Number
+from digitcli.recognition.readings import Number
 
 KILOBYTE, MEGABYTE = 1024, 1e6  # Linux counts the resident set in units of 1,024 bytes
 # A child process is charged with the memory of the one that starts it, so that a small one must.

@@ -2,7 +2,7 @@
 
     python scripts/calibrate_pages.py
 
-The weights of `recognition.pages.acceptance` are fitted on composed pages, written by the people and in the
+The weights of `recognition.page_decision` are fitted on composed pages, written by the people and in the
 fonts that training holds out, with MNIST's validation digits. Those of the presence leave places out where a
 number stands and is misread: most of these cannot be read, and look like no number. The script writes them
 into the checkpoint of `page_reader`. `scripts/calibrate.py` measures what they bring.
@@ -29,9 +29,9 @@ from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.models import RecognitionModels
-from digitcli.recognition.pages.acceptance import ALONE, FEATURES, PRESENCE_FEATURES
-from digitcli.recognition.pages.recognize import recognize_region
+from digitcli.recognition.page_decision import ALONE, FEATURES, PRESENCE_FEATURES
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.recognize import recognize_region
 from digitcli.synthesis.page import Kind, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
@@ -129,9 +129,9 @@ def places_of(scene: Scene, models: RecognitionModels) -> Iterator[Place]:
 
     There are none on pages of which the network for whole pictures is certain.
     """
-    assert models.page_reader is not None and models.picture_reader is not None
-    first = models.picture_reader.read(scene.picture, None, 1)
-    page_reader = dataclasses.replace(models.page_reader, acceptance=READING_ALONE, presence={})
+    assert models.page_networks is not None and models.picture_network is not None
+    first = models.picture_network.read(scene.picture, None, 1)
+    page_reader = dataclasses.replace(models.page_networks, acceptance=READING_ALONE, presence={})
     page = page_reader.find_and_read(scene.picture, first.line)
     for evidence in [] if first.is_certain else page.regions:
         expected = _expected(evidence.crops.line.box, scene)

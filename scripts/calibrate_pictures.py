@@ -30,14 +30,14 @@ from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer
-from digitcli.recognition.pages.recognize import recognize_region
-from digitcli.recognition.picture_reader import (
+from digitcli.recognition.page_networks import (
     NOTHING_FEATURES,
     NUMBER_FEATURES,
-    PictureReader,
+    PictureNetwork,
     features_of_nothing,
 )
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.recognize import recognize_region
 from digitcli.strip_format import OTHER
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.scenes import SceneComposer
@@ -74,7 +74,7 @@ def main() -> None:
 
 def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
     """Return the weights of the probability that the text of the network is right."""
-    reader = PictureReader(load_line_recognizer(MODEL, "cpu"))
+    reader = PictureNetwork(load_line_recognizer(MODEL, "cpu"))
     places = []
     for example in examples:
         evidence = reader.look(example.picture)
@@ -91,7 +91,7 @@ def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
 def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
     """Return the weights of the probability that a number stands where no network found one."""
     reader = Reader(device="cpu")
-    picture_reader = reader.models.picture_reader
+    picture_reader = reader.models.picture_network
     assert picture_reader is not None
     places = []
     for example in examples:

@@ -31,7 +31,7 @@ from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
 from digitcli.recognition.calibrate import Answer, answer_pictures, numbers_of
-from digitcli.recognition.line_input import FINDER
+from digitcli.recognition.line_crops import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import Line

@@ -18,8 +18,7 @@ from digitcli.imaging.opening import open_pages
 from digitcli.inference.ctc import best_path, digit_columns
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
-from digitcli.recognition.pages.crops import crop_lines, reading_order
-from digitcli.recognition.pages.page_reader import as_levels
+from digitcli.recognition.line_crops import as_levels, crop_lines, reading_order
 from digitcli.strip_format import COLUMN_PX
 from digitcli.synthesis.lines import Line, count_ctc_columns
 

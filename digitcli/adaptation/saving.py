@@ -12,7 +12,7 @@ from digitcli.adaptation.self_training_results import SelfTraining
 from digitcli.atomic_write import faults_of, write_whole, writing_folder
 from digitcli.errors import OutputError
 from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
-from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.recognition.readings import DEFAULT_MODELS
 
 # The files that an adaptation writes, each network under the name of the default model that it replaces.
 REPLACEABLE = {ADAPTATION_FILE, *(f"{name}.safetensors" for name in DEFAULT_MODELS)}

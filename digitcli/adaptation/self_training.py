@@ -51,10 +51,10 @@ from digitcli.inference.predictor import load_line_recognizer, load_page_finder
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import MAX_ERROR, numbers_of, read_one_page_each
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.line_input import FINDER
+from digitcli.recognition.line_crops import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Reading
+from digitcli.recognition.readings import Reading
 from digitcli.training.line_task import line_logits
 from digitcli.training.original import OriginalLines
 

@@ -23,7 +23,7 @@ from digitcli.errors import PartialInputError, QualityError, UsageError, counted
 from digitcli.events import PicturesDone
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
-from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.recognition.readings import DEFAULT_MODELS
 from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:

@@ -88,7 +88,8 @@ def _of_lines(
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain_lines import explain_lines
     from digitcli.imaging.opening import open_picture
-    from digitcli.recognition.line_input import line_cutter, longest_line, reader_with
+    from digitcli.recognition.line_crops import line_cutter, longest_line
+    from digitcli.recognition.reader import reader_with
 
     cut = line_cutter(model.header.architecture, options.device)
 
@@ -115,8 +116,8 @@ def _of_lines(
 
 def _note_on_predict(explanation: LineExplanation, reader: Reader) -> Iterator[str]:
     """Yield that `predict` with the same model reads another text, if it does."""
-    from digitcli.recognition.line_input import FINDER, contains
-    from digitcli.recognition.results import as_percentage
+    from digitcli.recognition.line_crops import FINDER
+    from digitcli.recognition.readings import as_percentage, contains
 
     reading = reader.read(explanation.file)
     if contains(reading, explanation.text):
@@ -153,7 +154,7 @@ def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
 
 def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
     from digitcli.imaging.opening import open_picture
-    from digitcli.recognition.digit_input import central_digit
+    from digitcli.recognition.digits_apart import central_digit
 
     digit = central_digit(open_picture(path), str(path))
     if digit.count > 1:

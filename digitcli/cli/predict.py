@@ -28,15 +28,14 @@ from digitcli.cli.predict_run import (
 )
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.results import (
+from digitcli.recognition.reading_formats import Per, format_of
+from digitcli.recognition.readings import (
     BATCH_SIZE,
     DEFAULT_MAX_ERROR,
     DEFAULT_MODELS,
     MIN_CONFIDENCE,
     TOP_K,
-    Per,
     Rotation,
-    format_of,
 )
 
 INPUT, MODELS, CERTAINTY, OUTPUT = "Input", "Models and speed", "Refusing uncertain answers", "Output"

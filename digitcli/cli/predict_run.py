@@ -18,7 +18,8 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.results import BATCH_SIZE, TOP_K, Per, Rotation, check_ranges, format_readings
+from digitcli.recognition.reading_formats import Per, format_readings
+from digitcli.recognition.readings import BATCH_SIZE, TOP_K, Rotation, check_ranges
 from digitcli.recognition.resume import ResultWriter, new_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -32,7 +33,7 @@ from digitcli.threads import usable_cores
 if TYPE_CHECKING:
     from digitcli.cli.views.readings import ReadingView
     from digitcli.recognition.reader import Reader
-    from digitcli.recognition.results import Reading
+    from digitcli.recognition.readings import Reading
     from digitcli.recognition.sources import Source
 
 PredictFormat = Literal["table", "json", "jsonl", "csv"]

@@ -31,7 +31,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation.neighbours import NeighbourSearch
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Number, Reading, describe_confidence
+from digitcli.recognition.readings import Number, Reading, describe_confidence
 
 Grey = npt.NDArray[np.uint8]
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
-from digitcli.recognition.results import Detection, Digit, Number, Reading, as_percentage
+from digitcli.recognition.readings import Detection, Digit, Number, Reading, as_percentage
 
 # Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
 NAME_BYTES = 180

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from PIL import ImageFile
 
 from digitcli.errors import DigitcliError
-from digitcli.recognition.ordered_map import grouped_until, ordered_map
-from digitcli.recognition.results import Reading
+from digitcli.recognition.pipeline import grouped_until, ordered_map
+from digitcli.recognition.readings import Reading
 from digitcli.recognition.sources import Source
 from digitcli.worker_process import set_up_worker
 
@@ -34,20 +34,20 @@ MAX_PORTION = 128
 PORTIONS_PER_PROCESS = 3
 
 
-class PictureReader(Protocol):
+class BulkReader(Protocol):
     """The part of `Reader` that a worker process uses."""
 
     def read_all(self, pictures: Pictures) -> Iterator[Reading]:
         """Yield one reading a page, in the order of the pictures."""
 
 
-_reader: PictureReader  # of a worker process
+_reader: BulkReader  # of a worker process
 
 
 def read_in_processes(
     pictures: Pictures,
     processes: int,
-    create_reader: Callable[[], PictureReader],
+    create_reader: Callable[[], BulkReader],
     read_here: Callable[[Pictures], Iterator[Reading]],
 ) -> Iterator[Reading]:
     """Yield one reading a page, in the order of the pictures; each process reads with a reader of its own.
@@ -129,7 +129,7 @@ def _submit(pool: ProcessPoolExecutor, portion: Portion) -> Future[tuple[list[Re
     return failed
 
 
-def _begin_worker(create_reader: Callable[[], PictureReader]) -> None:
+def _begin_worker(create_reader: Callable[[], BulkReader]) -> None:
     global _reader
     set_up_worker()
     _reader = create_reader()

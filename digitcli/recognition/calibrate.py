@@ -24,7 +24,7 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import TOP_K, Reading, check_ranges
+from digitcli.recognition.readings import TOP_K, Reading, check_ranges
 from digitcli.recognition.sources import Source
 from digitcli.strip_format import SEPARATORS
 

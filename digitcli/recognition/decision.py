@@ -1,4 +1,4 @@
-"""Stage 4 of the reading pipeline, decide: choose the status of each number and of the page.
+"""Choose the status of each number and of the page.
 
 The texts and confidences are the same at every threshold. `Decision.refuse_below` compares with it last.
 """
@@ -11,17 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from digitcli.errors import PictureError
-from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.results import Detection, Number, Status, text_of
-from digitcli.recognition.table import place_numbers
+from digitcli.recognition.layout import place_numbers
+from digitcli.recognition.readings import Detection, Number, Status, text_of
 
 # Probability that a page without ink is blank; measured by benchmarks/blank.py.
 BLANK_CONFIDENCE = 0.9
-# Least confidence of faint marks that count as digits: they are more likely digits than not.
-FAINT_CONFIDENCE = 0.5
-# Geometric mean of the confidences below which several numbers are a photograph or a text (chosen by hand).
-GUESS_CONFIDENCE = 0.5
 # Confidence of the answer that a page of several guesses shows no number: it may show one.
 NOT_A_DIGIT_CONFIDENCE = 0.5
 # Confidence of the network that reads whole pictures, from which nothing else is asked: of 1,868 such
@@ -33,6 +27,34 @@ LIKELY = 0.5
 TWO_CANDIDATES = 0.8
 # Least probability of the second text, from which the reason is two_candidates (chosen by hand).
 SECOND_CANDIDATE = 0.1
+
+
+@dataclass(frozen=True)
+class NumberResult:
+    """The answer about a place where a number may stand.
+
+    number: the number; None if the networks read nothing.
+    confidence: the probability that the answer is right.
+    rival_confidence: the probability of the second likeliest text.
+    is_cut_off: whether the region touches the edge of the page, where a part of it may be missing.
+    runs_out: whether a further digit, or the last character, is cut off by the edge of the page.
+    is_in_fraction: whether a fraction bar lies between this number and another one.
+    is_faint: whether its ink hardly differs from the paper.
+    is_changed: whether the constraints changed the text.
+    breaks_constraints: whether the number likelier breaks the constraints than that it was misread.
+    is_other: whether other writing stands there.
+    """
+
+    number: Number | None
+    confidence: float
+    rival_confidence: float = 0.0
+    is_cut_off: bool = False
+    runs_out: bool = False
+    is_in_fraction: bool = False
+    is_faint: bool = False
+    is_changed: bool = False
+    breaks_constraints: bool = False
+    is_other: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,38 +124,11 @@ BLANK = Decision("blank", "blank", "", BLANK_CONFIDENCE)
 NOT_A_DIGIT = Decision("refused", "not_a_digit", "", NOT_A_DIGIT_CONFIDENCE)
 
 
-def decide_digits(results: Sequence[NumberResult], constraints: Constraints | None) -> Decision:
-    """Decide on a page whose digits stand apart: each number is read, or refused for another reason than its
-    confidence.
-    """
-    if not results:
-        return BLANK
-    empty_confidence = all_right([result for result in results if result.number is None])
-    written = [result for result in results if result.number is not None]
-    if not written:
-        return replace(NOT_A_DIGIT, confidence=empty_confidence)
-    if constraints is not None and constraints.is_single and len(written) > 1:
-        written = [choose_one(written)]
-    confidence = empty_confidence * all_right(written)
-    if constraints is None and _are_guesses(written):
-        return NOT_A_DIGIT
-    if constraints is not None and constraints.is_of_single_digits:
-        written = [replace(result, is_in_fraction=False) for result in written]
-    if all(result.is_in_fraction for result in written):
-        return replace(NOT_A_DIGIT, confidence=confidence)
-    return decision_of([decide_number(result) for result in written], written, confidence)
-
-
 def decision_of(numbers: Sequence[Number], results: Sequence[NumberResult], confidence: float) -> Decision:
     """Return the decision on a page with numbers, from the results that gave them."""
     status, reason = page_status(numbers)
     is_changed = any(result.is_changed for result in results)
     return Decision(status, reason, text_of(numbers), confidence, place_numbers(numbers), is_changed)
-
-
-def _are_guesses(results: Sequence[NumberResult]) -> bool:
-    """Return whether several numbers are so uncertain that the page is a photograph or a text."""
-    return len(results) > 1 and all_right(results) ** (1 / len(results)) < GUESS_CONFIDENCE
 
 
 def decide_number(result: NumberResult) -> Number:
@@ -160,17 +155,6 @@ def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
 def decide_error(error: PictureError) -> Decision:
     """Return the answer of a page that could not be read."""
     return Decision("error", error.reason, None, None, error=error)
-
-
-def decide_faint_page(decision: Decision, can_reject: bool) -> Decision:
-    """Decide on a page with only faint marks: refuse it, so that a person looks at it, or call it blank.
-
-    Digits count only if `can_reject` is true, which says that the networks can reject what is not a digit.
-    """
-    confidence = decision.confidence
-    if can_reject and decision.numbers and confidence is not None and confidence >= FAINT_CONFIDENCE:
-        return decision.refused("too_faint")
-    return BLANK
 
 
 def all_right(results: Sequence[NumberResult]) -> float:

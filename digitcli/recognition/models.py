@@ -14,13 +14,10 @@ from digitcli.inference.model_resolution import (
     resolve_models,
 )
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
-from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.pages.run_networks import STRIP_READER
-from digitcli.recognition.picture_reader import PictureReader
-from digitcli.recognition.results import DEFAULT_MODELS
+from digitcli.recognition.line_crops import PICTURE_READER, STRIP_READER
+from digitcli.recognition.page_networks import PageNetworks, PictureNetwork
+from digitcli.recognition.readings import DEFAULT_MODELS
 
-# The architecture that reads whole pictures.
-PICTURE_READER = "picture_reader"
 # The default model of each kind, see `_kind`.
 DEFAULT_OF_KIND = dict(zip(("line", "page", "strip", "picture"), DEFAULT_MODELS, strict=True))
 
@@ -30,13 +27,13 @@ class RecognitionModels:
     """The networks of a reader: a classifier of single digits, or networks that find numbers and read them.
 
     classifier: the mean of the networks that read digit crops, or None.
-    page_reader: the networks that find lines on whole pages and read strips of them, or None.
-    picture_reader: the network that answers easy pictures before those, or None.
+    page_networks: the networks that find lines on whole pages and read strips of them, or None.
+    picture_network: the network that answers easy pictures before those, or None.
     """
 
     classifier: DigitClassifier | None = None
-    page_reader: PageReader | None = None
-    picture_reader: PictureReader | None = None
+    page_networks: PageNetworks | None = None
+    picture_network: PictureNetwork | None = None
 
     @property
     def name(self) -> str:
@@ -53,16 +50,11 @@ class RecognitionModels:
         models: list[LineRecognizer | DigitClassifier | PageFinder] = []
         if self.classifier is not None:
             models.append(self.classifier)
-        if self.page_reader is not None:
-            models += [self.page_reader.finder, *self.page_reader.line_models]
-        if self.picture_reader is not None:
-            models.append(self.picture_reader.network)
+        if self.page_networks is not None:
+            models += [self.page_networks.finder, *self.page_networks.line_models]
+        if self.picture_network is not None:
+            models.append(self.picture_network.network)
         return models
-
-    @property
-    def can_reject(self) -> bool:
-        """Whether the digit networks were trained to reject pictures that show no digit."""
-        return self.classifier is not None and self.classifier.can_reject
 
 
 def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]:

@@ -17,17 +17,22 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.models import RecognitionModels, complete_models, reads_pictures, reads_strips
-from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.picture_reader import PictureReader
+from digitcli.recognition.models import (
+    DEFAULT_OF_KIND,
+    RecognitionModels,
+    complete_models,
+    reads_pictures,
+    reads_strips,
+)
+from digitcli.recognition.page_networks import PageNetworks, PictureNetwork
 from digitcli.recognition.pipeline import (
     Picture,
     PipelineOptions,
-    find_and_crop,
-    recognize_and_decide,
+    open_and_glance,
+    read_pages,
     run_pipeline,
 )
-from digitcli.recognition.results import (
+from digitcli.recognition.readings import (
     BATCH_SIZE,
     TOP_K,
     Reading,
@@ -149,8 +154,8 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        first_page = next(find_and_crop(picture, self.models, self._options))
-        (reading,) = recognize_and_decide([first_page], self.models, self._options)
+        first_page = next(open_and_glance(picture, self.models, self._options))
+        (reading,) = read_pages([first_page], self.models, self._options)
         if reading.error is not None:
             raise reading.error
         return reading
@@ -191,6 +196,20 @@ class Reader:
             yield from read_in_processes(pictures_left, self.processes, self._create_worker, self._read_here)
 
 
+def reader_with(model: ResolvedModel, device: str = "auto") -> Reader | None:
+    """Return what `predict` reads with if a line model is named, and a page finder where it needs one.
+
+    There is none for a network that reads whole pictures: `predict` asks others where it is not certain.
+
+    Raises:
+        ModelError, EnvironmentFault: see `Reader`.
+    """
+    if reads_pictures(model):
+        return None
+    finders = [DEFAULT_OF_KIND["page"]] if reads_strips(model) else []
+    return Reader(*finders, model, device=device, jobs=1)
+
+
 def _load_models(
     models: Sequence[ResolvedModel],
     device: str,
@@ -210,7 +229,7 @@ def _load_models(
     fitted = next(
         (model.header for model in line_models if reads_strips(model) and model.header.acceptance), None
     )
-    page_reader = PageReader(
+    page_networks = PageNetworks(
         load_page_finder(finder, device, runtime, threads, at_first_use=True),
         tuple(
             load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
@@ -221,9 +240,10 @@ def _load_models(
         finds_rotation,
     )
     if not first:
-        return RecognitionModels(page_reader=page_reader)
+        return RecognitionModels(page_networks=page_networks)
     network = load_line_recognizer(first[0], device, runtime=runtime, threads=1)  # of each thread
     header = first[0].header
     return RecognitionModels(
-        page_reader=page_reader, picture_reader=PictureReader(network, header.acceptance, header.presence)
+        page_networks=page_networks,
+        picture_network=PictureNetwork(network, header.acceptance, header.presence),
     )

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from digitcli.atomic_write import check_writable, faults_of, write_whole, writing_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.results import SCHEMA, Per, as_cell, csv_fields, csv_line
+from digitcli.recognition.reading_formats import Per, as_cell, csv_fields, csv_line
+from digitcli.recognition.readings import SCHEMA
 from digitcli.recognition.sources import Source
 
 

@@ -9,7 +9,7 @@ from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.checkpoint import Guarantee
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.recognition.models import DEFAULT_OF_KIND, reads_strips
-from digitcli.recognition.results import DEFAULT_MAX_ERROR, DEFAULT_MODELS, MIN_CONFIDENCE
+from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, MIN_CONFIDENCE
 
 # The evidence for a threshold that no pictures have confirmed.
 UNMEASURED = "this is 1 minus --max-error, and was not measured with these models"

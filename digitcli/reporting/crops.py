@@ -17,7 +17,7 @@ from PIL import Image
 from digitcli.errors import PictureError
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import open_pages
-from digitcli.recognition.saved import SavedNumber, SavedReading
+from digitcli.recognition.reading_formats import SavedNumber, SavedReading
 from digitcli.reporting.page import Figure
 
 # Paper around a number, as a fraction of its height: enough to see whether a digit was cut off.

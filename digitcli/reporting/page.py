@@ -18,7 +18,7 @@ from markupsafe import Markup
 import digitcli
 from digitcli.errors import counted
 from digitcli.evaluation.statistics import describe_p
-from digitcli.recognition.results import as_percentage
+from digitcli.recognition.readings import as_percentage
 from digitcli.templating import template_environment
 
 Kind = Literal["run", "evaluation", "comparison", "readings", "adaptation"]

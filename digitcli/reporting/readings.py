@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from digitcli.recognition.results import Status, describe_confidence
-from digitcli.recognition.saved import SavedNumber, SavedReading
+from digitcli.recognition.reading_formats import SavedNumber, SavedReading
+from digitcli.recognition.readings import Status, describe_confidence
 from digitcli.reporting.crops import Answer, crop_answers
 from digitcli.reporting.page import Figure, Page
 

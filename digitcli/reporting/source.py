@@ -15,8 +15,13 @@ from digitcli.comparison.saved import SavedComparison, SavedModel
 from digitcli.errors import InputError
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, parse_evaluation
 from digitcli.json_records import parse_record
-from digitcli.recognition.results import FIELDS, NUMBER_FIELDS
-from digitcli.recognition.saved import SavedReading, parse_readings, record_of_row
+from digitcli.recognition.reading_formats import (
+    FIELDS,
+    NUMBER_FIELDS,
+    SavedReading,
+    parse_readings,
+    record_of_row,
+)
 
 REMEDY = (
     "Give a run folder, a folder of digitcli adapt, a model, or a file that one of these wrote: "

@@ -12,7 +12,7 @@ from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import PictureError
 from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder
 from digitcli.recognition.calibrate import answer_pictures
-from digitcli.recognition.line_input import line_cutter
+from digitcli.recognition.line_crops import line_cutter
 from digitcli.recognition.reader import Reader
 from tests.support.pictures import encoded, grey_of, written
 

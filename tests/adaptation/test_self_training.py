@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from digitcli.recognition.pages import page_reader
 from PIL import Image
 from torch import nn
 
@@ -28,12 +29,10 @@ from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.inference.predictor import LineRecognizer, load_line_recognizer, load_page_finder
 from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.constraints import parse_constraints
+from digitcli.recognition.line_crops import RegionCrops
 from digitcli.recognition.models import complete_models
-from digitcli.recognition.pages import page_reader
-from digitcli.recognition.pages.crops import RegionCrops
-from digitcli.recognition.pages.evidence import RegionEvidence
-from digitcli.recognition.pages.run_networks import run_networks
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.region_evidence import RegionEvidence, run_networks
 from digitcli.recognition.thresholds import find_thresholds
 from digitcli.training import original
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader

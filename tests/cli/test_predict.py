@@ -25,7 +25,7 @@ from digitcli.cli.views.readings import describe, draw_grid
 from digitcli.imaging.opening import open_pages
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
-from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
+from digitcli.recognition.readings import DEFAULT_MODELS, Digit, Number, Reading
 from tests.support.pictures import drawn, encoded, written
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run

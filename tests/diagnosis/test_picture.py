@@ -24,7 +24,7 @@ from digitcli.diagnosis.picture import (
 )
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Digit, Number, Reading
+from digitcli.recognition.readings import Digit, Number, Reading
 
 NUMBER = Path(__file__).parents[2] / "docs" / "pictures" / "number.jpg"
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from digitcli.errors import OutputError
 from digitcli.recognition.annotation import FRAME_PX, MAX_DRAWN, Annotator, annotate, draw_steps
-from digitcli.recognition.results import Detection, Digit, Number, Reading, Status
+from digitcli.recognition.readings import Detection, Digit, Number, Reading, Status
 
 GREEN, ORANGE, RED, BLUE = (0, 130, 60), (190, 110, 0), (200, 30, 30), (40, 90, 210)
 BANNER_PX = 34

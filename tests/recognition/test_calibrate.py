@@ -20,7 +20,7 @@ from digitcli.recognition.calibrate import Calibration, calibrate, numbers_of
 from digitcli.recognition.calibrated_model import carrier_of, check_target, save_calibrated
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import Number, Reading
+from digitcli.recognition.readings import Number, Reading
 from digitcli.recognition.sources import Source
 from tests.support.pictures import drawn, encoded, written
 

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import BLANK, Decision, decide_digits, decide_faint_page
-from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.results import Digit, Number
+from digitcli.recognition.decision import BLANK, Decision, NumberResult
+from digitcli.recognition.digits_apart import decide_digits, decide_faint_page
+from digitcli.recognition.readings import Digit, Number
 
 SINGLE = parse_constraints(single_digit=True)
 

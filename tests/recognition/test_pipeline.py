@@ -1,9 +1,12 @@
-"""The four stages find, crop, recognize and decide, with a small network that the tests control."""
+"""The pipeline reads pictures in order, and a page that fails costs no other page."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import cast
 
 import numpy as np
@@ -12,21 +15,23 @@ from PIL import Image
 
 from digitcli.errors import ModelError
 from digitcli.inference.predictor import DigitClassifier
-from digitcli.recognition import pipeline
+from digitcli.recognition import digits_apart, pipeline
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.crops import DIGIT_SIZES_PX
 from digitcli.recognition.decision import Decision
+from digitcli.recognition.digit_regions import DIGIT_SIZES_PX
+from digitcli.recognition.digits_apart import DigitEvidence
 from digitcli.recognition.models import RecognitionModels
-from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.page_networks import PageNetworks
 from digitcli.recognition.pipeline import (
+    OpenedPage,
     PipelineOptions,
-    PreparedPage,
-    find_and_crop,
-    recognize_and_decide,
+    grouped_until,
+    open_and_glance,
+    ordered_map,
+    read_pages,
     run_pipeline,
 )
-from digitcli.recognition.recognize import DigitEvidence
-from digitcli.recognition.results import Detection, Digit, Number
+from digitcli.recognition.readings import Detection, Digit, Number
 from digitcli.recognition.sources import Source
 from tests.support.networks import FakeReader, page_models, page_of_bars
 from tests.support.pictures import drawn, encoded, written
@@ -76,11 +81,11 @@ def test_stages_of_a_page_with_two_numbers(models: RecognitionModels) -> None:
     above, boxes = written("3058", stroke_px=12)
     below, _ = written("62", stroke_px=12)
     below = np.pad(below, ((0, 0), (0, above.shape[1] - below.shape[1])), constant_values=255)
-    (page,) = find_and_crop(np.vstack([above, below]), models, OPTIONS)
+    (page,) = open_and_glance(np.vstack([above, below]), models, OPTIONS)
     assert [len(crops.region.components) for crops in page.regions] == [4, 2]
     assert [crops.digits.shape for crops in page.regions] == [(4, 2, 28, 28), (2, 2, 28, 28)]
     assert not page.is_faint and page.error is None and page.picture is None
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    (reading,) = read_pages([page], models, OPTIONS)
     assert (reading.status, reading.text, reading.confidence) == ("read", "0123 45", pytest.approx(1))
     assert np.abs(np.array([digit.box for digit in reading.digits[:4]]) - boxes).max() <= 3
     assert reading.model == "counting" and reading.error is None
@@ -89,34 +94,34 @@ def test_stages_of_a_page_with_two_numbers(models: RecognitionModels) -> None:
 def test_a_page_with_an_error_is_not_recognized(
     models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "recognize_page", None)
-    (page,) = find_and_crop(Source("empty.png", b""), models, OPTIONS)
+    monkeypatch.setattr(digits_apart, "recognize_page", None)
+    (page,) = open_and_glance(Source("empty.png", b""), models, OPTIONS)
     assert page.error is not None and page.regions == ()
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    (reading,) = read_pages([page], models, OPTIONS)
     assert (reading.file, reading.status, reading.reason) == ("empty.png", "error", "empty_file")
     assert reading.error is page.error and reading.text is None and reading.confidence is None
     assert network.calls == []
 
 
 def test_a_blank_page_has_no_regions(models: RecognitionModels, network: CountingNetwork) -> None:
-    (page,) = find_and_crop(BLANK_PAPER, models, OPTIONS)
+    (page,) = open_and_glance(BLANK_PAPER, models, OPTIONS)
     assert page.regions == () and page.error is None
-    (reading,) = recognize_and_decide([page], models, OPTIONS)
+    (reading,) = read_pages([page], models, OPTIONS)
     assert (reading.status, reading.text, reading.numbers) == ("blank", "", ())
     assert network.calls == []
 
 
 def test_pictures_and_ink_are_kept_on_demand(models: RecognitionModels) -> None:
     options = PipelineOptions(256, 1, 0.5, 0.5, None, 2, keep_pictures=True)
-    (page,) = find_and_crop(drawn("3"), models, options)
+    (page,) = open_and_glance(drawn("3"), models, options)
     assert page.picture is not None and page.picture.shape == (120, 120) and page.ink is not None
 
 
-def prepared(models: RecognitionModels, *pictures: np.ndarray | bytes) -> list[PreparedPage]:
+def prepared(models: RecognitionModels, *pictures: np.ndarray | bytes) -> list[OpenedPage]:
     return [
         page
         for number, picture in enumerate(pictures)
-        for page in find_and_crop(
+        for page in open_and_glance(
             Source(str(number), picture if isinstance(picture, bytes) else encoded(picture)), models, OPTIONS
         )
     ]
@@ -126,7 +131,7 @@ def test_the_network_runs_once_for_all_pages_and_each_page_gets_its_own_answers(
     models: RecognitionModels, network: CountingNetwork
 ) -> None:
     pages = prepared(models, drawn("7"), b"", written("58", stroke_px=12)[0], BLANK_PAPER, drawn("7"))
-    readings = recognize_and_decide(pages, models, OPTIONS)
+    readings = read_pages(pages, models, OPTIONS)
     assert [(reading.file, reading.status, reading.text) for reading in readings] == [
         ("0", "read", "0"),
         ("1", "error", None),
@@ -140,16 +145,16 @@ def test_the_network_runs_once_for_all_pages_and_each_page_gets_its_own_answers(
 def test_a_fault_while_a_page_is_recognized_loses_no_other(
     models: RecognitionModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recognize_page = pipeline.recognize_page
+    recognize_page = digits_apart.recognize_page
 
     def recognize(regions: Sequence[DigitEvidence], *settings: object) -> object:
         if sum(len(region.crops.digits) for region in regions) == 2:
             raise ZeroDivisionError("a mistake")
         return recognize_page(regions, *settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "recognize_page", recognize)
+    monkeypatch.setattr(digits_apart, "recognize_page", recognize)
     pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
-    readings = recognize_and_decide(pages, models, OPTIONS)
+    readings = read_pages(pages, models, OPTIONS)
     assert [reading.text for reading in readings] == ["0", None, "3"]
     assert readings[1].reason == "internal" and "ZeroDivisionError" in str(readings[1].error)
 
@@ -166,7 +171,7 @@ def test_a_fault_of_a_network_loses_no_other_page(
 
     monkeypatch.setattr(network, "probabilities", fail)
     pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
-    readings = recognize_and_decide(pages, models, OPTIONS)
+    readings = read_pages(pages, models, OPTIONS)
     assert [reading.text for reading in readings] == ["0", None, "0"]
     assert readings[1].reason == "internal" and "RuntimeError" in str(readings[1].error)
 
@@ -215,7 +220,7 @@ def test_a_lack_of_memory_for_a_page_is_its_error(monkeypatch: pytest.MonkeyPatc
         raise MemoryError
 
     page, _ = written("2457", stroke_px=12)
-    monkeypatch.setattr(PageReader, "read", fail)
+    monkeypatch.setattr(PageNetworks, "read", fail)
     assert next(run_pipeline([page], page_models(FakeReader("1")), OPTIONS)).reason == "too_large"
 
 
@@ -237,7 +242,7 @@ def test_a_fraction_is_refused_but_not_on_a_turned_page_or_where_numbers_have_on
     numbers = tuple(Number((Digit(digit, 0.9, (0, 0, 9, 9)),), 0.9, digit) for digit in "34")
     detections = (Detection(((0, 0), (9, 0), (9, 9), (0, 9)), 0.9, has_number=True),)
     decision = Decision("read", None, "3 4", 0.8, numbers, rotation=rotation, detections=detections)
-    monkeypatch.setattr(PageReader, "read", lambda *_: decision)
+    monkeypatch.setattr(PageNetworks, "read", lambda *_: decision)
     monkeypatch.setattr(pipeline, "shows_fraction", lambda *_: True)
     page, _ = written("2457", stroke_px=12)
     options = dataclasses.replace(OPTIONS, constraints=parse_constraints(length))
@@ -260,10 +265,118 @@ def test_a_reading_has_the_lines_that_were_detected_also_those_that_were_passed_
 def test_a_threshold_changes_no_text_and_no_confidence(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     number = Number((Digit("8", 0.97, (0, 0, 9, 9)),), 0.97, "8")
     page = Decision("read", None, " ".join("8" * count), 0.97**count, (number,) * count)
-    monkeypatch.setattr(PageReader, "read", lambda *_: page)
+    monkeypatch.setattr(PageNetworks, "read", lambda *_: page)
     for threshold in (0.0, 0.95, 0.98):
         limits = (threshold, 1.0) if count == 1 else (1.0, threshold)  # of a lone number, and of others
         options = dataclasses.replace(OPTIONS, min_confidence=limits[0], page_min_confidence=limits[1])
         (reading,) = run_pipeline([drawn("8")], page_models(), options)
         assert (reading.text, reading.confidence) == (page.text, page.confidence)
         assert (reading.status == "read") == (threshold < 0.97)
+
+
+def done(item: int) -> Future[int]:
+    """Return a finished task."""
+    task: Future[int] = Future()
+    task.set_result(10 * item)
+    return task
+
+
+def failing_after(count: int) -> Iterator[int]:
+    yield from range(count)
+    raise ZeroDivisionError
+
+
+def test_results_come_in_the_order_of_the_input() -> None:
+    def work(item: int) -> int:
+        time.sleep(0.001 * (item % 3))
+        return 10 * item
+
+    with ThreadPoolExecutor(4) as pool:
+        tasks = ordered_map(lambda item: pool.submit(work, item), range(50), 6)
+        assert [(item, task.result()) for item, task in tasks] == [(item, 10 * item) for item in range(50)]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_tasks_than_the_limit_are_in_flight(limit: int) -> None:
+    taken: list[int] = []
+    tasks = ordered_map(done, (taken.append(item) or item for item in range(100)), limit)
+    assert taken == []
+    for number in range(5):
+        next(tasks)
+        assert len(taken) == limit + number + 1
+
+
+def test_a_task_runs_while_the_result_before_it_is_used() -> None:
+    is_running = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 1:
+            is_running.set()
+        return item
+
+    with ThreadPoolExecutor(1) as pool:
+        tasks = ordered_map(lambda item: pool.submit(work, item), range(2), 1)
+        next(tasks)
+        assert is_running.wait(10)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("limit", [1, 3, 9])
+def test_an_error_of_the_input_follows_the_results_before_it(count: int, limit: int) -> None:
+    results = []
+    with pytest.raises(ZeroDivisionError):
+        for _, task in ordered_map(done, failing_after(count), limit):
+            results.append(task.result())
+    assert results == [10 * item for item in range(count)]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 9])
+def test_a_task_that_cannot_be_submitted_follows_the_results_before_it(limit: int) -> None:
+    def start(item: int) -> Future[int]:
+        if item == 4:
+            raise RuntimeError("can't start new thread")
+        return done(item)
+
+    results = []
+    with pytest.raises(RuntimeError, match="new thread"):
+        for _, task in ordered_map(start, range(9), limit):
+            results.append(task.result())
+    assert results == [0, 10, 20, 30]
+
+
+def test_an_error_of_a_task_stays_in_the_task() -> None:
+    def start(item: int) -> Future[int]:
+        task = done(item)
+        if item == 1:
+            task = Future()
+            task.set_exception(ZeroDivisionError())
+        return task
+
+    tasks = dict(ordered_map(start, range(3), 2))
+    assert isinstance(tasks[1].exception(), ZeroDivisionError) and tasks[2].result() == 20
+
+
+def test_closing_cancels_the_tasks_that_have_not_begun() -> None:
+    started: list[Future[int]] = []
+
+    def start(item: int) -> Future[int]:
+        started.append(done(item) if item == 0 else Future())
+        return started[-1]
+
+    tasks = ordered_map(start, range(9), 3)
+    next(tasks)
+    tasks.close()
+    assert [task.cancelled() for task in started] == [False, True, True, True]
+
+
+def test_groups_end_with_the_item_that_makes_them_full() -> None:
+    groups = grouped_until([1, 2, 3, 4, 5, 6, 1], lambda group: sum(group) >= 5)
+    assert list(groups) == [[1, 2, 3], [4, 5], [6], [1]]
+    assert list(grouped_until([], lambda group: True)) == []
+
+
+def test_an_error_of_the_input_follows_the_group_before_it() -> None:
+    groups = grouped_until(failing_after(3), lambda group: len(group) == 2)
+    assert [next(groups), next(groups)] == [[0, 1], [2]]
+    with pytest.raises(ZeroDivisionError):
+        next(groups)

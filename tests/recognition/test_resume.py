@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.results import Digit, Number, Per, Reading, format_readings
+from digitcli.recognition.reading_formats import Per, format_readings
+from digitcli.recognition.readings import Digit, Number, Reading
 from digitcli.recognition.resume import new_results, resume_results
 from digitcli.recognition.sources import Source
 

@@ -10,7 +10,7 @@ import pytest
 from digitcli.inference.checkpoint import Guarantee, Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, resolve_models
 from digitcli.recognition.models import complete_models, reads_strips
-from digitcli.recognition.results import DEFAULT_MAX_ERROR
+from digitcli.recognition.readings import DEFAULT_MAX_ERROR
 from digitcli.recognition.thresholds import Thresholds, companions_of, find_thresholds
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from digitcli.recognition.saved import SavedNumber, SavedReading
+from digitcli.recognition.reading_formats import SavedNumber, SavedReading
 from digitcli.reporting.crops import CROP_SIZE_PX, Answer, crop_answers
 from digitcli.reporting.page import Figure
 from tests.support.pictures import drawn

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from digitcli.recognition.saved import SavedReading
+from digitcli.recognition.reading_formats import SavedReading
 from digitcli.reporting import readings as module
 from digitcli.reporting.page import Page, render
 from digitcli.reporting.readings import page_of_readings

@@ -9,7 +9,7 @@ import pytest
 from digitcli.comparison.saved import SavedModel
 from digitcli.errors import InputError
 from digitcli.evaluation.saved import SavedEvaluation
-from digitcli.recognition.saved import SavedReading
+from digitcli.recognition.reading_formats import SavedReading
 from digitcli.reporting.source import read_source
 from tests.reporting.conftest import reading
 

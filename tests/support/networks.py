@@ -12,7 +12,7 @@ from digitcli.inference.checkpoint import Header
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.models import RecognitionModels
-from digitcli.recognition.pages.page_reader import PageReader
+from digitcli.recognition.page_networks import PageNetworks
 from digitcli.strip_format import ALPHABET
 
 COLUMNS_OF_A_PLACE = 9
@@ -93,4 +93,4 @@ def page_models(*readers: FakeReader) -> RecognitionModels:
     """Return the networks of a pipeline that finds bars on whole pages and reads them."""
     line_models = cast(tuple[LineRecognizer, ...], readers)
     finder = cast(PageFinder, FakeFinder())
-    return RecognitionModels(page_reader=PageReader(finder, line_models))
+    return RecognitionModels(page_networks=PageNetworks(finder, line_models))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from digitcli.recognition.results import Digit, Number, Reading
+from digitcli.recognition.readings import Digit, Number, Reading
 
 
 def reading_of(*numbers: tuple[str, tuple[int, int, int, int]]) -> Reading:

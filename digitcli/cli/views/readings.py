@@ -20,7 +20,7 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.views.terminal_image import Picture
 from digitcli.errors import PictureError, counted
-from digitcli.recognition.results import Digit, Number, Reading, as_percentage, describe_confidence
+from digitcli.recognition.readings import Digit, Number, Reading, as_percentage, describe_confidence
 
 # Columns of the terminal for the name of a picture, its text and a note, chosen by hand: an answer and why it
 # is refused fit into 80 columns.

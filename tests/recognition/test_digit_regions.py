@@ -1,4 +1,4 @@
-"""Digits are found where they were drawn, in reading order, and nothing else is found."""
+"""Numbers whose digits stand apart are found, and their digits cropped."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from digitcli.imaging.digits import digit_from_grey
-from digitcli.recognition.crops import crop_numbers
-from digitcli.recognition.segmentation import Component, PageLayout, find_numbers
+from digitcli.recognition.digit_regions import Component, DigitCrops, PageLayout, crop_numbers, find_numbers
 from tests.support.pictures import cut_tight, distance, drawn, grey_of, written
 
 Box = tuple[int, int, int, int]
+
+SIDE = 700
 
 
 def layout_of(paper: np.ndarray) -> PageLayout:
@@ -365,3 +366,63 @@ def test_pictures_of_any_shape_can_be_searched(shape: tuple[int, int]) -> None:
             assert x + width <= shape[1] and y + height <= shape[0]
         for crops in crop_numbers(layout):
             assert crops.digits.shape == (len(crops.region.components), 2, 28, 28)
+
+
+def sheet(*marks: tuple[str, int, int]) -> np.ndarray:
+    """Draw numbers on white paper, each by its text, x and y; "-120" is a bar 120 pixels long."""
+    paper = np.full((SIDE, SIDE), 255, np.uint8)
+    for text, x, y in marks:
+        if text[0] == "-":
+            cv2.line(paper, (x, y), (x + int(text[1:]), y + 3), 0, 8)
+            continue
+        for digit in text:
+            crop = cut_tight(digit)
+            paper[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+            x += crop.shape[1] + 20
+    return paper
+
+
+def in_fraction(paper: np.ndarray) -> list[bool]:
+    return [region.is_in_fraction for region in find_numbers(grey_of(paper)).regions]
+
+
+@pytest.mark.parametrize("gap", [18, 30, 60])
+@pytest.mark.parametrize(("upper", "lower"), [("1", "2"), ("3", "16"), ("15", "16")])
+def test_numbers_above_and_below_a_bar_are_a_fraction(upper: str, lower: str, gap: int) -> None:
+    wide = max(len(upper), len(lower))
+    marks = ((upper, 300, 150), (f"-{90 * wide}", 285, 255 + gap), (lower, 300, 262 + 2 * gap))
+    assert in_fraction(sheet(*marks)) == [True, True]
+
+
+NO_FRACTIONS = {
+    "two lines": (("12", 300, 150), ("34", 300, 300)),
+    "a long rule": (("12", 300, 150), ("-600", 50, 280), ("34", 300, 320)),
+    "a sum": (("12", 300, 50), ("34", 300, 200), ("-200", 280, 330), ("46", 300, 370)),
+    "longer numbers": (("1234", 150, 150), ("-350", 140, 280), ("5678", 150, 310)),
+    "underlined, and another below": (("12", 300, 100), ("-180", 290, 220), ("34", 300, 500)),
+    "a bar beside": (("12", 300, 150), ("-100", 500, 280), ("34", 300, 310)),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FRACTIONS)
+def test_other_numbers_and_bars_are_no_fraction(kind: str) -> None:
+    assert not any(in_fraction(sheet(*NO_FRACTIONS[kind])))
+
+
+def crops_of(paper: np.ndarray) -> tuple[DigitCrops, ...]:
+    return crop_numbers(find_numbers(grey_of(paper)))
+
+
+def test_the_digits_of_a_number_are_cropped_and_their_ink_is_dropped() -> None:
+    (crops,) = crops_of(written("3058")[0])
+    assert crops.digits.shape == (4, 2, 28, 28) and crops.digits.dtype == np.uint8
+    assert all(component.ink is None for component in crops.region.components)
+    heights = [int(np.ptp(np.flatnonzero((crop > 99).any(axis=1)))) + 1 for crop in crops.digits[0]]
+    assert heights[0] > heights[1]
+
+
+def test_lines_of_a_page_are_regions_of_their_own() -> None:
+    above, below = written("3058")[0], written("1234")[0]
+    width = min(above.shape[1], below.shape[1])
+    regions = [crops.region for crops in crops_of(np.vstack([above[:, :width], below[:, :width]]))]
+    assert [len(region.components) for region in regions] == [4, 4]

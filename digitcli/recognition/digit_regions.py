@@ -1,7 +1,8 @@
-"""Stage 1 of the reading pipeline, find: find the region of each number on a page. Loads no torch.
+"""Find the numbers of a page whose digits stand apart, and crop their digits. Loads no torch.
 
-The stages are listed in `pipeline.py`. The digits are connected components of the ink. Their bounding boxes
-are grouped into lines, and lines are split into numbers.
+The digits are connected components of the ink. Their bounding boxes are grouped into lines, and lines are
+split into numbers. The input of a classifier is a digit crop: one component, normalized as in MNIST. Every
+digit is cropped twice, in different sizes, and the answers to both crops are averaged.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
-from digitcli.imaging.digits import ConnectedComponents
+from digitcli.imaging.digits import ConnectedComponents, normalize_digit
 from digitcli.imaging.grayscale import Box, median
-from digitcli.recognition.grouping import find_fractions, group_lines, split_at_gaps
+from digitcli.recognition.layout import group_lines
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 
@@ -27,6 +28,32 @@ SMALL_DIGIT_PX = 24
 EDGE_OVERLAP = 0.5
 # Greatest distance of a digit at the edge from its neighbour, in widest steps between the number's digits.
 EDGE_STEP = 1.3
+
+# Least gap between two numbers in digit heights, if the gaps of the line differ enough.
+NUMBER_GAP = 1.1
+# The gaps differ enough if a gap is this many times as wide as the lower quartile of the gaps of its line.
+UNUSUAL_GAP = 2.0
+# Least gap between two numbers in digit heights, if the line has only one gap.
+LONE_GAP = 2.0
+# A gap of this many digit heights separates two numbers, even if all gaps of the line are wide.
+WIDEST_GAP = 4.0
+# Least width in digit heights that every digit counts as: the paper beside a slim 1 is no gap between
+# numbers.
+LEAST_WIDTH = 0.5
+# A fraction bar is at least this many times as wide as high.
+BAR_ASPECT = 2.5
+# A fraction bar is at least this long, in widths of the wider number.
+SHORTEST_BAR = 0.6
+# A fraction bar is at most this long, in widths of the wider number; a longer one is a rule or an edge.
+LONGEST_BAR = 3.0
+# Greatest gap between a number and the fraction bar, in heights of the number.
+BAR_GAP = 0.9
+# Greatest width of a number in a fraction, in heights of the number: it has at most two digits.
+WIDEST_IN_FRACTION = 2.2
+
+# Side in pixels of the square that the digit fills in its first and in its second crop; 20 is MNIST's side,
+# and 16 was chosen by hand.
+DIGIT_SIZES_PX = (20, 16)
 
 
 @dataclass(frozen=True)
@@ -139,3 +166,98 @@ def _runs_out(connected: ConnectedComponents, digits: list[list[int]], boxes: np
         if shared_rows > EDGE_OVERLAP * height and steps.min() < EDGE_STEP * np.diff(middles).max():
             return True
     return False
+
+
+def split_at_gaps(boxes: np.ndarray, line: list[int]) -> list[list[int]]:
+    """Split a line into numbers where the gap between two digits is wide for their height."""
+    if len(line) == 1:
+        return [line]
+    x, _, width, height = boxes[line].T
+    typical_height = median(height)
+    reach = np.maximum(width, LEAST_WIDTH * typical_height) / 2
+    gaps = np.diff(x + width / 2) - reach[1:] - reach[:-1]
+    numbers = [[line[0]]]
+    for index, is_wide in zip(line[1:], wide_gaps(gaps, typical_height), strict=True):
+        if is_wide:
+            numbers.append([])
+        numbers[-1].append(index)
+    return numbers
+
+
+def wide_gaps(gaps: np.ndarray, height: float) -> np.ndarray:
+    """Tell which gaps (N,) between digits of this height separate two numbers: bool (N,)."""
+    least = LONE_GAP * height
+    if len(gaps) > 1:
+        narrow = float(np.quantile(gaps, 0.25, method="lower"))
+        least = min(max(NUMBER_GAP * height, UNUSUAL_GAP * narrow), WIDEST_GAP * height)
+    wide: np.ndarray = gaps > least
+    return wide
+
+
+def find_fractions(
+    connected: ConnectedComponents, groups: list[list[int]], numbers: list[list[int]]
+) -> list[bool]:
+    """Tell which numbers stand above or below a fraction bar, with one other number on its other side.
+
+    `groups` are the connected components of each digit, `numbers` the digits of each number. With more than
+    two numbers in a column, the bar is the line below a sum.
+    """
+    bars = np.flatnonzero(connected.usable & (connected.width > BAR_ASPECT * connected.height)).tolist()
+    in_fraction = [False] * len(numbers)
+    if not bars or len(numbers) < 2:
+        return in_fraction
+    boxes = np.array([_box_without_bars(connected, groups, number, bars) for number in numbers])
+    x, y, width, height = boxes.T
+    for bar in bars:
+        left, top = connected.x[bar], connected.y[bar]
+        right, bottom = left + connected.width[bar], top + connected.height[bar]
+        shared_columns = np.minimum(x + width, right) - np.maximum(x, left)
+        column = np.flatnonzero(shared_columns > width / 2)
+        if len(column) != 2:
+            continue
+        upper, lower = column[np.argsort(y[column])]
+        fits = width[column] <= WIDEST_IN_FRACTION * height[column]
+        gaps = np.array([top - (y[upper] + height[upper]), y[lower] - bottom])
+        is_near = np.abs(gaps) <= BAR_GAP * height[[upper, lower]]
+        length = (right - left) / width[column].max()
+        if fits.all() and is_near.all() and SHORTEST_BAR <= length <= LONGEST_BAR:
+            in_fraction[upper] = in_fraction[lower] = True
+    return in_fraction
+
+
+def _box_without_bars(
+    connected: ConnectedComponents, groups: list[list[int]], number: list[int], bars: list[int]
+) -> tuple[int, ...]:
+    """Return the box around a number without a bar that was taken for a part of it."""
+    members = [component for index in number for component in groups[index]]
+    return connected.box([component for component in members if component not in bars] or members)
+
+
+@dataclass(frozen=True)
+class DigitCrops:
+    """A region, which is the place of one number on the page, and its crops.
+
+    region: the region without the ink of its components, to save memory.
+    digits: the digit crops, uint8 (N, 2, 28, 28), ink 255 on paper 0: two for each of N components.
+    """
+
+    region: Region
+    digits: np.ndarray
+
+
+def crop_numbers(layout: PageLayout) -> tuple[DigitCrops, ...]:
+    """Crop the digits of every region of a page."""
+    return tuple(DigitCrops(_without_ink(region), _crop_digits(region)) for region in layout.regions)
+
+
+def _without_ink(region: Region) -> Region:
+    return replace(region, components=tuple(replace(component, ink=None) for component in region.components))
+
+
+def _crop_digits(region: Region) -> np.ndarray:
+    crops = [
+        [normalize_digit(component.ink, size_px) for size_px in DIGIT_SIZES_PX]
+        for component in region.components
+        if component.ink is not None
+    ]
+    return np.array(crops, np.uint8).reshape(-1, len(DIGIT_SIZES_PX), 28, 28)

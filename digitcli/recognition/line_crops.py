@@ -9,16 +9,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from digitcli.errors import PictureError
 from digitcli.imaging.grayscale import Box, Grey
-from digitcli.imaging.network_inputs import LineBox, Strip, cut_strip, cut_whole
-from digitcli.inference.line_finding import FoundLine
-from digitcli.recognition.grouping import group_lines
+from digitcli.imaging.network_inputs import LineBox, Strip, cut_strip, cut_whole, strip_ink
+from digitcli.inference.line_finding import FoundLine, find_lines
+from digitcli.inference.predictor import PageFinder, load_page_finder
+from digitcli.recognition.layout import group_lines
 from digitcli.strip_format import STRIP_HEIGHT_PX
 
+# The architecture that reads strips as they are, and the one that reads whole pictures; others read the ink
+# of strips.
+STRIP_READER = "strip_reader"
+PICTURE_READER = "picture_reader"
 # Margin above and below the line in its strip, and in a second one, in heights of the line. The readers were
 # trained on margins from 0.1 to 0.5.
 MARGIN = 0.2
@@ -29,6 +36,11 @@ LEAST_SHARE = 0.5
 # Greatest length of a strip in heights of its line. It bounds the memory that a line reader takes; a longer
 # line is refused.
 MAX_LENGTH = 100.0
+
+# The shipped model that finds the lines for strip readers.
+FINDER = "finder"
+
+CutLines = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -134,3 +146,51 @@ def _line_crop(grey: Grey, strip: Strip) -> LineCrop:
 
 def _page_crop(grey: Grey) -> LineCrop:
     return _line_crop(grey, cut_whole(grey))
+
+
+def as_levels(grey: np.ndarray) -> Grey:
+    """Convert a grey picture, float32 in [0, 1], into levels, uint8."""
+    levels = 255 * grey
+    levels += 0.5
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+
+
+def line_cutter(architecture: str, device: str = "auto") -> CutLines:
+    """Return a function from a picture, float32 (H, W) in [0, 1], to its lines as an architecture sees them.
+
+    A `picture_reader` sees the whole picture as a strip, uint8 (3, 40, W), and a `strip_reader` strips of the
+    lines that the shipped page finder finds. Other architectures see the ink of these strips, uint8 (40, W).
+    Of several strips of a line, this is the first. The lines are in reading order.
+
+    Raises:
+        ModelError, EnvironmentFault: the page finder cannot be loaded.
+    """
+    if architecture == PICTURE_READER:
+        return _cut_whole
+    cut = _cut_strips if architecture == STRIP_READER else _cut_ink
+    return partial(cut, finder=load_page_finder(FINDER, device))
+
+
+def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
+    """Return the longest line of a picture, in heights of the line.
+
+    Raises:
+        PictureError: there is no line.
+    """
+    if not lines:
+        raise PictureError("blank", f"No number was found in {name}.", "Name a picture of a number.")
+    return max(lines, key=lambda line: int(line.shape[-1]))
+
+
+def _cut_strips(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
+    levels = as_levels(grey)
+    regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
+    return [region.strips[0].image for region in regions]
+
+
+def _cut_ink(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
+    return [strip_ink(strip) for strip in _cut_strips(grey, finder)]
+
+
+def _cut_whole(grey: np.ndarray) -> list[np.ndarray]:
+    return [cut_whole(as_levels(grey)).image]

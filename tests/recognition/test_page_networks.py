@@ -1,4 +1,4 @@
-"""The network that reads whole pictures answers the easy ones, and leaves the others to the pipeline."""
+"""A small network answers easy pictures; the others find the lines of a page and read them."""
 
 from __future__ import annotations
 
@@ -10,34 +10,51 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import UsageError
+from digitcli.imaging.grayscale import rotate
+from digitcli.imaging.network_inputs import LineBox
+from digitcli.inference.line_finding import FoundLine
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.inference.predictor import LineRecognizer
+from digitcli.recognition import page_networks as module
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.decision import CERTAIN, LIKELY, Decision
+from digitcli.recognition.decision import CERTAIN, LIKELY, Decision, NumberResult
+from digitcli.recognition.line_crops import LineCrop, RegionCrops
+from digitcli.recognition.line_evidence import LineEvidence
 from digitcli.recognition.models import complete_models
-from digitcli.recognition.pages.page_reader import PageReader
-from digitcli.recognition.picture_reader import NOTHING_FEATURES, PictureAnswer, PictureReader
-from digitcli.recognition.pipeline import PipelineOptions, PreparedPage, recognize_and_decide
+from digitcli.recognition.page_networks import (
+    NOTHING_FEATURES,
+    Glance,
+    PageAnswer,
+    PageEvidence,
+    PageNetworks,
+    PictureNetwork,
+)
+from digitcli.recognition.pipeline import OpenedPage, PipelineOptions, read_pages, run_pipeline
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.results import DEFAULT_MODELS, Digit, Number, Reading
+from digitcli.recognition.readings import DEFAULT_MODELS, Digit, Number, Reading
+from digitcli.recognition.region_evidence import RegionEvidence
 from digitcli.strip_format import OTHER
-from tests.support.networks import FakeReader, line_output, page_models
+from tests.support.networks import ALPHABET, FakeReader, line_output, page_models, page_of_bars
 from tests.support.pictures import drawn
 
 PAPER = np.pad(np.full((40, 60), 20, np.uint8), ((20, 20), (30, 30)), constant_values=200)
+
+BAR = (40, 40, 90, 40)
+CROP = LineCrop(np.zeros((3, 40, 80), np.uint8), np.eye(2, 3), (80, 40))
+NUMBER = LineEvidence.of(CROP, line_output({"7": 0.99}), ALPHABET, 1.0)
 
 
 def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decision | None:
     """Read a page by a network that is this sure of each character of a text."""
     network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=likely))
     constraints = None if length is None else parse_constraints(length=str(length))
-    return PictureReader(network).read(PAPER, constraints, top_k=2).decision
+    return PictureNetwork(network).read(PAPER, constraints, top_k=2).decision
 
 
 @pytest.mark.parametrize("text, counts", [("7", True), ("3.5", True), ("", False), ("1 2", False)])
 def test_what_it_reads_is_one_more_view_of_the_only_number_if_it_sees_one(text: str, counts: bool) -> None:
     network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=0.9))
-    assert (PictureReader(network).read(PAPER, None, top_k=2).line is not None) == counts
+    assert (PictureNetwork(network).read(PAPER, None, top_k=2).line is not None) == counts
 
 
 def decision(text: str, confidence: float) -> Decision:
@@ -63,7 +80,7 @@ def test_whatever_is_not_one_number_is_left_to_the_other_networks(text: str) -> 
 def test_two_numbers_that_no_character_clearly_separates_are_left_to_the_other_networks() -> None:
     network = FakeReader(name="picture_reader")
     network._outputs = [line_output({"1": 1.0}, {OTHER: 0.4}, {OTHER: 0.4}, {"2": 1.0})]
-    answer = PictureReader(cast(LineRecognizer, network)).read(PAPER, None, top_k=2)
+    answer = PictureNetwork(cast(LineRecognizer, network)).read(PAPER, None, top_k=2)
     assert answer.decision is None and answer.line is None
 
 
@@ -91,14 +108,14 @@ def test_other_numbers_meet_the_constraints_too() -> None:
 
 def test_a_very_long_picture_is_left_to_networks_that_bound_their_memory() -> None:
     network = cast(LineRecognizer, FakeReader("7", name="picture_reader"))
-    long = PictureReader(network).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2)
-    assert long == PictureAnswer()
+    long = PictureNetwork(network).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2)
+    assert long == Glance()
 
 
 @pytest.mark.parametrize("text, least, most", [("", 0.9, 1.0), (OTHER, 0.9, 1.0), ("7", 0.0, 0.01)])
 def test_it_says_how_likely_no_digit_is_written(text: str, least: float, most: float) -> None:
     network = cast(LineRecognizer, FakeReader(text, name="picture_reader"))
-    nothing = PictureReader(network).read(PAPER, None, 2).nothing
+    nothing = PictureNetwork(network).read(PAPER, None, 2).nothing
     assert nothing is not None and least <= nothing <= most
 
 
@@ -115,16 +132,16 @@ OPTIONS = PipelineOptions(
 
 
 def read_with(
-    monkeypatch: pytest.MonkeyPatch, first: PictureAnswer, page: Decision | None, min_confidence: float = 0.5
+    monkeypatch: pytest.MonkeyPatch, first: Glance, page: Decision | None, min_confidence: float = 0.5
 ) -> Reading:
     """Read a page of which the network for pictures says this, and those that find and read numbers that."""
     network = cast(LineRecognizer, FakeReader("", name="picture_reader"))
-    models = replace(page_models(), picture_reader=PictureReader(network))
-    monkeypatch.setattr(PageReader, "read", lambda *_: page or Decision("blank", "blank", "", 0.9))
+    models = replace(page_models(), picture_network=PictureNetwork(network))
+    monkeypatch.setattr(PageNetworks, "read", lambda *_: page or Decision("blank", "blank", "", 0.9))
     levels = None if first.is_certain else PAPER
     options = replace(OPTIONS, min_confidence=min_confidence, page_min_confidence=min_confidence)
-    prepared = PreparedPage("a.png", None, levels=levels, first=first)
-    (reading,) = recognize_and_decide([prepared], models, options)
+    prepared = OpenedPage("a.png", None, levels=levels, glance=first)
+    (reading,) = read_pages([prepared], models, options)
     return reading
 
 
@@ -142,7 +159,7 @@ def test_the_other_networks_count_where_it_is_not_certain(
     monkeypatch: pytest.MonkeyPatch, first: tuple[str, float] | None, page: list[str], expected: str
 ) -> None:
     nothing = 0.1 if expected else 0.7
-    answers = PictureAnswer(decision(*first) if first else None, nothing), several(*page) if page else None
+    answers = Glance(decision(*first) if first else None, nothing), several(*page) if page else None
     reading = read_with(monkeypatch, *answers)
     assert (reading.text, reading.status) == (expected, "read" if expected else "blank")
     refused = read_with(monkeypatch, *answers, min_confidence=0.999)
@@ -157,9 +174,9 @@ def several(*texts: str) -> Decision:
 
 
 def test_a_number_that_nothing_else_finds_is_as_sure_as_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.9), 0.3), None)
+    reading = read_with(monkeypatch, Glance(decision("7", 0.9), 0.3), None)
     assert (reading.status, reading.text) == ("read", "7") and reading.confidence == pytest.approx(0.63)
-    reading = read_with(monkeypatch, PictureAnswer(decision("7", 0.6), 0.3), None)
+    reading = read_with(monkeypatch, Glance(decision("7", 0.6), 0.3), None)
     assert (reading.status, reading.reason) == ("refused", "low_confidence")
 
 
@@ -191,7 +208,7 @@ def test_a_doubted_number_has_alternatives_that_are_less_likely() -> None:
 def test_it_tells_how_sure_it_is_that_a_page_is_blank(
     monkeypatch: pytest.MonkeyPatch, nothing: float | None, status: str, reason: str, confidence: float
 ) -> None:
-    reading = read_with(monkeypatch, PictureAnswer(None, nothing), None)
+    reading = read_with(monkeypatch, Glance(None, nothing), None)
     assert (reading.status, reading.reason, reading.text) == (status, reason, "")
     assert reading.confidence == confidence
 
@@ -204,7 +221,7 @@ def test_paper_of_one_shade_is_blank(shipped: Reader, shape: tuple[int, int], le
 
 
 def test_the_shipped_weights_tell_whether_a_number_was_missed(shipped: Reader) -> None:
-    picture_reader = shipped.models.picture_reader
+    picture_reader = shipped.models.picture_network
     assert picture_reader is not None and set(picture_reader.presence) == set(NOTHING_FEATURES)
     seen = [picture_reader.probability_of_number(nothing) for nothing in (0.01, 0.5, 0.99)]
     assert seen == sorted(seen, reverse=True)  # a number is the less likely
@@ -219,7 +236,7 @@ def test_easy_digits_are_read_by_no_other_network(shipped: Reader, monkeypatch: 
     def read_nothing(*_: object) -> None:
         raise AssertionError("this picture is easy")
 
-    monkeypatch.setattr(PageReader, "read", read_nothing)
+    monkeypatch.setattr(PageNetworks, "read", read_nothing)
     for text in "0123456789":
         assert shipped.read(drawn(text, 90)).text == text
 
@@ -257,3 +274,131 @@ def test_it_needs_others_and_is_named_once(named: list[str], message: str, remed
     with pytest.raises(UsageError, match=message) as caught:
         Reader(*named, device="cpu")
     assert remedy in caught.value.remedy
+
+
+def networks() -> PageNetworks:
+    """Return a reader of pages whose answers the tests replace."""
+    reader = page_models().page_networks
+    assert reader is not None
+    return reader
+
+
+@pytest.fixture
+def marked() -> np.ndarray:
+    """A page with a bar, and a dark corner that tells how it is turned."""
+    page = page_of_bars(BAR, shape=(320, 400))
+    page[:4, :4] = 0
+    return page
+
+
+def answers(
+    monkeypatch: pytest.MonkeyPatch,
+    upright: tuple[str, float],
+    others: tuple[str, float],
+    places: int | None = None,
+    reason: str | None = None,
+) -> None:
+    """Let pages be read as one text if their dark corner is the upper left one, and as another elsewhere.
+
+    Each digit is a number at a place; a page that lies otherwise may have more places. `reason` is that of a
+    page without a text.
+    """
+
+    def decide(_: PageNetworks, page: np.ndarray, *__: object) -> PageAnswer:
+        text, confidence = upright if page[0, 0] == 0 else others
+        digits = [Digit(digit, confidence, (0, 0, 9, 9)) for digit in text]
+        numbers = tuple(Number((digit,), confidence, raw=digit.digit) for digit in digits)
+        decision = Decision(
+            "read" if text else "refused", None if text else reason, text, confidence, numbers
+        )
+        is_upright = page[0, 0] == 0
+        return PageAnswer(decision, len(text) if is_upright or places is None else places)
+
+    monkeypatch.setattr(PageNetworks, "_decide", decide)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_page_is_turned_if_its_numbers_are_much_surer_then(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, degrees: int
+) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("111", 0.6))
+    decision = replace(networks(), finds_rotation=True).read(rotate(marked, -degrees % 360), None, 2)
+    assert (decision.rotation, decision.text) == (degrees, "2468")
+    assert networks().read(rotate(marked, -degrees % 360), None, 2).rotation == 0
+
+
+@pytest.mark.parametrize(
+    ("upright", "others"),
+    [
+        (("246", 0.9), ("111", 0.4)),  # too few digits
+        (("2468", 0.5), ("111", 0.3)),  # not sure enough
+        (("2468", 0.7), ("111", 0.6)),  # hardly surer
+        (("2468", 0.9), ("13579", 0.5)),  # less is read
+        (("2468", 0.99), ("1357", 0.8)),  # easy as it is
+    ],
+)
+def test_a_page_stays_as_it_is_if_that_is_not_much_harder(
+    monkeypatch: pytest.MonkeyPatch,
+    marked: np.ndarray,
+    upright: tuple[str, float],
+    others: tuple[str, float],
+) -> None:
+    answers(monkeypatch, upright, others)
+    decision = replace(networks(), finds_rotation=True).read(rotate(marked, 180), None, 2)
+    assert (decision.rotation, decision.text) == (0, others[0])
+
+
+@pytest.mark.parametrize(
+    ("places", "reason", "rotation"),
+    [
+        (1, "blank", 180),
+        (0, "blank", 0),
+        (1, "not_a_digit", 0),  # letters, some of which look like digits when they are turned
+    ],
+)
+def test_a_page_without_a_number_is_turned_if_places_for_one_were_found(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, places: int, reason: str, rotation: int
+) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("", 0.9), places, reason)
+    reader = replace(networks(), finds_rotation=True)
+    assert reader.read(rotate(marked, 180), None, 2).rotation == rotation
+    assert reader.read(rotate(marked, 180), None, 2, whole=NUMBER).rotation == 0
+
+
+@pytest.mark.parametrize(("places", "rotation"), [(4, 180), (2, 0)])
+def test_places_without_a_number_make_a_page_doubtful(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, places: int, rotation: int
+) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("40", 0.8), places)
+    decision = replace(networks(), finds_rotation=True).read(rotate(marked, 180), None, 2)
+    assert decision.rotation == rotation
+
+
+def test_a_small_picture_is_not_turned(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("111", 0.4))
+    reader = replace(networks(), finds_rotation=True)
+    assert reader.read(rotate(marked[:280], 180), None, 2).rotation == 0
+
+
+def test_a_turned_page_is_kept_as_it_was_read(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
+    answers(monkeypatch, ("2468", 0.9), ("111", 0.4))
+    options = PipelineOptions(8, 1, 0.5, 0.5, None, 2, keep_pictures=True)
+    models = replace(page_models(), page_networks=replace(networks(), finds_rotation=True))
+    (reading,) = run_pipeline([rotate(marked, 270)], models, options)
+    assert reading.rotation == 90 and reading.picture is not None
+    assert reading.picture.shape == marked.shape and reading.picture[0, 0] == 0
+
+
+def test_pictures_are_rotated_clockwise() -> None:
+    assert rotate(np.array([[1, 2], [3, 4]]), 90).tolist() == [[3, 1], [4, 2]]
+    assert rotate(np.array([[1, 2], [3, 4]]), 270).tolist() == [[2, 4], [1, 3]]
+
+
+def test_each_part_of_a_split_line_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = Number((Digit("4", 0.9, (0, 0, 9, 9)),), 0.9, raw="4")
+    results = [NumberResult(number, 0.9), NumberResult(None, 0.8), NumberResult(None, 0.8)]
+    monkeypatch.setattr(module, "recognize_region", lambda *_: results)
+    region = RegionEvidence(RegionCrops(0, FoundLine(LineBox(5, 5, 9, 9, 0.0), 0.9, 0.1, 20), ()), ())
+    monkeypatch.setattr(PageNetworks, "find_and_read", lambda *_: PageEvidence((region,), 0.0))
+    answer = networks()._decide(np.zeros((9, 9), np.uint8), None, 2)
+    assert (answer.places, answer.digits, answer.mean_confidence) == (3, 1, pytest.approx(0.3))

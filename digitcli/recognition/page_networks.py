@@ -1,4 +1,8 @@
-"""Read whole pages: the page finder finds the lines, and line readers read strips of them."""
+"""The networks that read pages: a small one for whole pictures, and those that find lines and read them.
+
+Together they are a cascade: Viola & Jones, "Rapid object detection using a boosted cascade of simple
+features", 2001. The small one answers the many pictures that show one clear number; the others read the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,24 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from digitcli.imaging.grayscale import Grey, rotate
+from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.decision import Decision
-from digitcli.recognition.hypotheses import LineEvidence
-from digitcli.recognition.number_result import NumberResult
-from digitcli.recognition.pages.crops import crop_line, crop_lines, reading_order
-from digitcli.recognition.pages.decision import decide_page
-from digitcli.recognition.pages.evidence import RegionEvidence
-from digitcli.recognition.pages.groups import join_groups, line_around
-from digitcli.recognition.pages.recognize import recognize_region
-from digitcli.recognition.pages.run_networks import run_networks
-from digitcli.recognition.results import Detection
+from digitcli.recognition.decision import LIKELY, Decision, NumberResult
+from digitcli.recognition.line_crops import MAX_LENGTH, crop_line, crop_lines, reading_order, whole_picture
+from digitcli.recognition.line_evidence import LineEvidence
+from digitcli.recognition.page_decision import decide_page, log_odds, logistic
+from digitcli.recognition.readings import Detection
+from digitcli.recognition.recognize import join_groups, line_around, recognize_region
+from digitcli.recognition.region_evidence import RegionEvidence, run_networks
+from digitcli.strip_format import SEPARATORS
+
+# What tells whether its text is right, see `recognition.page_decision`.
+NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
+# What tells whether a number stands where no network found one, see `features_of_nothing`.
+NOTHING_FEATURES = ("nothing", "bias")
 
 # Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways
 # and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.
@@ -36,6 +42,99 @@ ROTATED_DIGITS = 4
 # out of a page by somebody who saw it.
 ROTATED_SIDE_PX = 300
 ROTATED_PLACES = 3
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What the network says of a page.
+
+    decision: its answer, if the page likely shows one number; else None.
+    nothing: the probability that no digit is written; None if the page is too long to be seen at once.
+    line: what it reads, unless it sees several numbers, other characters or no digit.
+    """
+
+    decision: Decision | None = None
+    nothing: float | None = None
+    line: LineEvidence | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it has read one number for certain, so that no other network is asked."""
+        return self.decision is not None and self.decision.is_certain
+
+
+@dataclass(frozen=True)
+class PictureNetwork:
+    """A network that sees a whole picture as a strip, see `architectures.reader.picture_network`.
+
+    acceptance: the weights of the confidence, see `recognition.page_decision`.
+    presence: those of the probability that a number stands there although nobody found one.
+    """
+
+    network: LineRecognizer
+    acceptance: Mapping[str, float] = field(default_factory=dict)
+    presence: Mapping[str, float] = field(default_factory=dict)
+
+    def read(self, grey: Grey, constraints: Constraints | None, top_k: int) -> Glance:
+        """Read a page, uint8 (H, W).
+
+        Raises:
+            ModelError: the network answers with values that are not finite.
+        """
+        height, width = grey.shape
+        if width > MAX_LENGTH * height:
+            return Glance()
+        evidence = self.look(grey)
+        nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
+        decision = _read_number(evidence, constraints, top_k)
+        is_several = bool(SEPARATORS.intersection(evidence.raw)) or len(evidence.parts()) > 1
+        is_other = is_several or nothing >= LIKELY
+        line = None if is_other else evidence.lines[0]
+        return Glance(decision, nothing, line)
+
+    def answer_instead(self, answer: Glance, decision: Decision) -> Decision:
+        """Return the answer to a page on which no other network found a number, given their decision.
+
+        A number that this network alone finds is right if one is there and its text is right.
+        """
+        if answer.nothing is None:
+            return decision
+        is_there = self.probability_of_number(answer.nothing)
+        if answer.decision is None or answer.decision.confidence is None:
+            return decision.without_number(1 - is_there)
+        return answer.decision.at_most(is_there * answer.decision.confidence)
+
+    def probability_of_number(self, nothing: float) -> float:
+        """Return the probability that a number stands where no network found one.
+
+        nothing: that of no digit, by this network.
+        """
+        return logistic(features_of_nothing(nothing), self.presence or {"nothing": -1.0})
+
+    def look(self, grey: Grey) -> RegionEvidence:
+        """Return what the network says of a page, uint8 (H, W), as one line."""
+        crops = whole_picture(grey)
+        (answer,) = self.network.outputs([crops.strips[0].image])
+        header = self.network.header
+        line = LineEvidence.of(crops.strips[0], answer, header.alphabet, header.temperature)
+        return RegionEvidence(crops, (line,), self.acceptance)
+
+
+def features_of_nothing(nothing: float) -> dict[str, float]:
+    """Return the values that the weights multiply, see `PictureNetwork.probability_of_number`."""
+    return {"nothing": log_odds(nothing), "bias": 1.0}
+
+
+def _read_number(evidence: RegionEvidence, constraints: Constraints | None, top_k: int) -> Decision | None:
+    """Return the answer to a page that likely shows one number; else None."""
+    if SEPARATORS.intersection(evidence.raw):  # several numbers, or something else
+        return None
+    result, *others = recognize_region(evidence, constraints, top_k)
+    if others or result.number is None or result.confidence < LIKELY:
+        return None
+    if result.is_changed or result.breaks_constraints:
+        return None
+    return decide_page([result], 0.0, None)
 
 
 @dataclass(frozen=True)
@@ -69,7 +168,7 @@ class PageAnswer:
 
 
 @dataclass(frozen=True)
-class PageReader:
+class PageNetworks:
     """A page finder and the networks that read the strips of its lines; the mean of their answers counts.
 
     acceptance, presence: the weights of the confidence of a number, and of the probability that one is there.
@@ -157,10 +256,3 @@ def _may_be_rotated(answer: PageAnswer, whole: LineEvidence | None) -> bool:
     if not answer.decision.numbers:
         return whole is None and answer.places > 0 and answer.decision.reason != "not_a_digit"
     return answer.places >= ROTATED_PLACES and answer.mean_confidence < DOUBTFUL
-
-
-def as_levels(grey: np.ndarray) -> Grey:
-    """Convert a grey picture, float32 in [0, 1], into levels, uint8."""
-    levels = 255 * grey
-    levels += 0.5
-    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)

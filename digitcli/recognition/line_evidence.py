@@ -1,4 +1,4 @@
-"""The texts that a place on a page may hold, and their probabilities."""
+"""What a line network says about a strip: the texts that it may hold, and their probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from digitcli.imaging.grayscale import median
 from digitcli.inference.ctc import (
     ANY_DIGITS,
     DIGITS,
-    Grammar,
     beam_search,
     best_path_places,
     log_softmax,
@@ -24,7 +23,7 @@ from digitcli.inference.ctc import (
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import LIKELY
-from digitcli.recognition.pages.crops import LineCrop
+from digitcli.recognition.line_crops import LineCrop
 from digitcli.strip_format import OPERATORS, SEPARATORS
 
 # Distance of two digits with a space between them, in distances of those without, from which the space
@@ -40,11 +39,6 @@ MIN_PROBABILITY_STRIP = 1e-3
 CONSTRAINT_DOUBT = 0.05
 # Probability that counts as none, so that it has a logarithm.
 LEAST_PROBABILITY = 1e-12
-# Probability from which the beam search tries a digit of a classifier. It is below `LEAST_PROBABILITY`, so
-# that rounding leaves no digit out.
-MIN_PROBABILITY_CLASSIFIER = LEAST_PROBABILITY / 2
-# Logarithm of the probability of an impossible class.
-NEVER = -1e9
 
 # Texts of digits with their probabilities; the empty text means that nothing is written.
 Hypotheses = dict[str, float]
@@ -192,39 +186,6 @@ class LineEvidence:
 def _any_of(shares: np.ndarray) -> float:
     """Return the probability of a character in any column, from its probability in each (T,), by CTC."""
     return 1 - float(np.prod(1 - np.minimum(shares, 1.0)))
-
-
-def digit_hypotheses(digits: np.ndarray, grammar: Grammar, doubt: float = 0.0) -> Hypotheses:
-    """Return the likeliest texts of N digits that a grammar allows, from their probabilities (N, 10).
-
-    `doubt` is the probability that nothing is written, whatever the classifier reads.
-    """
-    beams = beam_search(_as_columns(digits), grammar, min_probability=MIN_PROBABILITY_CLASSIFIER)
-    hypotheses = {text: math.exp(log_probability) for text, log_probability in beams} or {"": 0.0}
-    if doubt:
-        empty = hypotheses.get("", 0.0)
-        hypotheses = {text: probability * (1 - doubt) for text, probability in hypotheses.items()}
-        if grammar.accepts(""):
-            hypotheses[""] = 1 - (1 - empty) * (1 - doubt)
-    return hypotheses
-
-
-def probability_of_no_digit(digits: np.ndarray) -> float:
-    """Return the probability that a lone component is no digit, from the probabilities (1, 10) of the digits.
-
-    The networks must be trained to give ten equal probabilities to pictures without a digit. Their answer is
-    then a mixture of ten equal probabilities and of those of a digit, and the least probability shows the
-    share of the former.
-    """
-    return float(min(1.0, digits.shape[1] * digits.min()))
-
-
-def _as_columns(digits: np.ndarray) -> np.ndarray:
-    """Return the log-probabilities (2 N - 1, 11) of N digits, (N, 10), and of blanks between them."""
-    columns = np.full((2 * len(digits) - 1, len(DIGITS) + 1), NEVER)
-    columns[::2, :-1] = np.log(np.maximum(digits, LEAST_PROBABILITY))
-    columns[1::2, -1] = 0
-    return columns
 
 
 def likeliest_text(hypotheses: Hypotheses, empty_threshold: float) -> str:

@@ -1,4 +1,4 @@
-"""Readings become the records and the text that other programs rely on."""
+"""Readings as JSON lines, JSON and CSV, and read again."""
 
 from __future__ import annotations
 
@@ -10,32 +10,50 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from digitcli.errors import Interrupted, PictureError, UsageError
-from digitcli.recognition.results import (
+from digitcli.recognition.reading_formats import (
     FIELDS,
     NUMBER_FIELDS,
-    Digit,
-    Number,
-    Reading,
-    describe_confidence,
+    SavedNumber,
+    SavedReading,
     format_of,
     format_readings,
-    text_of,
+    parse_readings,
+    record_of_row,
 )
+from digitcli.recognition.readings import Digit, Number, Reading, describe_confidence, text_of
 from tests.support.processes import modules_loaded_by
 
 RECORD = {"schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"}
 RECORD |= {"changed", "rotation"}
-NUMBER = {"text", "raw", "status", "reason", "confidence", "row", "column", "box", "digits", "alternatives"}
+IN_NUMBER = {
+    "text",
+    "raw",
+    "status",
+    "reason",
+    "confidence",
+    "row",
+    "column",
+    "box",
+    "digits",
+    "alternatives",
+}
 DIGIT = {"digit", "confidence", "box", "alternatives"}
 
 ONE = Digit("1", 0.9, (40, 10, 8, 30), (("7", 0.08), ("4", 0.02)))
 SEVEN = Digit("7", 0.5, (60, 4, 20, 31))
 NUMBERS = (Number((ONE, SEVEN), 0.45, "1.7", (("11", 0.2),)), Number((SEVEN,), 0.5, "7"))
+
+NUMBER = Number((Digit("7", 0.5, (1, 2, 3, 4)),), 0.5, "7.-", alternatives=(("1", 0.25),))
+READINGS = [
+    Reading("=a.png", 3, "partial", "low_confidence", "7", 0.25, (NUMBER.refused("low_confidence"),), "m"),
+    Reading("b.png", None, "error", "corrupt", None, None, (), "m"),
+]
 
 
 def reading(**changes: object) -> Reading:
@@ -70,7 +88,7 @@ def test_the_digits_of_a_reading_come_in_reading_order() -> None:
 def test_a_record_has_exactly_the_keys_of_the_design() -> None:
     record = reading().record()
     assert record.keys() == RECORD
-    assert all(number.keys() == NUMBER for number in record["numbers"])
+    assert all(number.keys() == IN_NUMBER for number in record["numbers"])
     assert all(digit.keys() == DIGIT for number in record["numbers"] for digit in number["digits"])
     assert set(FIELDS) == RECORD - {"schema", "numbers", "changed", "rotation"}
     assert FIELDS == ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
@@ -122,7 +140,7 @@ def test_pictures_do_not_matter_to_whether_readings_are_equal() -> None:
 
 
 def test_results_load_no_numpy() -> None:
-    assert "numpy" not in modules_loaded_by("import digitcli.recognition.results")
+    assert "numpy" not in modules_loaded_by("import digitcli.recognition.readings")
 
 
 FOUR = Number((Digit("4", 0.5, (1, 2, 3, 4)),), 0.5, "4")
@@ -287,3 +305,47 @@ def test_the_confidence_of_an_answer_without_digits_has_another_meaning(
     status: str, text: str | None, meaning: str
 ) -> None:
     assert describe_confidence(status, text) == meaning
+
+
+def test_what_predict_writes_is_read() -> None:
+    lines = "".join(format_readings(READINGS, "jsonl")).splitlines()
+    first, second = parse_readings([json.loads(line) for line in lines])
+    number = SavedNumber("7", "7.-", "refused", 0.5, (1, 2, 3, 4), "low_confidence", (("1", 0.25),))
+    assert first == SavedReading("=a.png", "partial", 3, "low_confidence", "7", "7.-", 0.25, (number,), "m")
+    assert second == SavedReading("b.png", "error", reason="corrupt", model="m")
+
+
+def test_csv_gives_the_same_without_the_numbers() -> None:
+    text = "".join(format_readings(READINGS, "csv"))
+    rows = [record_of_row(row) for row in csv.DictReader(io.StringIO(text))]
+    first, second = parse_readings(rows)
+    assert first == SavedReading("=a.png", "partial", 3, "low_confidence", "7", "7.-", 0.25, model="m")
+    assert second == SavedReading("b.png", "error", reason="corrupt", model="m")
+
+
+GOOD = {"text": "7", "raw": "7", "status": "read", "confidence": 0.5, "box": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"status": "fine"}, "record 1.status"),
+        ({"rotation": 45}, "record 1.rotation"),
+        ({"confidence": 1.5}, "a confidence is 1.5"),
+        ({"numbers": [GOOD | {"confidence": -1}]}, "a confidence is -1"),
+        ({"numbers": [GOOD | {"box": [1, 2, 3]}]}, "the box"),
+        ({"numbers": [GOOD | {"box": [-1, 2, 3, 4]}]}, "the box"),
+        ({"numbers": [GOOD | {"alternatives": [["7"]]}]}, "unpack"),
+        ({"numbers": [GOOD | {"alternatives": [[7, 0.5]]}]}, "an alternative is 7"),
+        ({"numbers": [GOOD | {"alternatives": [["7", "half"]]}]}, "probability of an alternative"),
+    ],
+    ids=str,
+)
+def test_records_that_predict_does_not_write_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_readings([{"file": "a.png", "status": "read"} | change])
+
+
+def test_a_row_needs_every_column() -> None:
+    with pytest.raises(ValueError, match="columns"):
+        record_of_row({"file": "a.png"})

@@ -1,16 +1,12 @@
-"""Readings, and their text for other programs: JSON lines, JSON and CSV. Loads no NumPy."""
+"""Readings: the digits, numbers and pages that were read, and the defaults of reading. Loads no NumPy."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-from digitcli.errors import Interrupted, PictureError, UsageError
+from digitcli.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,24 +26,11 @@ TOP_K = 2
 BATCH_SIZE = 256
 # The network that finds the lines of a page, two that read them, and one that reads easy pictures before.
 DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader")
-# Columns of CSV with one row per page.
-FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
-# Columns of CSV with one row per number; a page without numbers has one row.
-NUMBER_FIELDS = (
-    "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "alternative", "x", "y",
-    "width", "height", "rotation", "model",
-)  # fmt: skip
 # A confidence by which others can be divided.
 LEAST_CONFIDENCE = 1e-9
 # Decimals of probabilities in records.
 DECIMALS = 6
-# First characters of a cell that a spreadsheet takes for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
 Status = Literal["read", "partial", "refused", "blank", "error"]
-TextFormat = Literal["json", "jsonl", "csv"]
-# What a row of CSV stands for.
-Per = Literal["page", "number"]
 Rotation = Literal["auto", "0", "90", "180", "270"]
 
 
@@ -240,6 +223,13 @@ def text_of(numbers: Sequence[Number]) -> str:
     return " ".join(number.text for number in numbers)
 
 
+def contains(reading: Reading, text: str) -> bool:
+    """Tell whether neighbouring numbers of a reading have these digits together, which may be none."""
+    texts = [number.text for number in reading.numbers] or [""]
+    places = range(len(texts) + 1)
+    return any("".join(texts[start:end]) == text for end in places for start in range(end))
+
+
 def describe_confidence(status: str, text: str | None) -> str:
     """Return of what the confidence of an answer is the probability, if it has no digits; otherwise nothing.
 
@@ -268,93 +258,6 @@ def _pairs(alternatives: Sequence[tuple[str, float]]) -> list[list[str | float]]
 
 def _rounded(probability: float) -> float:
     return round(float(probability), DECIMALS)
-
-
-def format_readings(
-    readings: Iterable[Reading], form: TextFormat, per: Per = "page", *, has_heading: bool = True
-) -> Generator[str]:
-    """Yield the text of readings in a format, piece by piece; CSV has a row per page or per number."""
-    if form == "csv":
-        return _csv(readings, per, has_heading)
-    return {"json": _json, "jsonl": _json_lines}[form](readings)
-
-
-def format_of(path: Path) -> TextFormat:
-    """Return the format that the suffix of a file names.
-
-    Raises:
-        UsageError: the suffix names none of the formats.
-    """
-    for form in get_args(TextFormat):
-        if path.suffix.lower() == f".{form}":
-            return form  # type: ignore[no-any-return]
-    cause = f"The name {path} does not say which format to write."
-    raise UsageError(cause, "Name a .jsonl, .json or .csv file, or give --format.")
-
-
-def _json_lines(readings: Iterable[Reading]) -> Generator[str]:
-    for reading in readings:
-        yield json.dumps(reading.record()) + "\n"
-
-
-def _json(readings: Iterable[Reading]) -> Generator[str]:
-    before, after = "[\n", "[]\n"
-    try:
-        for reading in readings:
-            piece = before + json.dumps(reading.record())
-            before, after = ",\n", "\n]\n"
-            yield piece
-    except (Exception, Interrupted):  # the list is closed, so that it stays valid JSON
-        yield after
-        raise
-    yield after
-
-
-def _csv(readings: Iterable[Reading], per: Per, has_heading: bool) -> Generator[str]:
-    fields = csv_fields(per)
-    if has_heading:
-        yield csv_line(fields)
-    for reading in readings:
-        page = reading.record()
-        records = [page] if per == "page" else _numbers_of(page)
-        yield "".join(csv_line(record[name] for name in fields) for record in records)
-
-
-def csv_fields(per: Per) -> tuple[str, ...]:
-    """Return the columns of CSV with a row per page or per number."""
-    return FIELDS if per == "page" else NUMBER_FIELDS
-
-
-def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the numbers of a page as flat records, or the page itself with no place if there are none."""
-    if not page["numbers"]:
-        return [dict.fromkeys(NUMBER_FIELDS) | page]
-    return [
-        page
-        | number
-        | dict(zip(("x", "y", "width", "height"), number["box"], strict=True))
-        | {"alternative": next((text for text, _ in number["alternatives"]), None)}
-        for number in page["numbers"]
-    ]
-
-
-def csv_line(cells: Iterable[Any]) -> str:
-    """Return a row of CSV with the end of its line."""
-    line = io.StringIO()
-    # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
-    csv.writer(line).writerow(map(_without_formula, cells))
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def as_cell(name: str) -> str:
-    """Return the name of a file as it is read from a cell of CSV."""
-    return str(_without_formula(name)).encode(errors="backslashreplace").decode()
-
-
-def _without_formula(value: Any) -> Any:
-    """Put a quote before a text that a spreadsheet would take for a formula; `-` alone is none."""
-    is_formula = isinstance(value, str) and value != "-" and value.startswith(FORMULA_STARTS)
-    return f"'{value}" if is_formula else value
 
 
 def check_ranges(min_confidence: float | None, max_error: float | None, top_k: int) -> None:

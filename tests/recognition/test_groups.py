@@ -11,11 +11,10 @@ import pytest
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.hypotheses import LineEvidence
-from digitcli.recognition.pages.crops import LineCrop, RegionCrops
-from digitcli.recognition.pages.evidence import RegionEvidence
-from digitcli.recognition.pages.groups import WIDEST_GAP, ReadLine, join_groups, line_around
-from digitcli.recognition.pages.recognize import recognize_region
+from digitcli.recognition.line_crops import LineCrop, RegionCrops
+from digitcli.recognition.line_evidence import LineEvidence
+from digitcli.recognition.recognize import WIDEST_GAP, ReadLine, join_groups, line_around, recognize_region
+from digitcli.recognition.region_evidence import RegionEvidence
 from tests.support.networks import ALPHABET, line_output
 
 CROP = LineCrop(np.zeros((3, 40, 200), np.uint8), np.eye(2, 3), (900, 200))

@@ -1,4 +1,4 @@
-"""The probabilities of texts, and the effects of constraints and of the empty text on them."""
+"""The texts that a strip may hold, and their probabilities."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import pytest
 
 from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.hypotheses import (
+from digitcli.recognition.digits_apart import digit_hypotheses, probability_of_no_digit
+from digitcli.recognition.line_evidence import (
     CONSTRAINT_DOUBT,
     breaks_constraints,
-    digit_hypotheses,
     digit_shares,
     given_constraints,
     likeliest_text,
-    probability_of_no_digit,
     recalibrated,
     with_unlikely_digits,
 )

@@ -1,4 +1,4 @@
-"""Numbers know their rows and columns."""
+"""Each number of a page has a row and a column."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from digitcli.recognition.results import Digit, Number
-from digitcli.recognition.table import find_columns, place_numbers
+from digitcli.recognition.layout import find_columns, place_numbers
+from digitcli.recognition.readings import Digit, Number
 
 Boxes = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.int64]

@@ -1,4 +1,7 @@
-"""Tell in which row and column of a page each number stands."""
+"""Tell in which line, row and column of a page each number stands.
+
+Boxes are arrays (N, 4) of x, y, width, height.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.recognition.grouping import group_lines
-from digitcli.recognition.results import Number
+from digitcli.recognition.readings import Number
 
+# Share of the lower box's rows that a box must share with the last box of a line to continue the line.
+LINE_OVERLAP = 0.4
 # How far columns may lean from the right angle to the rows, as in a photograph that is not taken from
 # straight above, in heights to the side (11 degrees), and the step of the search. Chosen by hand.
 STEEPEST_LEAN = 0.2
@@ -38,6 +42,34 @@ def place_numbers(numbers: Sequence[Number]) -> tuple[Number, ...]:
         replace(number, row=int(row), column=int(column))
         for number, row, column in zip(numbers, rows, columns, strict=True)
     )
+
+
+def group_lines(boxes: np.ndarray) -> list[list[int]]:
+    """Group boxes into lines from top to bottom, each line from left to right.
+
+    A box continues the line whose last box shares most rows with it, so lines may slope.
+    """
+    if len(boxes) == 1:
+        return [[0]]
+    lines: list[list[int]] = []
+    last_boxes = np.zeros_like(boxes)
+    for index in np.argsort(boxes[:, 0], kind="stable"):
+        shared = _shared_rows(last_boxes[: len(lines)], boxes[index])
+        lower = np.minimum(last_boxes[: len(lines), 3], boxes[index, 3])
+        shared[shared <= LINE_OVERLAP * lower] = 0
+        line = int(np.argmax(shared)) if shared.any() else len(lines)
+        if line == len(lines):
+            lines.append([])
+        lines[line].append(int(index))
+        last_boxes[line] = boxes[index]
+    return sorted(lines, key=lambda line: float(np.mean(boxes[line, 1] + boxes[line, 3] / 2)))
+
+
+def _shared_rows(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return the number of rows that each of the boxes shares with `box`, (N,)."""
+    ends = np.minimum(boxes[:, 1] + boxes[:, 3], box[1] + box[3])
+    shared: np.ndarray = np.maximum(ends - np.maximum(boxes[:, 1], box[1]), 0)
+    return shared
 
 
 def find_columns(boxes: Floats, rows: Integers) -> Integers:
