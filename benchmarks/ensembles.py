@@ -36,7 +36,6 @@ from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import fit_temperature
-from digitcli.evaluation.diversity import Diversity, measure_diversity
 from digitcli.evaluation.metrics import accuracy, ece, nll, wilson_interval
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import infer, open_network
@@ -76,7 +75,8 @@ class Figures:
 class GroupResult:
     """An ensemble and its members.
 
-    pairs: how each two members differ.
+    correlations, disagreements: for each two members, the correlation of their mistakes, which is None if one
+        of them makes none, and the fraction of the digits to which they give different answers.
     temperature: the divisor that calibrates the average, fitted on the validation digits.
     parameters, macs, latency_ms: the cost of an answer to one image.
     train_seconds: the training time of all members; None if it is not known.
@@ -84,7 +84,8 @@ class GroupResult:
 
     name: str
     members: tuple[Figures, ...]
-    pairs: tuple[Diversity, ...]
+    correlations: tuple[float | None, ...]
+    disagreements: tuple[float, ...]
     ensemble: Figures
     temperature: float
     parameters: int
@@ -197,9 +198,12 @@ def measure_group(name: str, members: Sequence[Member], validation: Digits, test
             figures(member.name, logits, test.labels)
             for member, logits in zip(members, all_logits, strict=True)
         ),
-        pairs=tuple(
-            measure_diversity(first, second, test.labels)
+        correlations=tuple(
+            correlation(first != test.labels, second != test.labels)
             for first, second in itertools.combinations(answers, 2)
+        ),
+        disagreements=tuple(
+            float(np.mean(first != second)) for first, second in itertools.combinations(answers, 2)
         ),
         ensemble=figures(name, average, test.labels),
         temperature=temperature,
@@ -208,6 +212,11 @@ def measure_group(name: str, members: Sequence[Member], validation: Digits, test
         latency_ms=quick_latency_ms(ensemble, torch.device("cpu")),
         train_seconds=sum(seconds) if seconds else None,
     )
+
+
+def correlation(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float | None:
+    """Return the correlation of the mistakes (N,) of two classifiers; None if one of them makes none."""
+    return float(np.corrcoef(first, second)[0, 1]) if first.any() and second.any() else None
 
 
 def figures(name: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Figures:
@@ -248,8 +257,7 @@ def _by_name(results: Sequence[GroupResult]) -> dict[str, list[GroupResult]]:
 
 def _cells(result: GroupResult) -> list[str]:
     errors = [member.errors for member in result.members]
-    known = [pair.correlation for pair in result.pairs if pair.correlation is not None]
-    disagreement = [pair.disagreement for pair in result.pairs]
+    known = [each for each in result.correlations if each is not None]
     ensemble = result.ensemble
     accuracies = ensemble.accuracy, ensemble.accuracy_low, ensemble.accuracy_high
     return [
@@ -257,7 +265,7 @@ def _cells(result: GroupResult) -> list[str]:
         str(len(result.members)),
         f"{statistics.mean(errors):.1f} ({min(errors)} to {max(errors)})",
         f"{statistics.mean(known):.2f}" if known else "",
-        f"{100 * statistics.mean(disagreement):.2f} %" if disagreement else "",
+        f"{100 * statistics.mean(result.disagreements):.2f} %" if result.disagreements else "",
         str(ensemble.errors),
         "{:.2f} ({:.2f} to {:.2f})".format(*(100 * accuracy for accuracy in accuracies)),
         f"{statistics.mean(member.nll for member in result.members):.4f}",

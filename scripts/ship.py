@@ -24,6 +24,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.glyphs import Mask
+from digitcli.synthesis.line_folders import lines_to_evaluate
 from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training.composed_lines import STRIP_COMPOSERS
 from digitcli.training.scene_source import scene_composer
@@ -77,7 +78,8 @@ def predict(path: Path) -> list[str]:
         answers = infer_lines(network, [strip.image for strip in strips_for(architecture)])
         return read_digits([answer.logits for answer in answers], header.alphabet)
     if task == "line":
-        return evaluate_lines(path, runtime="torch").predicted
+        lines, split_name = lines_to_evaluate("mnist", header.dataset.get("digest"))
+        return evaluate_lines(path, lines, data="mnist", split=split_name, runtime="torch").predicted
     if task == "page":
         finder = load_page_finder(path, "cpu", "torch")
         return [str(len(find_lines(page, finder.maps).lines)) for page in pages()]

@@ -36,7 +36,7 @@ def test_a_group_has_the_figures_of_its_members_and_of_their_average(
     together = evaluate(tmp_path / "all.safetensors", data, split="all", device="cpu")
     assert (result.ensemble.errors, result.ensemble.accuracy_low) == (together.wrong, together.accuracy_low)
     assert result.ensemble.nll == pytest.approx(together.nll, rel=1e-4)
-    assert len(result.pairs) == 3 and result.parameters == 3 * 7850
+    assert len(result.correlations) == 3 and result.parameters == 3 * 7850
 
 
 def test_an_ensemble_counts_as_its_members(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -17,12 +16,14 @@ from digitcli.cli.options import (
     parse_fraction,
 )
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, PartialInputError, QualityError, UsageError, counted
-from digitcli.evaluation.export import (
-    check_model_target,
-    check_target,
+from digitcli.data import DEFAULT_DATASET
+from digitcli.errors import PartialInputError, QualityError, UsageError, counted
+from digitcli.evaluation.result_files import (
+    DIGIT_SUFFIXES,
+    LINE_SUFFIXES,
+    MODEL_SUFFIX,
+    check_result_file,
     save_result,
-    save_selected_models,
 )
 from digitcli.evaluation.splits import Split
 from digitcli.inference.devices import check_device_name
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
 SELECTION = "Selection of an ensemble (single digits only)"
-DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood", "fonts", "adapt_batch_norm")
+DIGIT_OPTIONS = ("select", "split", "without_label_errors", "robustness", "ood")
 
 Models = Annotated[
     list[str] | None,
@@ -87,16 +88,6 @@ Select = Annotated[
         rich_help_panel=SELECTION,
     ),
 ]
-Out = Annotated[
-    Path | None,
-    Option(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="With --select, write the chosen models as one model to this .safetensors file.",
-        rich_help_panel=SELECTION,
-    ),
-]
 BatchSize = Annotated[
     int | None,
     Option(
@@ -130,7 +121,7 @@ RobustnessOption = Annotated[
     bool,
     Option(
         "--robustness",
-        help="Also measure the accuracy under 15 corruptions, e.g. blur, noise and rotation.",
+        help="Also measure the accuracy under the 15 corruptions of MNIST-C, e.g. noise and fog.",
         rich_help_panel=MEASUREMENTS,
     ),
 ]
@@ -140,24 +131,6 @@ Ood = Annotated[
         "--ood",
         help="Also measure how well the confidence tells digits from out-of-distribution pictures: noise, "
         "clouds, letters and, if Debian's dataset-fashion-mnist is installed, clothes.",
-        rich_help_panel=MEASUREMENTS,
-    ),
-]
-Fonts = Annotated[
-    Path | None,
-    Option(
-        "--fonts",
-        metavar="FILE|DIR",
-        help="With --ood, also draw letters in these fonts.",
-        rich_help_panel=MEASUREMENTS,
-    ),
-]
-AdaptBatchNorm = Annotated[
-    bool,
-    Option(
-        "--adapt-batch-norm",
-        help="Adapt the batch normalization to the unlabelled images of each group, and show the accuracy "
-        "before and after; each answer then depends on the other images (transductive).",
         rich_help_panel=MEASUREMENTS,
     ),
 ]
@@ -172,19 +145,22 @@ MinAccuracy = Annotated[
         rich_help_panel=RESULT,
     ),
 ]
-Save = Annotated[
+Output = Annotated[
     Path | None,
     Option(
+        "--output",
+        "-o",
         "--save",
+        "--out",
         metavar="FILE",
-        help="Also write the figures to a .json file, every answer and its probabilities to a .csv file, or "
-        "diagrams of reliability and coverage to an .svg file.",
+        help="Write the figures to a .json file, every answer to a .csv file, diagrams to an .svg file, or "
+        "the models that --select chooses to a .safetensors file.",
         rich_help_panel=RESULT,
     ),
 ]
 Force = Annotated[
     bool,
-    Option("--force", help="Replace the files of --save and --out if they exist.", rich_help_panel=RESULT),
+    Option("--force", help="Replace the file of --output if it exists.", rich_help_panel=RESULT),
 ]
 Format = Annotated[
     console.Format,
@@ -198,7 +174,6 @@ def evaluate(
     data: Data = None,
     split: SplitOption = None,
     select: Select = None,
-    out: Out = None,
     device: DeviceOption = None,
     runtime: RuntimeOption = None,
     batch_size: BatchSize = None,
@@ -206,10 +181,8 @@ def evaluate(
     without_label_errors: WithoutLabelErrors = False,
     robustness: RobustnessOption = False,
     ood: Ood = False,
-    fonts: Fonts = None,
-    adapt_batch_norm: AdaptBatchNorm = False,
     min_accuracy: MinAccuracy = None,
-    save: Save = None,
+    output: Output = None,
     force: Force = False,
     format: Format = "table",
 ) -> None:
@@ -217,55 +190,41 @@ def evaluate(
 
     Example: digitcli evaluate cnn
     """
-    options = {
+    options: dict[str, Any] = {
         "data": data, "select": select, "split": split, "device": device, "runtime": runtime,
         "batch_size": batch_size, "mistakes": mistakes, "without_label_errors": without_label_errors or None,
-        "robustness": robustness or None, "ood": ood or None, "fonts": fonts,
-        "adapt_batch_norm": adapt_batch_norm or None,
+        "robustness": robustness or None, "ood": ood or None,
     }  # fmt: skip
     chosen = {name: value for name, value in options.items() if value is not None}
-    _check_options(chosen, min_accuracy, save, out, force)
     names = [*(models or ()), *(model or ())] or [DEFAULT_MODEL]
-    _check_selection(chosen, len(names), out, force)
+    _check_options(chosen, min_accuracy)
+    if "select" in chosen:
+        from digitcli.evaluation.selection import check_selection
+
+        check_selection(chosen["select"], len(names), chosen.get("split"))
     resolved = resolve_models(names)
     check_distinct(resolved)
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
-        _check_line_options(resolved, chosen, save)
-    if adapt_batch_norm:
-        _check_adaptation(resolved, chosen)
+        _check_line_options(resolved, chosen)
+    _check_output(output, force, reads_lines, "select" in chosen)
     result = _evaluate(resolved, chosen, reads_lines)
     try:
-        if save:
-            save_result(save, result)
-        if out:
-            save_selected_models(out, cast("EvaluationResult", result))
+        if output:
+            save_result(output, result)
     finally:  # a full disk must not take the figures with it
         _print_result(result, format)
     _conclude(result, min_accuracy)
 
 
-def _check_options(
-    chosen: dict[str, Any], min_accuracy: float | None, save: Path | None, out: Path | None, force: bool
-) -> None:
+def _check_options(chosen: dict[str, Any], min_accuracy: float | None) -> None:
     """Refuse every mistake in the options before anything heavy is loaded."""
     from digitcli.data.loading import find_dataset
 
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise UsageError(f"--min-accuracy is {min_accuracy:g}.", "Give a fraction from 0 to 1, e.g. 0.99.")
-    if force and save is None and out is None:
-        cause = "--force replaces the files of --save and --out, which are missing."
-        raise UsageError(cause, "Give --save FILE or --out FILE too.")
-    if "fonts" in chosen and "ood" not in chosen:
-        raise UsageError("--fonts needs --ood, which draws letters.", "Give --ood too, or leave --fonts out.")
-    if "fonts" in chosen and not os.path.exists(chosen["fonts"]):  # noqa: PTH110 (Path.exists can raise)
-        raise InputError(
-            f"There is no file or folder {chosen['fonts']}.", "Name a font or a folder of fonts."
-        )
     if "device" in chosen:
         check_device_name(chosen["device"])
-    if save is not None:
-        check_target(save, force)
     if "data" in chosen:
         find_dataset(chosen["data"])
     if "without_label_errors" in chosen and (
@@ -275,26 +234,15 @@ def _check_options(
         raise UsageError(cause, "Leave it out, or leave --data and --split out.")
 
 
-def _check_selection(chosen: dict[str, Any], models: int, out: Path | None, force: bool) -> None:
-    from digitcli.evaluation.selection import check_selection
-
-    if out is not None:
-        if "select" not in chosen:
-            cause = "--out writes the models that --select chooses, but --select is missing."
-            raise UsageError(cause, f"Give --select {models} to write all models.")
-        check_model_target(out, force)
-    if "select" in chosen:
-        check_selection(chosen["select"], models, chosen.get("split"))
+def _check_output(output: Path | None, force: bool, reads_lines: bool, selects: bool) -> None:
+    if output is not None:
+        suffixes = LINE_SUFFIXES if reads_lines else (*DIGIT_SUFFIXES, *[MODEL_SUFFIX] * selects)
+        check_result_file(output, suffixes, force)
+    elif force:
+        raise UsageError("--force replaces the file of --output, which is missing.", "Give --output FILE.")
 
 
-def _check_adaptation(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
-    from digitcli.evaluation.batch_norm import check_adaptation
-
-    relevant = ("runtime", "select", "robustness", "ood")
-    check_adaptation(models, **{name: chosen[name] for name in relevant if name in chosen})
-
-
-def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any], save: Path | None) -> None:
+def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
     if len(models) > 1:
         names = " and ".join(model.name for model in models)
         raise UsageError(
@@ -304,8 +252,6 @@ def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any
         if name in chosen:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} is for models of single digits, not for lines.", "Leave it out.")
-    if save is not None and save.suffix.lower() == ".svg":
-        raise UsageError(f"Lines have no diagrams to save as {save}.", "Name a .json or a .csv file.")
 
 
 def _evaluate(
@@ -317,11 +263,10 @@ def _evaluate(
         from digitcli.inference.predictor import import_runtime
 
         runner = {name: chosen[name] for name in ("device", "runtime") if name in chosen}
-        if "adapt_batch_norm" in chosen:
-            runner["runtime"] = "torch"
         import_runtime(models, **runner)
         if reads_lines:
             from digitcli.evaluation import evaluate_lines
+            from digitcli.synthesis.line_folders import lines_to_evaluate
         else:
             from digitcli.evaluation import evaluate
     with CountingBar("lines" if reads_lines else "digits") as bar:
@@ -330,7 +275,11 @@ def _evaluate(
             show_event(event, bar)
 
         if reads_lines:
-            return evaluate_lines.evaluate_lines(models[0], on_event=on_event, **chosen)
+            data = chosen.pop("data", DEFAULT_DATASET)
+            lines, split = lines_to_evaluate(data, models[0].header.dataset.get("digest"))
+            return evaluate_lines.evaluate_lines(
+                models[0], lines, data=data, split=split, on_event=on_event, **chosen
+            )
         return evaluate.evaluate(models, on_event=on_event, **chosen)
 
 

@@ -24,7 +24,7 @@ from digitcli.data.corrections import digest_of
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, UsageError
-from digitcli.evaluation.train_test_overlap import report_overlap
+from digitcli.evaluation.splits import report_overlap
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device

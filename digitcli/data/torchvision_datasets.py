@@ -6,7 +6,6 @@ torch and torchvision are imported only when such a dataset is loaded.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import io
 import os
 import socket
@@ -46,7 +45,6 @@ class PublishedDataset:
     transposed: whether the images are stored transposed.
     black_border: pixels to add around images that are cropped so tightly that no paper is left.
     has_raw_folder: whether torchvision keeps its files in CLASS/raw instead of the folder that it is given.
-    required_package: a package that torchvision needs to read it.
     """
 
     summary: str
@@ -58,7 +56,6 @@ class PublishedDataset:
     transposed: bool = False
     black_border: int = 0
     has_raw_folder: bool = True
-    required_package: str | None = None
 
 
 PUBLISHED_DATASETS = {
@@ -112,7 +109,6 @@ PUBLISHED_DATASETS = {
         train={"split": "train"},
         test={"split": "test"},
         has_raw_folder=False,
-        required_package="scipy",
     ),
 }
 
@@ -126,11 +122,6 @@ def load_published_dataset(name: str) -> Dataset:
         InputError: The dataset is not in the cache and cannot be downloaded, or its files are damaged.
     """
     published = PUBLISHED_DATASETS[name]
-    if published.required_package and importlib.util.find_spec(published.required_package) is None:
-        raise EnvironmentFault(
-            f"The dataset {name} needs {published.required_package}, which is not installed.",
-            f"Install it with: pip install {published.required_package}",
-        )
     train_images, train_labels = _load_part(name, published.train)
     test_images, test_labels = _load_part(name, published.test)
     train, failures = digits_from_arrays(train_images, train_labels, name)

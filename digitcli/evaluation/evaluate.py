@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
-from digitcli.evaluation.batch_norm import BatchNormAdaptation, adapted_logits, check_adaptation
 from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin, coverage, reliability
 from digitcli.evaluation.metrics import (
     ClassScores,
@@ -27,15 +26,16 @@ from digitcli.evaluation.metrics import (
     nll,
     wilson_interval,
 )
+from digitcli.evaluation.robustness import OodResult, Robustness, measure_ood, measure_robustness
 from digitcli.evaluation.selection import Selection, check_selection, select_models
 from digitcli.evaluation.splits import (
     Split,
     correctly_labelled,
     default_split,
     groups_of_split,
+    report_overlap,
     take_split,
 )
-from digitcli.evaluation.train_test_overlap import report_overlap
 from digitcli.events import DigitsDone, Notice, OnEvent
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import (
@@ -45,22 +45,12 @@ from digitcli.inference.model_resolution import (
     check_distinct,
     resolve_models,
 )
-from digitcli.inference.predictor import DigitClassifier, load_classifier
+from digitcli.inference.predictor import load_classifier
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, RuntimeName
 
-if TYPE_CHECKING:
-    from digitcli.evaluation.ood import OodResult
-    from digitcli.evaluation.robustness import Robustness
-
 MISTAKES = 6  # mistakes that a result lists
-NOT_RECORDED = (
-    "models",
-    "digits",
-    "predicted",
-    "probabilities",
-    "digit_groups",
-    "predicted_as_trained",
-)  # the fields that a record leaves out
+# The fields that a record leaves out.
+NOT_RECORDED = ("models", "digits", "predicted", "probabilities", "digit_groups")
 
 
 @dataclass(frozen=True)
@@ -81,17 +71,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class GroupAccuracy:
-    """The accuracy on a group of the digits, for example one corruption of MNIST-C, and its 95 % interval.
-
-    accuracy_as_trained: the accuracy before the models were adapted to the group, if they were.
-    """
+    """The accuracy on a group of the digits, for example one corruption of MNIST-C, and its 95 % interval."""
 
     name: str
     n: int
     accuracy: float
     accuracy_low: float
     accuracy_high: float
-    accuracy_as_trained: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,11 +99,9 @@ class EvaluationResult:
     ood: how well confidence tells digits from other pictures.
     selection: how the models were chosen among several, if they were.
     groups: the accuracy of each group of the digits, if the dataset has groups.
-    adaptation: how the models were adapted to the digits; all other figures are those of the adapted models.
     models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
     digit_groups: the group of each digit, see `groups_of_split`.
-    predicted_as_trained: the answers (N,) before adaptation.
     """
 
     model: str
@@ -143,13 +127,11 @@ class EvaluationResult:
     ood: tuple[OodResult, ...] | None
     selection: Selection | None
     groups: list[GroupAccuracy] | None
-    adaptation: BatchNormAdaptation | None
     models: tuple[ResolvedModel, ...] = field(repr=False, compare=False)
     digits: Digits = field(repr=False, compare=False)
     predicted: npt.NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: npt.NDArray[np.float32] = field(repr=False, compare=False)
     digit_groups: tuple[str, ...] = field(repr=False, compare=False)
-    predicted_as_trained: npt.NDArray[np.int64] | None = field(repr=False, compare=False)
 
     @property
     def wrong(self) -> int:
@@ -174,8 +156,6 @@ def evaluate(
     without_label_errors: bool = False,
     robustness: bool = False,
     ood: bool = False,
-    fonts: Path | None = None,
-    adapt_batch_norm: bool = False,
     on_event: OnEvent = lambda event: None,
 ) -> EvaluationResult:
     """Evaluate a model, or the average of several, on labelled digits.
@@ -183,29 +163,30 @@ def evaluate(
     A model is a shipped name, a checkpoint file or a run folder. `data` is anything that `load_dataset`
     takes. With `select`, that many of the models are chosen on the validation digits, see `select_members`,
     and their average is calibrated there and evaluated on the test digits. For the default `split` see
-    `default_split`. The result lists up to `mistakes` mistakes. `ood` also uses the letters of `fonts`.
-    With `adapt_batch_norm` the figures are those of models adapted to the digits, see `adapted_logits`.
+    `default_split`. The result lists up to `mistakes` mistakes.
 
     Raises:
         UsageError: there is no such dataset, split or device, a number is too small or too large, a model is
-            named twice, the label errors of the digits are not known, or a model cannot be adapted.
-        InputError: the data or the fonts cannot be read, or there are too few digits for the split.
+            named twice, or the label errors of the digits are not known.
+        InputError: the data cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
     names = [models] if isinstance(models, str | Path | ResolvedModel) else models
     resolved = resolve_models(names)
     _check_options(split, mistakes, select, resolved)
-    if adapt_batch_norm:
-        runtime = check_adaptation(resolved, runtime, select=select, robustness=robustness, ood=ood)
     runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
     dataset = _load(str(data), on_event)
-    classifier, selection = _open(resolved, dataset, select, runner, on_event)
+    selection = None
+    if select is not None:
+        resolved, selection = select_models(resolved, dataset, select, **runner, on_event=on_event)
+        runner["temperature"] = selection.temperature
+    classifier = load_classifier(*resolved, **runner)
     split = split or ("test" if select else default_split(dataset, classifier.headers))
     correct_labels = correctly_labelled(dataset, split) if without_label_errors else None
     digits, groups = take_split(dataset, split), groups_of_split(dataset, split)
     overlap = report_overlap(digits, dataset, classifier, on_event)
-    logits, as_trained = _compute_logits(classifier, digits, groups, adapt_batch_norm, on_event)
+    logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
     return EvaluationResult(
         model=classifier.name,
         data=str(data),
@@ -214,12 +195,25 @@ def evaluate(
         device=classifier.device,
         overlap=overlap,
         unreadable=len(dataset.failures),
-        accuracy_without_label_errors=_accuracy_of(correct_labels, digits, logits),
-        robustness=_measure_robustness(classifier, digits, logits, on_event) if robustness else None,
-        ood=_measure_ood(classifier, logits, fonts) if ood else None,
+        accuracy_without_label_errors=(
+            None
+            if correct_labels is None
+            else accuracy(logits[correct_labels], digits.labels[correct_labels])
+        ),
+        robustness=(
+            measure_robustness(
+                classifier,
+                digits,
+                accuracy(logits, digits.labels),
+                lambda done, total: on_event(DigitsDone(done, total)),
+            )
+            if robustness
+            else None
+        ),
+        ood=measure_ood(classifier, np.exp(log_softmax(logits)).max(axis=-1)) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes, groups, as_trained),
+        **_metrics(digits, logits, mistakes, groups),
     )
 
 
@@ -244,74 +238,11 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     return dataset
 
 
-def _open(
-    models: Sequence[ResolvedModel],
-    dataset: Dataset,
-    select: int | None,
-    runner: dict[str, Any],
-    on_event: OnEvent,
-) -> tuple[DigitClassifier, Selection | None]:
-    """Load the models, or those that are chosen on the validation digits and how they were chosen."""
-    if select is None:
-        return load_classifier(*models, **runner), None
-    chosen, selection = select_models(models, dataset, select, **runner, on_event=on_event)
-    return load_classifier(*chosen, **runner, temperature=selection.temperature), selection
-
-
-def _compute_logits(
-    classifier: DigitClassifier, digits: Digits, groups: tuple[str, ...], adapt: bool, on_event: OnEvent
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
-    """Return the logits (N, 10) and, if the models are to be adapted to the digits, those before that."""
-
-    def report(done: int) -> None:
-        on_event(DigitsDone(done, len(digits)))
-
-    if not adapt:
-        return classifier.logits(digits.images, report), None
-    adapted = adapted_logits(classifier, digits.images, groups, report)
-    return adapted, classifier.logits(digits.images, report)
-
-
-def _accuracy_of(
-    chosen: npt.NDArray[np.bool_] | None, digits: Digits, logits: npt.NDArray[np.float32]
-) -> float | None:
-    """Return the accuracy on chosen digits; None if none were chosen."""
-    return None if chosen is None else accuracy(logits[chosen], digits.labels[chosen])
-
-
-def _measure_robustness(
-    classifier: DigitClassifier, digits: Digits, logits: npt.NDArray[np.float32], on_event: OnEvent
-) -> Robustness:
-    from digitcli.evaluation.robustness import measure_robustness  # loads OpenCV
-
-    clean_accuracy = accuracy(logits, digits.labels)
-    return measure_robustness(
-        classifier, digits, clean_accuracy, lambda done, total: on_event(DigitsDone(done, total))
-    )
-
-
-def _measure_ood(
-    classifier: DigitClassifier, logits: npt.NDArray[np.float32], fonts: Path | None
-) -> tuple[OodResult, ...]:
-    from digitcli.evaluation.ood import measure_ood  # loads OpenCV
-
-    return measure_ood(classifier, np.exp(log_softmax(logits)).max(axis=-1), fonts)
-
-
 def _metrics(
-    digits: Digits,
-    logits: npt.NDArray[np.float32],
-    mistakes: int,
-    groups: tuple[str, ...],
-    logits_as_trained: npt.NDArray[np.float32] | None,
+    digits: Digits, logits: npt.NDArray[np.float32], mistakes: int, groups: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits.
-
-    logits_as_trained: the logits (N, 10) before adaptation; None if the models were not adapted.
-    """
+    """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits."""
     labels = digits.labels
-    before = None if logits_as_trained is None else logits_as_trained.argmax(axis=-1)
-    was_correct = None if before is None else before == labels
     confusion = confusion_counts(logits, labels)
     low, high = wilson_interval(int(confusion.trace()), len(labels))
     predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
@@ -328,27 +259,21 @@ def _metrics(
         "reliability": reliability(confidence, is_correct),
         "coverage": coverage(confidence, is_correct),
         "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
-        "groups": _group_accuracies(groups, is_correct, was_correct) if groups else None,
-        "adaptation": None if was_correct is None else BatchNormAdaptation(float(was_correct.mean())),
+        "groups": _group_accuracies(groups, is_correct) if groups else None,
         "digits": digits,
         "predicted": predicted,
         "probabilities": probabilities,
         "digit_groups": groups,
-        "predicted_as_trained": before,
     }
 
 
-def _group_accuracies(
-    names: tuple[str, ...], is_correct: npt.NDArray[np.bool_], was_correct: npt.NDArray[np.bool_] | None
-) -> list[GroupAccuracy]:
-    """Return the accuracy of each group, in the order in which they begin, and that before adaptation."""
+def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
+    """Return the accuracy of each group, in the order in which they begin."""
     accuracies = []
     for name in dict.fromkeys(filter(None, names)):
-        members = np.array(names) == name
-        correct = is_correct[members]
+        correct = is_correct[np.array(names) == name]
         interval = wilson_interval(int(correct.sum()), len(correct))
-        before = None if was_correct is None else float(was_correct[members].mean())
-        accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval, before))
+        accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval))
     return accuracies
 
 

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data import DEFAULT_DATASET
-from digitcli.data.loading import find_dataset
-from digitcli.data.mnist import load_mnist_test
-from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import MISTAKES
 from digitcli.evaluation.metrics import character_error_rate, line_ece, line_nll, read_digits, wilson_interval
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.model_resolution import ModelLike
 from digitcli.inference.predictor import LineRecognizer, load_line_recognizer
 from digitcli.inference.runtime import LINE_BATCH_SIZE, RuntimeName
-from digitcli.synthesis.line_folders import hash_lines, is_line_folder, read_lines, split_lines
-from digitcli.synthesis.lines import Line, LineSynthesizer
 
-SYNTHETIC_LINES = 2000  # lines that are synthesized where no folder is named
-SYNTHESIS_SEED = 2026
 BATCHES_PER_STEP = 4  # batches between two reports of progress
 ARRAYS = ("labels", "predicted", "confidences")  # the fields that are not part of the record
+
+
+class LabelledLine(Protocol):
+    """A picture of a line, uint8 (40, W) with ink 255, and the digits that are written in it."""
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The picture."""
+
+    @property
+    def digits(self) -> str:
+        """The digits, without marks."""
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,25 @@ class LineEvaluation:
 
 def evaluate_lines(
     model: ModelLike,
-    data: str | Path = DEFAULT_DATASET,
+    lines: Sequence[LabelledLine],
     *,
+    data: str,
+    split: str,
     device: str = "auto",
     runtime: RuntimeName = "auto",
     batch_size: int = LINE_BATCH_SIZE,
     mistakes: int = MISTAKES,
     on_event: OnEvent = lambda event: None,
 ) -> LineEvaluation:
-    """Evaluate a line model on a folder of `digitcli synthesize`, or on lines of the test digits of MNIST.
+    """Evaluate a line model on lines; `data` and `split` say in the result where they are from.
 
     Raises:
-        UsageError: the data is no such folder, or there is no such kind of device.
-        InputError: the lines cannot be read.
+        UsageError: there is no such kind of device.
         ModelError: there is no such model, or it is damaged or reads single digits.
         EnvironmentFault: this machine does not have the device.
     """
     recognizer = load_line_recognizer(model, device, batch_size, runtime)
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
-    lines, split = _load_lines(str(data), recognizer.header.dataset.get("digest"))
     logits = _line_logits(recognizer, lines, on_event)
     labels, predicted = [line.digits for line in lines], read_digits(logits, alphabet)
     confidences = (-line_nll(logits, predicted, alphabet, temperature)).exp().tolist()
@@ -116,7 +120,7 @@ def evaluate_lines(
     low, high = wilson_interval(correct, len(lines))
     return LineEvaluation(
         model=recognizer.name,
-        data=str(data),
+        data=data,
         split=split,
         n=len(lines),
         exact_match=correct / len(lines),
@@ -133,21 +137,8 @@ def evaluate_lines(
     )
 
 
-def _load_lines(data: str, training_digest: str | None) -> tuple[list[Line], str]:
-    """Return lines and the name of their split; only the test lines of a folder that was trained on."""
-    path = find_dataset(data)
-    if path is not None and is_line_folder(path):
-        lines = read_lines(path)
-        return (split_lines(lines)[2], "test") if hash_lines(lines) == training_digest else (lines, "all")
-    if data != DEFAULT_DATASET:
-        raise UsageError(f"{data} holds no lines.", "Name a folder that digitcli synthesize has written.")
-    synthesizer = LineSynthesizer(load_mnist_test())
-    seeds = ([SYNTHESIS_SEED, number] for number in range(SYNTHETIC_LINES))
-    return [synthesizer.synthesize_line(np.random.default_rng(seed)) for seed in seeds], "test"
-
-
 def _line_logits(
-    recognizer: LineRecognizer, lines: list[Line], on_event: OnEvent
+    recognizer: LineRecognizer, lines: Sequence[LabelledLine], on_event: OnEvent
 ) -> list[npt.NDArray[np.float32]]:
     logits: list[npt.NDArray[np.float32]] = []
     step = BATCHES_PER_STEP * recognizer.batch_size

@@ -106,13 +106,9 @@ def control_risk(
 
 def binomial_tail(wrong: int, answered: int, share: float) -> float:
     """Return the probability of at most `wrong` wrong answers if `share` is the probability of each."""
-    log_right, log_wrong = math.log1p(-share), math.log(share)
-    ways = math.lgamma(answered + 1)
-    terms = (
-        ways - math.lgamma(k + 1) - math.lgamma(answered - k + 1) + k * log_wrong + (answered - k) * log_right
-        for k in range(wrong + 1)
-    )
-    return min(1.0, math.fsum(map(math.exp, terms)))
+    from scipy.special import bdtr
+
+    return float(bdtr(wrong, answered, share))
 
 
 def least_answers(max_error: float, confidence: float) -> int:

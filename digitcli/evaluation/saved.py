@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from digitcli.evaluation.batch_norm import BatchNormAdaptation
 from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin
 from digitcli.evaluation.evaluate import GroupAccuracy, Mistake
 from digitcli.evaluation.evaluate_lines import LineMistake
 from digitcli.evaluation.metrics import ClassScores
-from digitcli.evaluation.ood import OodResult
-from digitcli.evaluation.robustness import Robustness
+from digitcli.evaluation.robustness import OodResult, Robustness
 from digitcli.evaluation.selection import Selection
 from digitcli.evaluation.splits import Split
 from digitcli.json_records import parse_record
@@ -47,7 +45,6 @@ class SavedEvaluation:
     ood: tuple[OodResult, ...] | None = None
     selection: Selection | None = None
     groups: tuple[GroupAccuracy, ...] | None = None
-    adaptation: BatchNormAdaptation | None = None
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.confusion] != [CLASSES] * CLASSES:

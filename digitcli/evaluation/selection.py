@@ -1,9 +1,15 @@
-"""Select the members of an ensemble on validation digits; the test digits play no part in the choice."""
+"""Select the members of an ensemble on validation digits; the test digits play no part in the choice.
+
+Caruana, Niculescu-Mizil, Crew & Ksikes, "Ensemble selection from libraries of models", 2004. Differences: a
+model is added once at most, because here all members have equal weights and each costs time; and the number
+of members is chosen beforehand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +18,14 @@ from digitcli.data.dataset import Dataset
 from digitcli.errors import UsageError, counted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, nll
-from digitcli.evaluation.splits import Split, take_split
-from digitcli.evaluation.train_test_overlap import report_overlap
+from digitcli.evaluation.splits import Split, report_overlap, take_split
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import load_classifier
-from digitcli.inference.runtime import RuntimeName, average_probabilities
+from digitcli.inference.runtime import average_probabilities
+
+Logs = Sequence[npt.NDArray[np.float32]]  # log-probabilities (N, 10) of each model
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,6 @@ class Selection:
     left_out: tuple[str, ...]
     temperature: float
 
-    @property
-    def best_size(self) -> int:
-        """The number of the first members whose average has the lowest negative log-likelihood."""
-        likelihoods = [addition.nll for addition in self.additions]
-        return likelihoods.index(min(likelihoods)) + 1
-
 
 def check_selection(count: int, models: int, split: Split | None) -> None:
     """Check that so many of the models can be chosen and then be evaluated on the split.
@@ -74,18 +75,53 @@ def check_selection(count: int, models: int, split: Split | None) -> None:
         raise UsageError(cause, "Leave --split out.")
 
 
-def select_members(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], count: int) -> list[int]:
-    """Return the indices of the models, of logits (M, N, 10), whose average answers best, in order of choice.
+def select_models(
+    models: Sequence[ResolvedModel], dataset: Dataset, count: int, on_event: OnEvent, **runner: Any
+) -> tuple[tuple[ResolvedModel, ...], Selection]:
+    """Choose `count` models on the validation digits of a dataset, see `select_members`.
+
+    runner: how the models are loaded, see `load_classifier`.
+
+    Raises:
+        InputError: the dataset has too few digits to hold some out for validation.
+        ModelError, EnvironmentFault: see `load_classifier`.
+    """
+    digits = take_split(dataset, "validation")
+    logs = []
+    for number, model in enumerate(models, start=1):
+        classifier = load_classifier(model, **runner)
+        report_overlap(digits, dataset, classifier, on_event)
+        logs.append(log_softmax(classifier.logits(digits.images)))
+        on_event(DigitsDone(number * len(digits), len(models) * len(digits)))
+    chosen = select_members(logs, digits.labels, count)
+    additions = []
+    for size, index in enumerate(chosen, start=1):
+        members = [logs[member] for member in chosen[:size]]
+        additions.append(
+            Addition(
+                model=models[index].id,
+                alone_accuracy=accuracy(logs[index], digits.labels),
+                alone_nll=nll(logs[index], digits.labels),
+                accuracy=accuracy(average_probabilities(members), digits.labels),
+                nll=_calibrated_nll(members, digits.labels),
+            )
+        )
+    return tuple(models[index] for index in chosen), Selection(
+        n=len(digits),
+        digest=dataset.digest,
+        additions=tuple(additions),
+        left_out=tuple(model.id for index, model in enumerate(models) if index not in chosen),
+        temperature=_temperature([logs[index] for index in chosen], digits.labels),
+    )
+
+
+def select_members(logs: Logs, labels: npt.NDArray[np.int64], count: int) -> list[int]:
+    """Return the indices of the models whose average answers best, in order of choice.
 
     Each step adds the model with which the calibrated average of the probabilities has the lowest negative
     log-likelihood of the labels (N,). It changes with every probability, whereas the accuracy on some
     thousand digits is the same for many models. The first of equally good models is taken.
-
-    Caruana, Niculescu-Mizil, Crew & Ksikes, "Ensemble selection from libraries of models", 2004.
-    Differences: a model is added once at most, because here all members have equal weights and each costs
-    time; and the number of members is chosen beforehand.
     """
-    logs = [log_softmax(each) for each in logits]
     chosen: list[int] = []
 
     def nll_with(index: int) -> float:
@@ -96,62 +132,10 @@ def select_members(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
     return chosen
 
 
-def _temperature(logs: Sequence[npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]) -> float:
+def _temperature(logs: Logs, labels: npt.NDArray[np.int64]) -> float:
     """Return the temperature that calibrates the average of several models; one model has its own already."""
     return fit_temperature(average_probabilities(logs), labels) if len(logs) > 1 else 1.0
 
 
-def _calibrated_nll(logs: Sequence[npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]) -> float:
+def _calibrated_nll(logs: Logs, labels: npt.NDArray[np.int64]) -> float:
     return nll(average_probabilities(logs), labels, _temperature(logs, labels))
-
-
-def select_models(
-    models: Sequence[ResolvedModel],
-    dataset: Dataset,
-    count: int,
-    *,
-    device: str,
-    runtime: RuntimeName,
-    batch_size: int,
-    on_event: OnEvent,
-) -> tuple[tuple[ResolvedModel, ...], Selection]:
-    """Choose `count` models on the validation digits of a dataset, see `select_members`.
-
-    Raises:
-        InputError: the dataset has too few digits to hold some out for validation.
-        ModelError, EnvironmentFault: see `load_classifier`.
-    """
-    digits = take_split(dataset, "validation")
-    logits = []
-    for number, model in enumerate(models):
-        classifier = load_classifier(model, device=device, runtime=runtime, batch_size=batch_size)
-        report_overlap(digits, dataset, classifier, on_event)
-        logits.append(classifier.logits(digits.images))
-        on_event(DigitsDone((number + 1) * len(digits), len(models) * len(digits)))
-    chosen = select_members(np.stack(logits), digits.labels, count)
-    logs = [log_softmax(logits[index]) for index in chosen]
-    additions = tuple(
-        _measure_addition(models[index], logs[: place + 1], digits.labels)
-        for place, index in enumerate(chosen)
-    )
-    selection = Selection(
-        n=len(digits),
-        digest=dataset.digest,
-        additions=additions,
-        left_out=tuple(model.id for index, model in enumerate(models) if index not in chosen),
-        temperature=_temperature(logs, digits.labels),
-    )
-    return tuple(models[index] for index in chosen), selection
-
-
-def _measure_addition(
-    model: ResolvedModel, logs: Sequence[npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]
-) -> Addition:
-    """Measure the last of several members by itself, and the average of all of them."""
-    return Addition(
-        model=model.id,
-        alone_accuracy=accuracy(logs[-1], labels),
-        alone_nll=nll(logs[-1], labels),
-        accuracy=accuracy(average_probabilities(logs), labels),
-        nll=_calibrated_nll(logs, labels),
-    )

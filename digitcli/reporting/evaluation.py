@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from digitcli.compression.results import COMPRESSIONS
+from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Digits
 from digitcli.errors import DigitcliError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.evaluate_lines import evaluate_lines
-from digitcli.evaluation.export import draw_calibration
+from digitcli.evaluation.result_files import draw_calibration
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, parse_evaluation
 from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.reporting.mistakes import MAX_MISTAKES, explain_command, find_digits, show_mistakes
 from digitcli.reporting.page import Page, chart_figure
+from digitcli.synthesis.line_folders import lines_to_evaluate
 
 WITHOUT_MODEL = "There are no explanations, since {name} is not at hand as a single model."
-ADAPTED_MODEL = "There are no explanations, since the answers are those of a model adapted to these digits."
 
 
 def page_of_model(model: ResolvedModel, on_event: OnEvent) -> Page:
@@ -29,8 +30,12 @@ def page_of_model(model: ResolvedModel, on_event: OnEvent) -> Page:
     Raises:
         The errors of `evaluate` and `evaluate_lines`.
     """
-    run = evaluate_lines if model.header.task == "line" else evaluate
-    record = run(model, on_event=on_event).record()
+    if model.header.task == "line":
+        lines, split = lines_to_evaluate(DEFAULT_DATASET, model.header.dataset.get("digest"))
+        result = evaluate_lines(model, lines, data=DEFAULT_DATASET, split=split, on_event=on_event)
+        record = result.record()
+    else:
+        record = evaluate(model, on_event=on_event).record()
     evaluation = parse_evaluation(json.loads(json.dumps(record)))
     return page_of_evaluation(evaluation, model.name, model.sha256, model)
 
@@ -83,8 +88,6 @@ def _shown_mistakes(evaluation: SavedEvaluation, model: ResolvedModel | None) ->
     """Return the mistakes as the template shows them, and why pictures or explanations are missing."""
     digits: Digits | None = None
     note = "" if model is not None else WITHOUT_MODEL.format(name=evaluation.model)
-    if evaluation.adaptation is not None:  # the model as trained answers otherwise
-        model, note = None, ADAPTED_MODEL
     try:
         digits = find_digits(evaluation)
     except DigitcliError as error:

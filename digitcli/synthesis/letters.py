@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from digitcli.data.printed_letters import PRINTED_LETTERS, Mask, centred, draw_letters
 from digitcli.errors import InputError
-from digitcli.synthesis.glyphs import Mask
 
 # Written letters in the notation of `strokes.SHAPES`, drawn for this project.
 LETTERS = {
@@ -87,16 +86,7 @@ LIKE_NO_DIGIT = (
 )
 # Letters that hardly anybody takes for a digit, in any hand or font.
 CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"
-PRINTED_LETTERS = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # without letters that look like a digit in some font
-OPENCV_FONTS = (
-    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
-    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
-    cv2.FONT_HERSHEY_SIMPLEX,
-    cv2.FONT_HERSHEY_COMPLEX,
-    cv2.FONT_ITALIC,
-)
 FONT_SUFFIXES = (".ttf", ".otf", ".woff", ".woff2")
-LETTER_PX = 22  # the longer side of a letter in its 28 x 28 image; a little more than MNIST's 20
 _REMEDY = f"Give a font, or a folder of fonts that have Latin letters ({', '.join(FONT_SUFFIXES)})."
 _NONCHARACTER = "\uffff"  # no font has a glyph for it, so it shows how a font draws missing letters
 
@@ -107,9 +97,8 @@ def render_letters(fonts: Path | None = None) -> list[Mask]:
     Raises:
         InputError: There is no font at the path, or a font cannot be read or has no letters.
     """
-    images = [_render_in_opencv(letter, font) for font in OPENCV_FONTS for letter in PRINTED_LETTERS]
     files = [] if fonts is None else find_fonts(fonts)
-    return images + [image for file in files for image in _render_in_font(file)]
+    return draw_letters() + [image for file in files for image in _render_in_font(file)]
 
 
 def find_fonts(path: Path) -> list[Path]:
@@ -141,12 +130,6 @@ def _read_font(file: Path) -> bytes:
         raise InputError(f"{file} cannot be read: {error.strerror}.", _REMEDY) from error
 
 
-def _render_in_opencv(letter: str, font: int) -> Mask:
-    canvas = np.zeros((80, 80), np.uint8)
-    cv2.putText(canvas, letter, (15, 60), font, cv2.getFontScaleFromHeight(font, 40, 3), 255, 3, cv2.LINE_AA)
-    return _centre(canvas)
-
-
 def _render_in_font(file: Path) -> list[Mask]:
     try:
         font = ImageFont.truetype(file, 60)
@@ -156,7 +139,7 @@ def _render_in_font(file: Path) -> list[Mask]:
         raise InputError(f"{file} is not a font that can be read: {error}.", _REMEDY) from error
     if any(not image.any() or np.array_equal(image, missing_glyph) for image in images):
         raise InputError(f"{file} has no Latin letters.", _REMEDY)
-    return [_centre(image) for image in images]
+    return [centred(image) for image in images]
 
 
 def _render_in_pillow(text: str, font: ImageFont.FreeTypeFont) -> Mask:
@@ -164,15 +147,3 @@ def _render_in_pillow(text: str, font: ImageFont.FreeTypeFont) -> Mask:
     canvas = Image.new("L", (max(1, right - left + 2), max(1, bottom - top + 2)))
     ImageDraw.Draw(canvas).text((1 - left, 1 - top), text, 255, font)
     return np.asarray(canvas, np.uint8)
-
-
-def _centre(letter: Mask) -> Mask:
-    """Crop a letter (H, W), scale its longer side to `LETTER_PX` and put it in the middle of 28 x 28."""
-    x, y, width, height = cv2.boundingRect(letter)
-    scale = LETTER_PX / max(width, height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(letter[y : y + height, x : x + width], size, interpolation=cv2.INTER_AREA)
-    canvas = np.zeros((28, 28), np.uint8)
-    left, top = (28 - size[0]) // 2, (28 - size[1]) // 2
-    canvas[top : top + size[1], left : left + size[0]] = small
-    return canvas

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.errors import InputError, OutputError
+from digitcli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LABELS, BOXES = "labels.csv", "boxes.json"
 HEADINGS = ["file", "label", "raw"]
+# Lines that are composed for an evaluation where no folder is named.
+EVALUATION_LINES, EVALUATION_SEED = 2000, 2026
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,35 @@ def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
     if not is_valid:
         raise ValueError(f"{path.name} does not fit its labels")
     return Line(np.asarray(image, np.uint8), text, corners)
+
+
+def lines_to_evaluate(data: str, training_digest: str | None) -> tuple[list[Line], str]:
+    """Return lines on which a model is evaluated, and the name of their split.
+
+    data: a folder that `write_lines` has written, or mnist for lines that are composed of its test digits.
+    training_digest: `hash_lines` of the lines that the model was trained on; of these, only the test part is
+        taken.
+
+    Raises:
+        UsageError: the data is no such folder.
+        InputError: the lines cannot be read.
+    """
+    import numpy as np
+
+    from digitcli.data import DEFAULT_DATASET
+    from digitcli.data.loading import find_dataset
+    from digitcli.data.mnist import load_mnist_test
+    from digitcli.synthesis.lines import LineSynthesizer
+
+    path = find_dataset(data)
+    if path is not None and is_line_folder(path):
+        lines = read_lines(path)
+        return (split_lines(lines)[2], "test") if hash_lines(lines) == training_digest else (lines, "all")
+    if data != DEFAULT_DATASET:
+        raise UsageError(f"{data} holds no lines.", "Name a folder that digitcli synthesize has written.")
+    synthesizer = LineSynthesizer(load_mnist_test())
+    seeds = ([EVALUATION_SEED, number] for number in range(EVALUATION_LINES))
+    return [synthesizer.synthesize_line(np.random.default_rng(seed)) for seed in seeds], "test"
 
 
 def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:

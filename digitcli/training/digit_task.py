@@ -30,7 +30,7 @@ from digitcli.data.mnist import DIGEST as MNIST_DIGEST
 from digitcli.errors import UsageError, quoted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, ece, nll
-from digitcli.evaluation.train_test_overlap import count_overlap, training_hashes
+from digitcli.evaluation.splits import count_overlap, training_hashes
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, infer
 from digitcli.synthesis.letters import hash_fonts, render_letters

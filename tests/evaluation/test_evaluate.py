@@ -10,7 +10,7 @@ import pytest
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.errors import ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
-from digitcli.evaluation.export import save_result
+from digitcli.evaluation.result_files import save_result
 from digitcli.evaluation.splits import groups_of_split
 from digitcli.events import DigitsDone, Event, Notice
 from digitcli.inference.model_resolution import resolve_model

@@ -12,7 +12,7 @@ from digitcli.adaptation.results import AdaptedModel
 from digitcli.adaptation.saving import save_adaptation
 from digitcli.comparison.saved import ComparedRun, ModelDefinition, SavedModel, accuracy_of, save_comparison
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.evaluation.export import save_result
+from digitcli.evaluation.result_files import save_result
 from digitcli.inference.checkpoint import read_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.trainer import train

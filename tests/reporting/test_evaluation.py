@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.evaluation.export import save_result
+from digitcli.evaluation.result_files import save_result
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.reporting import evaluation as module

@@ -53,5 +53,5 @@ def saved(path: Path, name: str = "softmax", seed: int = 0, **header: object) ->
 EVALUATION_KEYS = [
     "model", "data", "digest", "split", "n", "accuracy", "accuracy_low", "accuracy_high", "nll", "ece",
     "per_class", "confusion", "device", "overlap", "unreadable", "mistakes", "reliability", "coverage",
-    "accuracy_without_label_errors", "robustness", "ood", "selection", "groups", "adaptation",
+    "accuracy_without_label_errors", "robustness", "ood", "selection", "groups",
 ]  # fmt: skip

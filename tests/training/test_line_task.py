@@ -16,7 +16,7 @@ from digitcli.data.mnist import load_mnist
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.evaluation.evaluate_lines import evaluate_lines
 from digitcli.inference.checkpoint import Header, read_checkpoint, read_header, write_checkpoint
-from digitcli.synthesis.line_folders import is_line_folder, read_lines
+from digitcli.synthesis.line_folders import is_line_folder, lines_to_evaluate, read_lines
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.strokes import load_writers, split_writers
 from digitcli.training.composed_lines import compose
@@ -84,11 +84,12 @@ def test_training_on_a_folder_makes_a_model_and_resumes_bit_for_bit(
     _, ours = read_checkpoint(Path(whole.checkpoint))
     _, theirs = read_checkpoint(Path(parts.checkpoint))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    result = evaluate_lines(whole.checkpoint, line_folder, device="cpu")
+    test_lines, name = lines_to_evaluate(str(line_folder), header.dataset["digest"])
+    result = evaluate_lines(whole.checkpoint, test_lines, data="lines", split=name, device="cpu")
     assert (result.n, result.split) == (header.dataset["test"], "test")  # the others it was trained on
     assert result.exact_match == whole.test_accuracy
     assert whole.misread is not None and len(whole.misread) == round((1 - result.exact_match) * result.n)
-    assert evaluate_lines("reader", line_folder, device="cpu").n == 60
+    assert len(lines_to_evaluate(str(line_folder), "another digest")[0]) == 60
 
 
 def test_the_loss_falls_on_a_few_lines(digits: Digits) -> None:
@@ -149,7 +150,7 @@ def test_contradicting_settings_are_refused(config: dict[str, object], message: 
 
 def test_a_folder_without_lines_is_a_usage_error(line_folder: Path) -> None:
     with pytest.raises(UsageError, match="holds no lines"):
-        evaluate_lines("reader", line_folder.parent)
+        lines_to_evaluate(str(line_folder.parent), None)
 
 
 def test_a_line_task_has_no_hashes(line_folder: Path) -> None:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from digitcli.evaluation.evaluate import EvaluationResult, GroupAccuracy
     from digitcli.evaluation.evaluate_lines import LineEvaluation
     from digitcli.evaluation.metrics import ClassScores
-    from digitcli.evaluation.ood import OodResult
-    from digitcli.evaluation.robustness import Robustness
+    from digitcli.evaluation.robustness import OodResult, Robustness
     from digitcli.evaluation.selection import Selection
 
 CORRECT_SHADES = ((26, 44, 66), (120, 190, 255))  # blue, from a small share of a row to all of it
@@ -83,17 +82,7 @@ def _draw_selection(selection: Selection) -> list[RenderableType]:
         )
     title = f"[bold]models chosen on {selection.n:,} validation digits[/]"
     notes = [f"left out: {', '.join(selection.left_out)}"] if selection.left_out else []
-    return [title, table, *notes, _best_size(selection)]
-
-
-def _best_size(selection: Selection) -> str:
-    """Return with how many of the chosen models the ensemble is best."""
-    size = selection.best_size
-    if size == len(selection.additions):
-        best = f"all {size} chosen models" if size > 1 else "this model"
-        return f"The NLL on the validation digits is lowest with {best}."
-    first = "the first model alone" if size == 1 else f"the first {size} models"
-    return f"The NLL on the validation digits is lowest with {first}; --select {size} takes no others."
+    return [title, table, *notes]
 
 
 def _draw_lines(result: LineEvaluation) -> Group:
@@ -120,13 +109,11 @@ def _draw_lines(result: LineEvaluation) -> Group:
 def _groups_table(groups: Sequence[GroupAccuracy]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("group", style="cyan")
-    is_adapted = any(group.accuracy_as_trained is not None for group in groups)
-    for heading in (*(("as trained", "adapted") if is_adapted else ("accuracy",)), "95 % interval", "n"):
+    for heading in ("accuracy", "95 % interval", "n"):
         table.add_column(heading, justify="right")
     for group in groups:
         interval = f"{100 * group.accuracy_low:.2f} to {100 * group.accuracy_high:.2f}"
-        before = [console.percent(group.accuracy_as_trained)] if is_adapted else []
-        table.add_row(group.name, *before, console.percent(group.accuracy), interval, f"{group.n:,}")
+        table.add_row(group.name, console.percent(group.accuracy), interval, f"{group.n:,}")
     return table
 
 
@@ -173,7 +160,8 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "model": result.model,
         "data": f"{result.data}, {result.split}: {counted(result.n, 'digit')}",
         "used in training": _used_in_training(result.overlap),
-        **_accuracies(result),
+        "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
+        + console.interval(result.accuracy_low, result.accuracy_high),
         "without label errors": _without_label_errors(result),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(
@@ -184,22 +172,6 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "device": result.device,
     }
     return {name: value for name, value in figures.items() if value}
-
-
-def _accuracies(result: EvaluationResult) -> dict[str, str]:
-    """Return the accuracy and, if the models were adapted to the images, first that as they were trained."""
-    accuracy = f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; " + console.interval(
-        result.accuracy_low, result.accuracy_high
-    )
-    if result.adaptation is None:
-        return {"accuracy": accuracy}
-    of_group = "of its group" if result.groups else "evaluated"
-    return {
-        "accuracy as trained": console.percent(result.adaptation.accuracy_as_trained),
-        "accuracy adapted": accuracy,
-        "adapted": f"batch normalization, to all images {of_group}, without labels (transductive); "
-        "the figures below are adapted",
-    }
 
 
 def _without_label_errors(result: EvaluationResult) -> str:

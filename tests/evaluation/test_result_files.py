@@ -9,7 +9,7 @@ import pytest
 
 from digitcli.errors import OutputError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
-from digitcli.evaluation.export import check_target, save_result
+from digitcli.evaluation.result_files import DIGIT_SUFFIXES, check_result_file, save_result
 from tests.support.models import as_npz, pointing_digits, pointing_model
 
 
@@ -30,7 +30,7 @@ def test_json_holds_robustness_and_ood(tmp_path: Path) -> None:
     result = evaluate(model, data, device="cpu", robustness=True, ood=True)
     save_result(tmp_path / "result.json", result)
     saved = json.loads((tmp_path / "result.json").read_text())
-    assert saved["robustness"]["corruptions"][0]["name"] == "thick"
+    assert saved["robustness"]["corruptions"][0]["name"] == "shot_noise"
     assert {row["name"] for row in saved["ood"]} >= {"noise", "letters"}
 
 
@@ -50,15 +50,15 @@ def test_csv_is_a_row_an_image(result: EvaluationResult, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["result", "result.txt", "result.csv.gz", ".json"])
 def test_other_forms_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="--save"):
-        check_target(tmp_path / name, force=False)
+    with pytest.raises(UsageError, match="--output"):
+        check_result_file(tmp_path / name, DIGIT_SUFFIXES, force=False)
 
 
 def test_a_file_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
-        check_target(tmp_path / "result.json", force=False)
-    check_target(tmp_path / "result.json", force=True)
+        check_result_file(tmp_path / "result.json", DIGIT_SUFFIXES, force=False)
+    check_result_file(tmp_path / "result.json", DIGIT_SUFFIXES, force=True)
     assert (tmp_path / "result.json").read_text() == "mine"
 
 
@@ -67,11 +67,11 @@ def test_an_output_that_can_never_be_written_is_found_at_once(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     for path in ("folder.json", "missing/result.json", "file/result.json", "x" * 300 + ".csv"):
         with pytest.raises(OutputError):
-            check_target(tmp_path / path, force=True)
+            check_result_file(tmp_path / path, DIGIT_SUFFIXES, force=True)
 
 
 def test_checking_leaves_nothing(tmp_path: Path) -> None:
-    check_target(tmp_path / "result.csv", force=False)
+    check_result_file(tmp_path / "result.csv", DIGIT_SUFFIXES, force=False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.data.mnist import DIGEST, load_mnist
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
-from digitcli.evaluation.train_test_overlap import count_overlap
+from digitcli.evaluation.splits import count_overlap
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import (
     MODEL_FILE,
