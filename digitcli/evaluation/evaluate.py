@@ -45,7 +45,7 @@ from digitcli.inference.model_resolution import (
     check_distinct,
     resolve_models,
 )
-from digitcli.inference.predictor import load_classifier
+from digitcli.inference.predictor import DigitClassifier, load_classifier
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, RuntimeName
 
 MISTAKES = 6  # mistakes that a result lists
@@ -160,10 +160,9 @@ def evaluate(
 ) -> EvaluationResult:
     """Evaluate a model, or the average of several, on labelled digits.
 
-    A model is a shipped name, a checkpoint file or a run folder. `data` is anything that `load_dataset`
-    takes. With `select`, that many of the models are chosen on the validation digits, see `select_members`,
-    and their average is calibrated there and evaluated on the test digits. For the default `split` see
-    `default_split`. The result lists up to `mistakes` mistakes.
+    `data` is anything that `load_dataset` takes. With `select`, that many of the models are chosen on the
+    validation digits, see `select_members`, and their average is calibrated there and evaluated on the test
+    digits. For the default `split` see `default_split`. The result lists up to `mistakes` mistakes.
 
     Raises:
         UsageError: there is no such dataset, split or device, a number is too small or too large, a model is
@@ -177,16 +176,19 @@ def evaluate(
     _check_options(split, mistakes, select, resolved)
     runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
     dataset = _load(str(data), on_event)
-    selection = None
-    if select is not None:
-        resolved, selection = select_models(resolved, dataset, select, **runner, on_event=on_event)
-        runner["temperature"] = selection.temperature
-    classifier = load_classifier(*resolved, **runner)
+    classifier, selection = _open(resolved, dataset, select, on_event, runner)
     split = split or ("test" if select else default_split(dataset, classifier.headers))
     correct_labels = correctly_labelled(dataset, split) if without_label_errors else None
     digits, groups = take_split(dataset, split), groups_of_split(dataset, split)
     overlap = report_overlap(digits, dataset, classifier, on_event)
-    logits = classifier.logits(digits.images, lambda done: on_event(DigitsDone(done, len(digits))))
+
+    def report(done: int, total: int = len(digits)) -> None:
+        on_event(DigitsDone(done, total))
+
+    logits = classifier.logits(digits.images, report)
+    metrics = _metrics(digits, logits, mistakes, groups, correct_labels)
+    confidences = metrics["probabilities"].max(axis=-1)
+    corrupted = measure_robustness(classifier, digits, metrics["accuracy"], report) if robustness else None
     return EvaluationResult(
         model=classifier.name,
         data=str(data),
@@ -195,26 +197,26 @@ def evaluate(
         device=classifier.device,
         overlap=overlap,
         unreadable=len(dataset.failures),
-        accuracy_without_label_errors=(
-            None
-            if correct_labels is None
-            else accuracy(logits[correct_labels], digits.labels[correct_labels])
-        ),
-        robustness=(
-            measure_robustness(
-                classifier,
-                digits,
-                accuracy(logits, digits.labels),
-                lambda done, total: on_event(DigitsDone(done, total)),
-            )
-            if robustness
-            else None
-        ),
-        ood=measure_ood(classifier, np.exp(log_softmax(logits)).max(axis=-1)) if ood else None,
+        robustness=corrupted,
+        ood=measure_ood(classifier, confidences) if ood else None,
         selection=selection,
         models=classifier.models,
-        **_metrics(digits, logits, mistakes, groups),
+        **metrics,
     )
+
+
+def _open(
+    models: Sequence[ResolvedModel],
+    dataset: Dataset,
+    select: int | None,
+    on_event: OnEvent,
+    runner: dict[str, Any],
+) -> tuple[DigitClassifier, Selection | None]:
+    """Load the models, or those that are chosen on the validation digits and how they were chosen."""
+    if select is None:
+        return load_classifier(*models, **runner), None
+    chosen, selection = select_models(models, dataset, select, on_event, **runner)
+    return load_classifier(*chosen, **runner, temperature=selection.temperature), selection
 
 
 def _check_options(
@@ -239,7 +241,11 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
 
 
 def _metrics(
-    digits: Digits, logits: npt.NDArray[np.float32], mistakes: int, groups: tuple[str, ...]
+    digits: Digits,
+    logits: npt.NDArray[np.float32],
+    mistakes: int,
+    groups: tuple[str, ...],
+    correct_labels: npt.NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
     """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits."""
     labels = digits.labels
@@ -259,6 +265,9 @@ def _metrics(
         "reliability": reliability(confidence, is_correct),
         "coverage": coverage(confidence, is_correct),
         "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
+        "accuracy_without_label_errors": (
+            None if correct_labels is None else float(is_correct[correct_labels].mean())
+        ),
         "groups": _group_accuracies(groups, is_correct) if groups else None,
         "digits": digits,
         "predicted": predicted,
