@@ -12,7 +12,7 @@ from .inference.torch_runtime import load_model as load_model
 from .recognition.calibrate import calibrate as calibrate
 from .recognition.constraints import parse_constraints as parse_constraints
 from .recognition.reader import Reader as Reader
-from .recognition.results import Reading as Reading
+from .recognition.readings import Reading as Reading
 from .training.configuration import TrainConfig as TrainConfig
 from .training.configuration import fine_tuning as fine_tuning
 from .training.trainer import resume as resume

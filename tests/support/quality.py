@@ -7,9 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from digitcli.recognition.results import Reading
-
 from digitcli.recognition.reader import Reader
+from digitcli.recognition.readings import Reading
 
 FOLDER = Path(__file__).parent.parent / "quality"
 MIN_OVERLAP = 0.3  # intersection over union of the box of a number and of its label
