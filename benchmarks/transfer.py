@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from digitcli.charts import Panel, Series, draw_chart
+from digitcli.data.arrays import digits_from_arrays
 from digitcli.data.dataset import Digits, concatenate
-from digitcli.data.image_arrays import digits_from_arrays
 from digitcli.data.loading import load_dataset
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.transfer import EPOCHS, MIN_EPOCH_STEPS

@@ -2,104 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Argument, Option
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import (
-    DeviceOption,
-    TableFormatOption,
-    complete_architecture,
-    complete_dataset,
-    tensorboard_option,
-)
+from digitcli.cli.options import complete_architecture, complete_dataset, complete_device
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.saved import SUFFIX, EvaluationSplit, save_comparison
+from digitcli.comparison.saved_comparison import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
 from digitcli.errors import DigitcliError, DivergedError, PartialInputError, UsageError, counted
+from digitcli.evaluation.statistics import describe_p
 from digitcli.inference.devices import check_device_name
+from digitcli.settings import argument, setting
 from digitcli.training.configuration import TrainConfig
 
 if TYPE_CHECKING:
-    from digitcli.comparison.compare import Comparison
+    from digitcli.comparison.compare import ComparedModel, Comparison
 
 DEFAULT_SPLIT: EvaluationSplit = "test"
-
-SpecificationsArgument = Annotated[
-    list[str],
-    Argument(
-        metavar="MODEL",
-        help="Compare these: an architecture (cnn), an architecture with changes of its recipe "
-        "(cnn:augment=off,weight_decay=0.1; the settings are the options of digitcli train, and augment=off "
-        "does the same as --no-augment), a model that is trained already (shipped/cnn, a run folder or a "
-        "checkpoint file), a file that --save wrote, or all for every architecture of single digits.",
-        autocompletion=complete_architecture,
-        show_default=False,
-    ),
-]
-SeedsOption = Annotated[
-    int | None,
-    Option(
-        metavar="N",
-        min=1,
-        max=1000,
-        help=f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).",
-    ),
-]
-DataOption = Annotated[
-    str | None,
-    Option(
-        metavar="DATASET",
-        help="Train and evaluate on this dataset: a name, a file or a folder, as for digitcli train "
-        f"(default: {TrainConfig.data}; if every MODEL is a file that --save wrote, that of the first file).",
-        autocompletion=complete_dataset,
-    ),
-]
-SplitOption = Annotated[
-    EvaluationSplit | None,
-    Option(
-        help="Evaluate on this part of the dataset. Choose among variants on the validation digits, which "
-        "are held out from training, and keep the test digits for the last comparison (default: "
-        f"{DEFAULT_SPLIT}; if every MODEL is a file that --save wrote, that of the first file).",
-    ),
-]
-OutOption = Annotated[
-    Path,
-    Option(metavar="DIR", help="Keep the run folders in this folder, and reuse its finished runs."),
-]
-PlotOption = Annotated[
-    Path | None,
-    Option(metavar="FILE.svg", help="Plot the error of each model against its parameters and its latency."),
-]
-SaveOption = Annotated[
-    Path | None,
-    Option(
-        metavar="FILE.json",
-        help="Save the runs and the images that each run misreads. A later compare takes the file as a MODEL "
-        "and trains nothing for it.",
-    ),
-]
-TensorBoardOption = Annotated[Path | None, tensorboard_option()]
-ForceOption = Annotated[bool, Option("--force", help="Overwrite the files of --plot and --save.")]
+CHART_SUFFIX = ".svg"
+LONGEST_LIST = 20  # images are listed below the table
 
 
-def compare(
-    specifications: SpecificationsArgument,
-    seeds: SeedsOption = None,
-    data: DataOption = None,
-    split: SplitOption = None,
-    device: DeviceOption = None,
-    out: OutOption = OUT,
-    plot: PlotOption = None,
-    save: SaveOption = None,
-    tensorboard: TensorBoardOption = None,
-    force: ForceOption = False,
-    format: TableFormatOption = "table",
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """The arguments and options of `digitcli compare`."""
+
+    models: tuple[str, ...] = argument(
+        "MODEL",
+        "Compare these: architectures, also with changes of their recipes (cnn:augment=off,dropout=0), "
+        "trained models (shipped/cnn, a file or run folder), files of --output, or all.",
+        complete=complete_architecture,
+    )
+    seeds: int | None = setting(
+        None, "", f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).", at_least=1,
+        at_most=1000, unit="N",
+    )  # fmt: skip
+    data: str | None = setting(
+        None,
+        "",
+        "Train and evaluate on this dataset: a name, a file or a folder (default: mnist, or that of the "
+        "saved comparisons).",
+        unit="dataset",
+        complete=complete_dataset,
+    )
+    split: EvaluationSplit | None = setting(
+        None,
+        "",
+        "Evaluate on this part of the dataset; choose among variants on the validation digits (default: "
+        "test, or that of the saved comparisons).",
+    )
+    device: str = setting(
+        TrainConfig.device,
+        "",
+        "Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest.",
+        unit="device",
+        letter="-d",
+        complete=complete_device,
+    )
+    runs: Path = setting(
+        OUT, "", "Keep the run folders in this folder, and reuse its finished runs.", unit="dir",
+        aliases=("--out",),
+    )  # fmt: skip
+    tensorboard: Path | None = setting(
+        None, "", "Write the curves of each run for TensorBoard to a subfolder of this folder.", unit="dir"
+    )
+    output: tuple[Path, ...] = setting(
+        (),
+        "",
+        "Save the runs and their errors to a .json file, which a later compare takes as a MODEL, or a chart "
+        "to an .svg file; may be repeated.",
+        unit="file",
+        letter="-o",
+        aliases=("--save", "--plot"),
+    )
+    force: bool = setting(False, "", "Replace the files of --output if they exist.")
+    format: console.TableFormat = setting("table", "", "Print a table for people, JSON or CSV.")
+
+
+def compare(options: CompareOptions) -> None:
     """Compare architectures and models over several seeds and tell real differences from chance.
 
     Every architecture is trained once for each seed, and all models are evaluated on the same images. The
@@ -112,35 +100,34 @@ def compare(
 
       digitcli compare lenet5 cnn resnet --seeds 3
       digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --split validation
-      digitcli compare shipped/cnn shipped/fast --plot models.svg
+      digitcli compare shipped/cnn shipped/fast -o models.svg
     """
-    device = device or TrainConfig.device
-    check_device_name(device)
-    parsed = parse_specifications(specifications, data or TrainConfig.data, device)
-    for option, value in (("--seeds", seeds), ("--tensorboard", tensorboard)):
+    check_device_name(options.device)
+    parsed = parse_specifications(options.models, options.data or TrainConfig.data, options.device)
+    for option, value in (("--seeds", options.seeds), ("--tensorboard", options.tensorboard)):
         if value is not None and not any(each.config for each in parsed):
             raise UsageError(f"{option} needs an architecture to train.", f"Name one, or leave {option} out.")
-    data, split = _choose_digits(parsed, data, split)
+    data, split = _choose_digits(parsed, options.data, options.split)
     _check_dataset(data)
-    _check_files(plot, save, force)
+    _check_files(options)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.views.comparison import line_of_run
         from digitcli.cli.views.progress import CountingBar, RunsView
         from digitcli.comparison import compare as comparing
-    seeds = seeds or SEEDS
+    seeds = options.seeds or SEEDS
     with CountingBar("runs") as bar, stop_on_signals() as stop_signal:
         view = RunsView(bar, len(plan_runs(parsed, seeds)), line_of_run)
         result = comparing.compare(
-            parsed, seeds=seeds, data=data, split=split, device=device, out=out,
-            tensorboard=tensorboard, on_event=view, stop_signal=stop_signal,
+            parsed, seeds=seeds, data=data, split=split, device=options.device, out=options.runs,
+            tensorboard=options.tensorboard, on_event=view, stop_signal=stop_signal,
         )  # fmt: skip
     try:
-        if save is not None:
-            save_comparison(save, result.to_saved())
-        if plot is not None:
-            write_whole(plot, comparing.draw_comparison_chart(result).encode())
+        for path in options.output:
+            if path.suffix.lower() == SUFFIX:
+                save_comparison(path, result.to_saved())
+            else:
+                write_whole(path, comparing.draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
-        console.show_result(result, format, _show)
+        console.show_result(result, options.format, _show)
     _raise_failures(result)
 
 
@@ -173,24 +160,16 @@ def _check_dataset(data: str) -> None:
         raise UsageError(f"--data {data} holds lines.", "Give a dataset of single digits.")
 
 
-def _check_files(plot: Path | None, save: Path | None, force: bool) -> None:
-    if force and plot is None and save is None:
-        cause = "--force replaces the files of --plot and --save, but neither is given."
+def _check_files(options: CompareOptions) -> None:
+    if options.force and not options.output:
+        cause = "--force replaces the files of --output, which are missing."
         raise UsageError(cause, "Leave --force out.")
-    for option, path, suffix in (("--plot", plot, ".svg"), ("--save", save, SUFFIX)):
-        if path is None:
-            continue
-        if path.suffix.lower() != suffix:
-            raise UsageError(f"{option} is '{path}'.", f"Name a file that ends in {suffix}.")
-        check_writable(path, force)
-
-
-def _show(result: Comparison) -> None:
-    from digitcli.cli.views.comparison import draw_comparison
-
-    drawn, left_out = draw_comparison(result, console.out.width)
-    console.show_table(drawn)
-    console.show_left_out(left_out)
+    for path in options.output:
+        if path.suffix.lower() not in (SUFFIX, CHART_SUFFIX):
+            raise UsageError(
+                f"--output is '{path}'.", f"Name a file that ends in {SUFFIX} or {CHART_SUFFIX}."
+            )
+        check_writable(path, options.force)
 
 
 def _raise_failures(result: Comparison) -> None:
@@ -202,3 +181,82 @@ def _raise_failures(result: Comparison) -> None:
         files = counted(result.unreadable, "file")
         cause = f"{files} of '{result.data}' could not be read; the others were used."
         raise PartialInputError(cause, "Repair or remove the files that are named above.")
+
+
+def line_of_run(event: object) -> tuple[int, str] | None:
+    """Return the number of finished runs and a line about the last one, if it has just finished."""
+    from digitcli.comparison.compare import RunEvaluated
+
+    if not isinstance(event, RunEvaluated):
+        return None
+    run = event.run
+    seed = "" if run.seed is None else f"  seed {run.seed}"
+    line = f"{event.done}/{event.total}  {event.label}{seed}  {console.percent(run.accuracy)}"
+    if run.train_seconds is not None:
+        line += f"  trained in {_seconds(run.train_seconds)}" + ", reused" * event.reused
+    return event.done, line
+
+
+COLUMNS: dict[str, Callable[[ComparedModel], str]] = {
+    "parameters": lambda model: console.thousands(model.parameters),
+    "MACs": lambda model: console.thousands(model.macs),
+    "accuracy": lambda model: console.percent(model.accuracy),
+    "sd": lambda model: _points(model.deviation),
+    "95 % interval": lambda model: _interval(model.low, model.high),
+    "seeds": lambda model: str(len(model.runs)),
+    "trained in": lambda model: "" if model.train_seconds is None else _seconds(model.train_seconds),
+    "ms": lambda model: _milliseconds(model.latency_ms),
+    "behind": lambda model: _points(model.behind),
+    "its 95 % interval": lambda model: _interval(model.behind_low, model.behind_high),
+    "p": lambda model: "" if model.p is None else describe_p(model.p),
+}
+LEAST_IMPORTANT_FIRST = (
+    "its 95 % interval", "MACs", "ms", "trained in", "parameters", "p", "sd", "behind", "seeds",
+)  # fmt: skip
+
+
+def _show(result: Comparison) -> None:
+    """Print the table, its conclusion, the images that no run reads, and the columns that do not fit."""
+    from digitcli.comparison.compare import listed
+
+    table, left_out = _table(result, console.out.width)
+    parts: list[RenderableType] = [table, ""]
+    if len(result.models) > 1:
+        parts.append(escape(console.printable(result.conclusion())))
+    assert result.labels is not None, "only a report is made without the images"
+    missed = [f"{index} ({result.labels[index]})" for index in result.missed]
+    sentence = f"No run reads {len(missed)} of the {result.images:,} {result.split} images correctly"
+    images = ": " + listed(missed, LONGEST_LIST) if missed else ""
+    parts.append(f"[dim]{sentence}{images}.[/]")
+    console.show_table(Group(*parts))
+    console.show_left_out(left_out)
+
+
+def _table(result: Comparison, width: int) -> tuple[Table, list[str]]:
+    """Return a row for each model, the best first; columns without any figure are left out."""
+    models = sorted(result.models, key=lambda model: -model.accuracy)
+    columns = {
+        f"{result.split} accuracy" if heading == "accuracy" else heading: cells
+        for heading, cell in COLUMNS.items()
+        if any(cells := [cell(model) for model in models])
+    }
+    labels = [model.label for model in models]
+    return console.fitted_table("model", labels, columns, LEAST_IMPORTANT_FIRST, width)
+
+
+def _points(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def _milliseconds(latency_ms: float | None) -> str:
+    if latency_ms is None:
+        return ""
+    return f"{latency_ms:.2g}" if latency_ms < 10 else f"{latency_ms:.0f}"
+
+
+def _seconds(seconds: float) -> str:
+    return console.duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"

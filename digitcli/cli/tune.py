@@ -2,73 +2,75 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
-from typer import Option
+from rich.console import Group
+from rich.markup import escape
 
 from digitcli import console
-from digitcli.cli.options import DeviceOption, TableFormatOption, complete_architecture, dataset_option
+from digitcli.cli.options import complete_architecture, complete_dataset, complete_device
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, parse_ranges
+from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, Objective, parse_ranges
 from digitcli.comparison.specification import parse_specification
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, counted
 from digitcli.inference.devices import check_device_name
+from digitcli.settings import setting
 from digitcli.training.configuration import TrainConfig
 
-ArchitectureOption = Annotated[
-    str,
-    Option(
-        "--arch",
-        "-a",
-        metavar="NAME",
-        help="Tune this architecture (cnn), or one with fixed changes of its recipe "
-        "(cnn:epochs=3,dropout=0).",
-        autocompletion=complete_architecture,
-    ),
-]
-TrialsOption = Annotated[
-    int,
-    Option(
-        "--trials",
-        "-n",
-        metavar="N",
-        min=1,
-        max=10_000,
-        help="Train this many times, after one training by the recipe.",
-    ),
-]
-VaryOption = Annotated[
-    list[str] | None,
-    Option(
-        "--vary",
-        metavar="SETTING",
-        help="Vary this setting in its usual range (lr), between two numbers (lr=1e-4..1e-2) or among values "
-        f"(optimizer=adamw,muon); may be repeated (default: {', '.join(DEFAULT_SETTINGS)}, as far as the "
-        "architecture has them).",
-        show_default=False,
-    ),
-]
-ObjectiveOption = Annotated[
-    Literal["accuracy", "loss"], Option(help="Optimize this figure of the validation digits.")
-]
-DataOption = Annotated[str, dataset_option("Train on")]
-OutOption = Annotated[
-    Path | None,
-    Option(metavar="DIR", help="Keep the search in this folder (default: runs/tune/NAME)."),
-]
+if TYPE_CHECKING:
+    from digitcli.comparison.tuning import Tuning
+
+SHOWN = 10  # trials; JSON has all of them
+RECIPE = "recipe"
 
 
-def tune(
-    arch: ArchitectureOption = TrainConfig.arch,
-    trials: TrialsOption = 20,
-    vary: VaryOption = None,
-    objective: ObjectiveOption = "accuracy",
-    data: DataOption = TrainConfig.data,
-    device: DeviceOption = None,
-    out: OutOption = None,
-    format: TableFormatOption = "table",
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """The options of `digitcli tune`."""
+
+    arch: str = setting(
+        TrainConfig.arch,
+        "",
+        "Tune this architecture (cnn), or one with fixed changes of its recipe (cnn:epochs=3,dropout=0).",
+        unit="name",
+        letter="-a",
+        complete=complete_architecture,
+    )
+    trials: int = setting(
+        20, "", "Train this many times, after one training by the recipe.", at_least=1, at_most=10_000,
+        unit="N", letter="-n",
+    )  # fmt: skip
+    vary: tuple[str, ...] = setting(
+        (),
+        "",
+        "Vary this setting in its usual range (lr), between two numbers (lr=1e-4..1e-2) or among values "
+        f"(optimizer=adamw,muon); may be repeated (default: {', '.join(DEFAULT_SETTINGS)}).",
+        unit="setting",
+    )
+    objective: Objective = setting("accuracy", "", "Optimize this figure of the validation digits.")
+    data: str = setting(
+        TrainConfig.data, "", "Train on this dataset: a name, a file or a folder, as for digitcli train.",
+        unit="dataset", complete=complete_dataset,
+    )  # fmt: skip
+    device: str = setting(
+        TrainConfig.device,
+        "",
+        "Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest.",
+        unit="device",
+        letter="-d",
+        complete=complete_device,
+    )
+    output: Path | None = setting(
+        None, "", "Keep the search in this folder (default: runs/tune/NAME).", unit="dir", letter="-o",
+        aliases=("--out",),
+    )  # fmt: skip
+    format: console.TableFormat = setting("table", "", "Print a table for people, JSON or CSV.")
+
+
+def tune(options: TuneOptions) -> None:
     """Search the settings of a recipe on the validation digits.
 
     The first training has the recipe as it is. The first ten trials have random settings, and later ones
@@ -81,23 +83,80 @@ def tune(
       digitcli tune --arch lenet5:epochs=3 --trials 30
       digitcli tune --arch mlp --vary lr=1e-4..1e-2 --vary optimizer=sgd,adamw
     """
-    device = device or TrainConfig.device
-    check_device_name(device)
-    specification = parse_specification(arch, data, device)
+    check_device_name(options.device)
+    specification = parse_specification(options.arch, options.data, options.device)
     if specification.config is None:
-        raise UsageError(f"{arch} is trained already.", "Name an architecture; digitcli models lists them.")
-    ranges = parse_ranges(vary or (), specification.config, objective)
+        cause = f"{options.arch} is trained already."
+        raise UsageError(cause, "Name an architecture; digitcli models lists them.")
+    ranges = parse_ranges(options.vary, specification.config, options.objective)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.views.progress import CountingBar, RunsView
-        from digitcli.cli.views.tuning import line_of_trial, show_tuning
         from digitcli.comparison import tuning
         from digitcli.comparison.runs import folder_name
-        from digitcli.comparison.study import check_installed
-    check_installed()
-    folder = out or tuning.OUT / folder_name(specification.label)
+    tuning.check_installed()
+    folder = options.output or tuning.OUT / folder_name(specification.label)
     with CountingBar("trainings") as bar, stop_on_signals() as stop_signal:
         result = tuning.tune(
-            specification, ranges, folder, trials=trials, objective=objective,
-            on_event=RunsView(bar, trials + 1, line_of_trial), stop_signal=stop_signal,
+            specification, ranges, folder, trials=options.trials, objective=options.objective,
+            on_event=RunsView(bar, options.trials + 1, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
-    console.show_result(result, format, show_tuning)
+    console.show_result(result, options.format, show_tuning)
+
+
+def line_of_trial(event: object) -> tuple[int, str] | None:
+    """Return the number of finished trainings and a line about the last one, if it has just finished."""
+    from digitcli.comparison.tuning import TrialDone
+
+    if not isinstance(event, TrialDone):
+        return None
+    trial = event.trial
+    if not trial.number:
+        return 1, f"{RECIPE}  {console.percent(trial.accuracy)}"
+    words = [f"{trial.number}/{event.total}", console.percent(trial.accuracy)]
+    if trial.state != "complete":
+        words.append(f"{trial.state} after {counted(trial.epochs, 'epoch')}")
+    words += [f"{name} {_value(value)}" for name, value in trial.settings.items()]
+    return trial.number + 1, "  ".join((*words, f"best {console.percent(event.best.accuracy)}"))
+
+
+def show_tuning(result: Tuning) -> None:
+    """Print the recipe and the best trials, a conclusion, and the command that confirms the best one."""
+    rows = sorted((result.recipe, *result.trials[:SHOWN]), key=lambda trial: trial.rank(result.objective))
+    settings = [{**result.recipe_settings, **row.settings} for row in rows]
+    columns = {
+        "validation accuracy": [console.percent(row.accuracy) for row in rows],
+        "loss": ["" if row.loss is None else f"{row.loss:.4f}" for row in rows],
+        **{name: [_value(each[name]) for each in settings] for name in result.recipe_settings},
+        "epochs": [f"{row.epochs}{'' if row.state == 'complete' else f', {row.state}'}" for row in rows],
+        "trained in": [f"{row.seconds:.1f} s" for row in rows],
+    }
+    labels = [str(row.number) if row.number else RECIPE for row in rows]
+    table, left_out = console.fitted_table(
+        "trial", labels, columns, ("trained in", "loss", "epochs"), console.out.width
+    )
+    conclusion = _conclusion(result)
+    if result.importances:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in result.importances.items())
+        conclusion += f"\nHow much each setting decides: {shares}."
+    console.show_table(Group(table, "", escape(conclusion)))
+    if result.confirmation:
+        console.out.print("Train both with several seeds, to see whether the difference is more than luck:")
+        console.out.print(f"  {escape(shlex.join(result.confirmation))}", soft_wrap=True)
+    console.show_left_out(left_out)
+
+
+def _conclusion(result: Tuning) -> str:
+    digits = f"{result.validation_digits:,} validation digits"
+    if result.best is None:
+        return f"No trial is better than the recipe on the {digits}."
+    gain = f"Trial {result.best.number} is the best of {len(result.trials)} on the {digits}."
+    if not result.rivals:
+        return gain
+    others = "Another training lies" if result.rivals == 1 else f"{result.rivals} other trainings lie"
+    return f"{gain} {others} within its 95 % interval."
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

@@ -23,7 +23,7 @@ from digitcli.comparison.runs import (
     define_model,
     evaluate_run,
 )
-from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
+from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset

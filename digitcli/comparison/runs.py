@@ -18,7 +18,7 @@ from digitcli.architectures.compression import with_plain_weights
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.atomic_write import faults_of
-from digitcli.comparison.saved import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
+from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
 from digitcli.comparison.specification import Specification
 from digitcli.data.corrections import digest_of
 from digitcli.data.dataset import Dataset, Digits, split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
@@ -17,6 +17,8 @@ from digitcli.training.transfer import recipe_from_start
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
+
+Objective = Literal["accuracy", "loss"]
 
 # The settings that are varied if none is named, as far as the architecture has them: what papers tune first.
 DEFAULT_SETTINGS = ("lr", "batch_size", "weight_decay", "warmup", "dropout")
@@ -80,7 +82,7 @@ class SearchRange:
 
 
 def parse_ranges(
-    texts: Sequence[str], config: TrainConfig, objective: str = "accuracy"
+    texts: Sequence[str], config: TrainConfig, objective: Objective = "accuracy"
 ) -> tuple[SearchRange, ...]:
     """Parse `lr`, `lr=1e-4..1e-2` and `optimizer=adamw,muon`; without any, take the usual settings.
 

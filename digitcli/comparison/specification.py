@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from digitcli.architectures.registry import architectures, find_architecture, is_architecture, resolve_recipe
-from digitcli.comparison.saved import SUFFIX, ComparedRun, SavedModel, read_comparison
+from digitcli.comparison.saved_comparison import SUFFIX, ComparedRun, SavedModel, read_comparison
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models

@@ -1,38 +1,32 @@
 """Search the settings of a recipe on the validation digits; the test digits are never read.
 
-Bergstra et al., "Algorithms for hyper-parameter optimization", 2011, by the package optuna
-(Akiba et al. 2019).
+Bergstra et al., "Algorithms for hyper-parameter optimization", 2011, by the package optuna (Akiba et al.
+2019), whose study keeps every trial in a file.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.atomic_write import faults_of
-from digitcli.comparison.runs import check_trainable
-from digitcli.comparison.search_ranges import SearchRange
+from digitcli.atomic_write import faults_of, write_whole
+from digitcli.comparison.runs import check_trainable, define_from_config
+from digitcli.comparison.search_ranges import Objective, SearchRange
 from digitcli.comparison.specification import Specification
-from digitcli.comparison.study import (
-    RECIPE,
-    check_installed,
-    check_same_search,
-    finished_trials,
-    importances,
-    open_study,
-    parse_trial,
-)
-from digitcli.comparison.tuning_results import Objective, State, TrialDone, TunedTrial, Tuning
 from digitcli.data.dataset import Dataset
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DivergedError, Interrupted, UsageError
+from digitcli.errors import DivergedError, InputError, Interrupted, UsageError
+from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
 from digitcli.events import EpochDone, Event, Notice
 from digitcli.inference.checkpoint import RUNS
+from digitcli.json_records import parse_record
+from digitcli.optional_packages import import_packages
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import train_epoch
 from digitcli.training.run_folder import locked
@@ -43,10 +37,127 @@ if TYPE_CHECKING:
     from optuna import Study
 
 OUT = RUNS / "tune"
-STUDY_FILE = "study.jsonl"
+STUDY_FILE, STUDY_NAME = "study.jsonl", "digitcli"
+# What is kept with the study: how it searches, and each training, of which the first is that by the recipe.
+SEARCH, RECIPE = "search", "recipe"
 CONTINUE = "Run the same command again to continue."
 # `compare` trains with the seeds from 0 on, so that it never repeats the training that was the best of many.
 SEED = 1_000_000
+# Importances from fewer complete trials are noise, since they compare the best tenth with all of them.
+TRIALS_FOR_IMPORTANCE = 20
+
+State = Literal["complete", "pruned", "diverged", "invalid"]
+
+
+@dataclass(frozen=True)
+class TunedTrial:
+    """A training with some settings.
+
+    number: the number of the trial, from 1; 0 for the recipe without changes.
+    settings: what the search chose.
+    accuracy, loss: those of the validation digits after the last epoch; None before the first.
+    epochs: the number of epochs.
+    seconds: the training time.
+    state: complete; pruned after an epoch that was worse than the median of the other trials; diverged; or
+        invalid where the settings contradict each other, so that nothing was trained.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    accuracy: float | None
+    loss: float | None
+    epochs: int
+    seconds: float
+    state: State
+
+    def rank(self, objective: Objective) -> tuple[bool, float]:
+        """Return a key that sorts trials, the best complete one first."""
+        value = {"accuracy": self.accuracy, "loss": self.loss}[objective]
+        if value is None:
+            return True, math.inf
+        return self.state != "complete", -value if objective == "accuracy" else value
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """A trial, or the training by the recipe, is finished, and `total` trials are wanted.
+
+    best: the best trial so far, or the recipe.
+    """
+
+    trial: TunedTrial
+    best: TunedTrial
+    total: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The result of a search.
+
+    specification: the architecture, as `digitcli compare` takes it.
+    data, validation_digits: the dataset, and the number of its digits that decided.
+    objective: what was optimized on them.
+    recipe: the training by the recipe without changes.
+    trials: all trials, the best first; pruned and diverged ones come last.
+    importances: for each setting the share of the spread of the trials that it explains; empty after few.
+    folder: the folder of the search.
+    recipe_settings: the values that the varied settings have in the recipe.
+    """
+
+    specification: str
+    data: str
+    validation_digits: int
+    objective: Objective
+    recipe: TunedTrial
+    trials: tuple[TunedTrial, ...]
+    importances: dict[str, float]
+    folder: str
+    recipe_settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> TunedTrial | None:
+        """The best trial, or None if none is better than the recipe."""
+        first = min((self.recipe, *self.trials), key=lambda trial: trial.rank(self.objective))
+        return None if first is self.recipe else first
+
+    @property
+    def rivals(self) -> int:
+        """The number of other trials whose accuracy lies within the best one's 95 % interval (Wilson)."""
+        best = self.best or self.recipe
+        if best.accuracy is None:
+            return 0
+        low, _ = wilson_interval(round(best.accuracy * self.validation_digits), self.validation_digits)
+        others = (trial for trial in (self.recipe, *self.trials) if trial is not best)
+        return sum(trial.state == "complete" and (trial.accuracy or 0) >= low for trial in others)
+
+    @property
+    def confirmation(self) -> list[str]:
+        """The command that compares the best trial with the recipe over seeds; empty without a best one."""
+        if self.best is None:
+            return []
+        changed = specification_with(self.specification, self.best.settings)
+        data = [] if self.data == TrainConfig.data else ["--data", self.data]
+        return ["digitcli", "compare", self.specification, changed, "--split", "validation", *data]
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON shows it."""
+        best = None if self.best is None else asdict(self.best)
+        return {**asdict(self), "best": best, "rivals": self.rivals, "confirmation": self.confirmation}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the recipe and the trials as CSV shows them; a setting is a column."""
+        rows = [asdict(trial) for trial in (self.recipe, *self.trials)]
+        settings = [row.pop("settings") for row in rows]
+        return [{**row, **self.recipe_settings, **chosen} for row, chosen in zip(rows, settings, strict=True)]
+
+
+def specification_with(specification: str, settings: Mapping[str, Any]) -> str:
+    """Return the specification of an architecture with further settings: `cnn:epochs=3,lr=0.002`."""
+    switches = {True: "on", False: "off"}
+    words = [
+        f"{name}={switches[value] if isinstance(value, bool) else value}" for name, value in settings.items()
+    ]
+    return f"{specification}{',' if ':' in specification else ':'}{','.join(words)}"
 
 
 @dataclass(frozen=True)
@@ -208,3 +319,126 @@ def _run_trial(
     else:
         study.tell(asked, state=TrialState.PRUNED)
     return trial
+
+
+def check_installed() -> None:
+    """Check that the package optuna can be loaded.
+
+    Raises:
+        EnvironmentFault: it is missing.
+    """
+    import_packages("A search", "tune", "optuna")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
+    """Return the study in a file, or a new one; its next trials are those that a killed search had begun.
+
+    Raises:
+        InputError: the file is damaged.
+        OutputError: it cannot be written.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+
+    try:
+        with faults_of(file):
+            _drop_incomplete_line(file)
+            storage = JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
+            study = optuna.create_study(
+                study_name=STUDY_NAME,
+                storage=storage,
+                pruner=optuna.pruners.MedianPruner(),
+                direction="maximize" if objective == "accuracy" else "minimize",
+                load_if_exists=True,
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: {error}.", "Remove it, or name another folder.") from error
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    # A search that goes on must not choose the same values again.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    return study
+
+
+def _drop_incomplete_line(file: Path) -> None:
+    """Drop the part of a line with which a killed search ended, since optuna would continue that line."""
+    if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
+        write_whole(file, content[: content.rfind(b"\n") + 1])
+
+
+def check_same_search(
+    study: Study,
+    folder: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    ranges: Sequence[SearchRange],
+    objective: Objective,
+) -> None:
+    """Store how the study searches, or check that it goes on searching so.
+
+    Raises:
+        UsageError: it searches in another way.
+    """
+    definition = define_from_config(config)
+    search = {
+        "architecture": config.arch,
+        "recipe": dict(config.recipe),
+        "teacher": list(definition.teacher),
+        "start model": definition.start,
+        "original data": definition.original,
+        "corrections": definition.corrections,
+        "fonts": definition.fonts,
+        "pretrained weights": config.pretrained,
+        "time": config.time_seconds,
+        "seed": config.seed,
+        "dataset": dataset.digest,
+        "objective": objective,
+        "ranges": [[each.setting, *each.ends()] for each in ranges],
+    }
+    stored = study.user_attrs.get(SEARCH)
+    if stored is None:
+        study.set_user_attr(SEARCH, search)
+    elif stored.get("seed") != config.seed:
+        cause = f"{folder} has a search that another version of digitcli began."
+        raise UsageError(cause, "Name another folder with --out.")
+    elif changed := [name for name, value in search.items() if stored.get(name) != value]:
+        cause = f"{folder} has a search with another {' and another '.join(changed)}."
+        raise UsageError(cause, "Repeat its command, or name another folder with --out.")
+
+
+def finished_trials(study: Study) -> list[TunedTrial]:
+    """Return the trials of a study that ended, in their order.
+
+    Raises:
+        InputError: one of them is damaged.
+    """
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [parse_trial(trial.user_attrs.get(RECIPE)) for trial in trials]
+
+
+def parse_trial(record: Any) -> TunedTrial:
+    """Return a trial that was kept with a study.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        trial: TunedTrial = parse_record(record, TunedTrial)
+    except ValueError as error:
+        raise InputError(f"A trial of the search is damaged: {error}.", "Name another folder.") from error
+    return trial
+
+
+def importances(study: Study, trials: Sequence[TunedTrial]) -> dict[str, float]:
+    """Return how much each setting decides (Watanabe et al., "PED-ANOVA", 2023)."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    if sum(trial.state == "complete" for trial in trials) < TRIALS_FOR_IMPORTANCE:
+        return {}
+    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())

@@ -1,4 +1,7 @@
-"""Labelled digits in memory, and their split into training, validation and test part; NumPy only."""
+"""Labelled digits in memory: their split into training, validation and test part, and their faults.
+
+NumPy only.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,11 @@ VALIDATION_SIZE = 5_000  # at most; of MNIST's 60,000 training digits it is a tw
 VALIDATION_SHARE = 1 / 12  # of the training part
 TEST_SHARE = 1 / 7  # of a dataset without a test part, as in MNIST: 10,000 of 70,000
 SPLIT_SEED = 2026  # every run has the same split, so that models can be compared on it
+IMBALANCE = (
+    5.0  # the most frequent digit may be this many times as frequent as the rarest; in MNIST it is 1.2
+)
+
+Hashes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -157,3 +165,44 @@ def _hold_out(
     last_of_each_label = order[::-1][from_the_end]
     held_out = np.sort(order[~np.isin(order, last_of_each_label)][:size])
     return np.delete(indices, held_out), indices[held_out]
+
+
+def worst_fault(train: Digits, test: Digits | None) -> str | None:
+    """Return the worst fault of a training and a test part as a sentence; None if there is none."""
+    if imbalance := find_imbalance(train):
+        return imbalance
+    hashes = train.hashes()
+    return find_contradictions(train, hashes) or find_copies(test, hashes)
+
+
+def find_imbalance(digits: Digits) -> str | None:
+    """Return that a digit is missing or rare, as a sentence, or None."""
+    counts = np.bincount(digits.labels, minlength=10)
+    if missing := np.flatnonzero(counts == 0).tolist():
+        return f"Digits that do not occur: {', '.join(map(str, missing))}."
+    rare, frequent = int(counts.argmin()), int(counts.argmax())
+    if counts[rare] * IMBALANCE >= counts[frequent]:
+        return None
+    return f"The digit {rare} occurs {counts[rare]:,} times, {frequent} occurs {counts[frequent]:,} times."
+
+
+def find_contradictions(digits: Digits, hashes: Hashes) -> str | None:
+    """Return that equal images have different labels, as a sentence, or None.
+
+    hashes: `digits.hashes()`, int64 (N,).
+    """
+    pairs = np.unique(np.stack([hashes, digits.labels]), axis=1)  # each pair once
+    _, counts = np.unique(pairs[0], return_counts=True)
+    contradictions = int((counts > 1).sum())
+    if not contradictions:
+        return None
+    return f"Distinct training images that occur with different labels: {contradictions:,}."
+
+
+def find_copies(test: Digits | None, hashes: Hashes) -> str | None:
+    """Return that test images are training images too, as a sentence, or None.
+
+    hashes: those of the training images, int64 (N,).
+    """
+    copies = 0 if test is None else int(np.isin(test.hashes(), hashes).sum())
+    return f"{copies:,} of {len(test or ()):,} test images are training images too." if copies else None

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.data.arrays import digits_from_arrays, map_in_order
 from digitcli.data.dataset import Dataset, Digits, Failure
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture, natural_order, walk_pictures
-from digitcli.data.image_arrays import digits_from_arrays, map_in_order
 from digitcli.data.mnist import read_idx
 from digitcli.errors import InputError, PictureError, counted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from digitcli.data.array_files import load_csv, load_npz
+from digitcli.data.arrays import load_csv, load_npz
 from digitcli.data.dataset import Dataset
 from digitcli.data.files import DECOMPRESSORS
 from digitcli.data.folders import load_folder

@@ -20,8 +20,8 @@ from urllib.error import URLError
 import numpy as np
 import platformdirs
 
+from digitcli.data.arrays import Array, digits_from_arrays
 from digitcli.data.dataset import Dataset
-from digitcli.data.image_arrays import Array, digits_from_arrays
 from digitcli.errors import EnvironmentFault, InputError
 
 CACHE_VARIABLE = "DIGITCLI_CACHE"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from digitcli.comparison.saved import ComparedRun, SavedModel, read_comparison
+from digitcli.comparison.saved_comparison import ComparedRun, SavedModel, read_comparison
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import counted, quoted
 from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, holm, student_tail, welch

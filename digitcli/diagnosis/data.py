@@ -11,8 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.data.corrections import corrections_csv
-from digitcli.data.dataset import Dataset, Digits, describe_failures
-from digitcli.data.faults import find_contradictions, find_copies, find_imbalance
+from digitcli.data.dataset import (
+    Dataset,
+    Digits,
+    describe_failures,
+    find_contradictions,
+    find_copies,
+    find_imbalance,
+)
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.diagnosis.label_errors import DoubtfulLabel, doubtful_labels, out_of_sample_probabilities

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from digitcli.architectures.registry import ARCHITECTURES
-from digitcli.comparison.saved import SUFFIX as COMPARISON_SUFFIX
+from digitcli.comparison.saved_comparison import SUFFIX as COMPARISON_SUFFIX
 from digitcli.comparison.specification import CHECKPOINT_SUFFIX
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture
 from digitcli.data.loading import find_dataset

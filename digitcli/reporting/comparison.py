@@ -14,7 +14,7 @@ from digitcli.comparison.compare import (
     draw_comparison_chart,
     listed,
 )
-from digitcli.comparison.saved import SavedModel
+from digitcli.comparison.saved_comparison import SavedModel
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from digitcli.adaptation.saved import SavedAdaptation, SavedSelfTraining
 from digitcli.atomic_write import write_whole
-from digitcli.comparison.saved import SavedModel
+from digitcli.comparison.saved_comparison import SavedModel
 from digitcli.diagnosis.findings import Diagnosis
 from digitcli.diagnosis.subjects import faults_of_reading
 from digitcli.errors import DigitcliError, InputError, did_you_mean

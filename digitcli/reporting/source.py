@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from digitcli.adaptation.saved import SavedAdaptation, SavedSelfTraining
-from digitcli.comparison.saved import SavedComparison, SavedModel
+from digitcli.comparison.saved_comparison import SavedComparison, SavedModel
 from digitcli.errors import InputError
 from digitcli.evaluation.saved import SavedEvaluation, SavedLineEvaluation, parse_evaluation
 from digitcli.json_records import parse_record

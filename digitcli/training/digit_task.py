@@ -24,8 +24,7 @@ from digitcli.data.corrections import (
     digest_of,
     read_corrections,
 )
-from digitcli.data.dataset import Dataset, Digits, concatenate, split
-from digitcli.data.faults import worst_fault
+from digitcli.data.dataset import Dataset, Digits, concatenate, split, worst_fault
 from digitcli.data.mnist import DIGEST as MNIST_DIGEST
 from digitcli.errors import UsageError, quoted
 from digitcli.evaluation.calibration import fit_temperature

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from digitcli.cli import compare as command
-from digitcli.cli.views import comparison as view
+from digitcli.cli.compare import CompareOptions
 from digitcli.comparison import specification
 from digitcli.comparison.compare import Comparison
 from digitcli.errors import OutputError, PartialInputError
@@ -34,7 +35,7 @@ def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Pa
     assert "softmax:epochs=6" in shown.stdout and "test images" in shown.stdout
     assert len(list((tmp_path / "runs" / "compare").iterdir())) == 4
 
-    options = ("--seeds", "2", "--data", few_digits, "--format", "json", "--plot", "two.svg")
+    options = ("--seeds", "2", "--data", few_digits, "--format", "json", "-o", "two.svg")
     again = digitcli("compare", *TWO, *options)
     assert again.returncode == 0 and again.stderr.count("reused") == 4
     record = json.loads(again.stdout)
@@ -89,8 +90,11 @@ def test_the_figures_are_shown_even_if_the_plot_cannot_be_written(
     monkeypatch.setattr(command, "write_whole", full)
     with pytest.raises(OutputError):
         command.compare(
-            [TWO[0]], seeds=1, data=str(few_digits), out=tmp_path, plot=tmp_path / "x.svg", format="csv"
-        )
+            CompareOptions(
+                models=(TWO[0],), seeds=1, data=str(few_digits), runs=tmp_path, output=(tmp_path / "x.svg",),
+                format="csv",
+            )
+        )  # fmt: skip
     assert capsys.readouterr().out.startswith("label,")
 
 
@@ -105,7 +109,11 @@ def test_unreadable_files_of_a_dataset_are_named_once(
             Image.fromarray(pixels).save(tmp_path / "set" / str(digit) / f"{number}.png")
     (tmp_path / "set" / "3" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(PartialInputError):
-        command.compare(["softmax:epochs=1"], seeds=2, data=str(tmp_path / "set"), out=tmp_path / "runs")
+        command.compare(
+            CompareOptions(
+                models=("softmax:epochs=1",), seeds=2, data=str(tmp_path / "set"), runs=tmp_path / "runs"
+            )
+        )
     shown = capsys.readouterr()
     assert shown.err.count("Left out of") == 1 and "bad.png" in shown.err
     assert "25.00 %" in shown.out
@@ -133,10 +141,13 @@ def test_the_header_of_a_model_and_a_saved_comparison_are_read_once(
         return counted
 
     model, saved_comparison = saved(tmp_path / "model.safetensors"), tmp_path / "saved.json"
-    command.compare([str(model)], data=str(few_digits), device="cpu", save=saved_comparison)
+    options = CompareOptions(
+        models=(str(model),), data=str(few_digits), device="cpu", output=(saved_comparison,)
+    )
+    command.compare(options)
     for name in ("resolve_model", "read_comparison"):
         monkeypatch.setattr(specification, name, count(getattr(specification, name)))
-    command.compare(["shipped/fast", str(saved_comparison)], data=str(few_digits), device="cpu")
+    command.compare(replace(options, models=("shipped/fast", str(saved_comparison)), output=()))
     assert sorted(paths) == sorted(["fast", str(saved_comparison)])
 
 
@@ -150,7 +161,7 @@ def test_a_narrow_terminal_loses_columns_but_no_name(width: int) -> None:
     )
     labels = np.zeros(3, np.int64)
     result = Comparison("mnist", "", "test", 10_000, models, "cnn", None, (), (), 0, labels)
-    table, left_out = view._table(result, width)
+    table, left_out = command._table(result, width)
     console = Console(file=io.StringIO(), width=width)
     console.print(table)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -165,7 +176,7 @@ def test_a_probability_that_underflows_is_shown_as_below_a_limit() -> None:
         model_with("softmax", 0.5, 0.5, behind=0.49, behind_low=0.48, behind_high=0.5, p=0.0),
     )
     result = Comparison("mnist", "", "test", 10_000, models, "cnn", None, (), (), 0, np.zeros(3, np.int64))
-    table, _ = view._table(result, 200)
+    table, _ = command._table(result, 200)
     console = Console(file=io.StringIO(), width=200)
     console.print(table)
     assert console.file.getvalue().splitlines()[2].rstrip().endswith("<1e-300")  # type: ignore[attr-defined]
@@ -181,7 +192,7 @@ MISTAKES = {
     ("compare", "cnn", "--data", "none"): 2,
     ("compare", "cnn", "--device", "abacus"): 2,
     ("compare", "shipped/none"): 5,
-    ("compare", "cnn", "--plot", "zoo.png"): 2,
+    ("compare", "cnn", "-o", "zoo.png"): 2,
     ("compare", "cnn", "--plot", "none/zoo.svg"): 7,
     ("compare", "none/model.safetensors"): 5,
     ("compare", "cnn", "--save", "zoo.csv"): 2,
@@ -192,10 +203,8 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
-def test_a_mistake_has_its_exit_code_and_leaves_no_file(
-    digitcli: Run, tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    done = digitcli(*arguments)
-    assert done.returncode == MISTAKES[arguments], done.stderr
-    assert "Traceback" not in done.stderr and done.stdout == "" and not list(tmp_path.iterdir())
+def test_a_mistake_has_its_exit_code_and_leaves_no_file(digitcli: Run, tmp_path: Path) -> None:
+    for arguments, code in MISTAKES.items():
+        done = digitcli(*arguments)
+        assert done.returncode == code, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr and done.stdout == "" and not list(tmp_path.iterdir())

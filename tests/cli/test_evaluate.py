@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.cli.views import evaluation as evaluation_view
+from digitcli.cli import evaluate as evaluation_command
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate
 from tests.support.forked import in_background, run_digitcli_in_ascii, run_digitcli_on_a_full_disk
 from tests.support.models import EVALUATION_KEYS, as_npz, pointing_digits, pointing_model
@@ -101,10 +101,10 @@ def test_pictures_stand_side_by_side_as_the_window_is_wide(
 
     for width, columns in ((120, 4), (59, 2), (57, 1), (20, 1)):
         console = Console(width=width, record=True, force_terminal=False)
-        monkeypatch.setattr(evaluation_view.console, "out", console)
+        monkeypatch.setattr(evaluation_command.console, "out", console)
         four = EvaluationResult(**{**vars(result), "mistakes": result.mistakes * 4})
         with console.capture() as captured:
-            console.print(evaluation_view.draw_result(four))
+            console.print(evaluation_command.draw_result(four))
         captions = [line for line in captured.get().splitlines() if "it is" in line]
         assert [line.count("it is") for line in captions][0] == columns
         assert max(map(len, captured.get().splitlines())) <= width
@@ -112,11 +112,11 @@ def test_pictures_stand_side_by_side_as_the_window_is_wide(
 
 def test_a_heat_cell_shows_one_mistake_in_a_thousand_and_hides_none() -> None:
     shades = [
-        evaluation_view._heat_cell(count, 1000, is_correct=False, width=4).style for count in (1, 10, 900)
+        evaluation_command._heat_cell(count, 1000, is_correct=False, width=4).style for count in (1, 10, 900)
     ]
     reds = [shade.bgcolor.triplet.red for shade in shades]
     assert reds == sorted(set(reds)) and reds[0] > 90
-    assert evaluation_view._heat_cell(0, 0, is_correct=True, width=4).plain.strip() in ("·", ".")
+    assert evaluation_command._heat_cell(0, 0, is_correct=True, width=4).plain.strip() in ("·", ".")
 
 
 def test_csv_has_a_row_an_image(digitcli: Run, model: str, data: str, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_training_digits_are_named_on_stderr(digitcli: Run, few_digits: Path) ->
         (["cnn", "-m", "none/such.safetensors"], 5, "none/such.safetensors"),
         (["--device", "gpu"], 2, "cuda"),
         (["--device", "cuda:99"], 6, "It has:"),
-        (["--split", "half"], 2, "validation"),
+        (["--split", "half"], 2, "--split is 'half'"),
         (["--batch-size", "0"], 2, "--batch-size"),
         (["--mistakes", "-1"], 2, "--mistakes"),
         (["--min-accuracy", "99.5"], 2, "from 0 to 1"),
@@ -249,9 +249,9 @@ def test_where_it_is_narrow_the_pairs_most_confused_are_listed(
 
     for width in (40, 50, 62):
         console = Console(width=width, record=True, force_terminal=False)
-        monkeypatch.setattr(evaluation_view.console, "out", console)
+        monkeypatch.setattr(evaluation_command.console, "out", console)
         with console.capture() as captured:
-            console.print(evaluation_view.draw_result(result))
+            console.print(evaluation_command.draw_result(result))
         assert re.search(r"is +read as +times", captured.get())
         assert re.search(r" 3 +5 +1 *$", captured.get(), re.MULTILINE)
         assert "…" not in captured.get() and max(map(len, captured.get().splitlines())) <= width
@@ -260,9 +260,9 @@ def test_where_it_is_narrow_the_pairs_most_confused_are_listed(
 def test_the_figures_say_that_the_training_digits_are_unknown(
     result: EvaluationResult,
 ) -> None:
-    figures = evaluation_view._figures(dataclasses.replace(result, overlap=None))
+    figures = evaluation_command._figures(dataclasses.replace(result, overlap=None))
     assert figures["used in training"].startswith("not known")
-    assert "used in training" not in evaluation_view._figures(dataclasses.replace(result, overlap=0))
+    assert "used in training" not in evaluation_command._figures(dataclasses.replace(result, overlap=0))
 
 
 def test_robustness_and_out_of_distribution_figures_are_shown(digitcli: Run, model: str, data: str) -> None:

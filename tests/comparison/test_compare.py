@@ -19,7 +19,7 @@ from digitcli.comparison.compare import (
     compare_saved,
     draw_comparison_chart,
 )
-from digitcli.comparison.saved import ComparedRun, ModelDefinition
+from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, InputError, Interrupted, OutputError, UsageError

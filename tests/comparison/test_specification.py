@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.comparison.saved import accuracy_of
+from digitcli.comparison.saved_comparison import accuracy_of
 from digitcli.comparison.specification import parse_specifications, plan_runs
 from digitcli.errors import ModelError, UsageError
 from digitcli.training.transfer import EPOCHS

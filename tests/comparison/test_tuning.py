@@ -13,9 +13,15 @@ import pytest
 from digitcli.comparison import tuning
 from digitcli.comparison.search_ranges import parse_ranges
 from digitcli.comparison.specification import parse_specification, parse_specifications
-from digitcli.comparison.study import check_installed
-from digitcli.comparison.tuning import STUDY_FILE, tune
-from digitcli.comparison.tuning_results import TrialDone, TunedTrial, Tuning, specification_with
+from digitcli.comparison.tuning import (
+    STUDY_FILE,
+    TrialDone,
+    TunedTrial,
+    Tuning,
+    check_installed,
+    specification_with,
+    tune,
+)
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import locked

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from digitcli.data.dataset import Digits, concatenate
-from digitcli.data.faults import worst_fault
+from digitcli.data.dataset import Digits, concatenate, worst_fault
 from digitcli.data.mnist import load_mnist, load_mnist_test
 
 

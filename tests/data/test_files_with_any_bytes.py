@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from digitcli.data.array_files import load_csv, load_npz
+from digitcli.data.arrays import load_csv, load_npz
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.data.mnist import parse_idx, read_idx
 from digitcli.errors import InputError

@@ -154,7 +154,7 @@ def test_pictures_are_read_in_natural_order_also_from_sub_folders(
         write_picture(tmp_path / name, few_digits)
     write_picture(tmp_path / "0/.hidden/3.png", few_digits)
     paths = []
-    monkeypatch.setattr("digitcli.data.image_arrays.THREADS", 1)
+    monkeypatch.setattr("digitcli.data.arrays.THREADS", 1)
     monkeypatch.setattr(
         "digitcli.imaging.digit_from_picture", lambda path: paths.append(path) or few_digits.images[0]
     )

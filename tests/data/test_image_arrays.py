@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from digitcli.data.arrays import digits_from_arrays
 from digitcli.data.dataset import Digits
-from digitcli.data.image_arrays import digits_from_arrays
 from digitcli.errors import InputError
 from digitcli.inference.predictor import load_classifier
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.comparison.saved import ComparedRun, SavedModel, accuracy_of, read_comparison, save_comparison
+from digitcli.comparison.saved_comparison import (
+    ComparedRun,
+    SavedModel,
+    accuracy_of,
+    read_comparison,
+    save_comparison,
+)
 from digitcli.diagnosis.comparison import examine_comparison
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -10,7 +10,13 @@ import pytest
 
 from digitcli.adaptation.results import AdaptedModel
 from digitcli.adaptation.saving import save_adaptation
-from digitcli.comparison.saved import ComparedRun, ModelDefinition, SavedModel, accuracy_of, save_comparison
+from digitcli.comparison.saved_comparison import (
+    ComparedRun,
+    ModelDefinition,
+    SavedModel,
+    accuracy_of,
+    save_comparison,
+)
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.result_files import save_result
 from digitcli.inference.checkpoint import read_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.comparison.compare import Comparison
-from digitcli.comparison.saved import ComparedRun, ModelDefinition, SavedModel, read_comparison
+from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition, SavedModel, read_comparison
 from digitcli.data.loading import load_dataset
 from digitcli.reporting.comparison import page_of_comparison
 from digitcli.reporting.page import render

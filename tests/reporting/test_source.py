@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from digitcli.comparison.saved import SavedModel
+from digitcli.comparison.saved_comparison import SavedModel
 from digitcli.errors import InputError
 from digitcli.evaluation.saved import SavedEvaluation
 from digitcli.recognition.reading_formats import SavedReading

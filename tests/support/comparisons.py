@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from digitcli.comparison.compare import ComparedModel, Comparison, compare
-from digitcli.comparison.saved import ComparedRun, ModelDefinition
+from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition
 from digitcli.comparison.specification import parse_specifications
 
 

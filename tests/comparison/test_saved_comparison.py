@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.comparison.compare import Comparison, RunEvaluated
-from digitcli.comparison.saved import ComparedRun, ModelDefinition, SavedModel, read_comparison
+from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition, SavedModel, read_comparison
 from digitcli.errors import InputError, UsageError
 from tests.support.comparisons import compare_quickly
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data import array_files
-from digitcli.data.array_files import load_csv, load_npz
+from digitcli.data import arrays
+from digitcli.data.arrays import load_csv, load_npz
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError
@@ -23,7 +23,7 @@ AsCsv = Callable[..., str]
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-@pytest.mark.parametrize("layout", array_files.NPZ_LAYOUTS)
+@pytest.mark.parametrize("layout", arrays.NPZ_LAYOUTS)
 def test_npz_with_every_usual_choice_of_names(
     tmp_path: Path, digits: Digits, few_digits: Digits, layout: tuple[str, ...], compressed: bool
 ) -> None:
@@ -94,7 +94,7 @@ def test_npz_that_decompresses_to_too_many_bytes_is_refused(
     tmp_path: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez_compressed(tmp_path / "d.npz", images=digits.images, labels=digits.labels)
-    monkeypatch.setattr(array_files, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(arrays, "MAX_BYTES", 10_000)
     with pytest.raises(InputError, match="10000 bytes"):
         load_npz(tmp_path / "d.npz")
 
@@ -259,7 +259,7 @@ def test_csv_that_decompresses_to_too_many_bytes_is_refused(
     tmp_path: Path, digits: Digits, csv_text: AsCsv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(csv_text(digits).encode()))
-    monkeypatch.setattr(array_files, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(arrays, "MAX_BYTES", 20_000)
     with pytest.raises(InputError, match="too long at line"):
         load_csv(tmp_path / "d.csv.gz")
 

@@ -1,0 +1,337 @@
+"""Read labelled digits from one file, a NumPy archive (.npz) or a CSV table, or from arrays of any source.
+
+Keras and Kaggle publish such files. Grey images of 28 x 28 pixels have MNIST's format and are taken as they
+are. Images of other sizes or in colour are preprocessed like every picture (`digitcli.imaging`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from digitcli.data.dataset import Dataset, Digits, Failure
+from digitcli.data.files import MAX_BYTES, open_decompressed
+from digitcli.errors import InputError, counted
+
+NPZ_LAYOUTS = (  # names of the training images and labels, and of the test images and labels
+    ("images", "labels", "test_images", "test_labels"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("x_train", "y_train", "x_test", "y_test"),
+)
+NPZ_REMEDY = "Make it with numpy.savez_compressed(file, images=..., labels=...)."
+CSV_COLUMNS = 1 + 28 * 28  # a label and the pixels of one image
+CSV_REMEDY = "A row is a label and 784 pixels from 0 to 255 (with pandas: to_csv(file, index=False))."
+LABEL_NAMES = ("label", "class", "digit", "target", "y")
+MAX_LINE_BYTES = 64 * 1024  # a row of 785 numbers needs 3 kB
+SIDE_PX = 28  # of MNIST's images
+CLEAN_PAPER_SHARE = 0.3  # if this share of pixels has the same extreme value, it is paper without noise
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+THREADS = min(8, os.cpu_count() or 1)  # more do not help: memory becomes the limit
+
+Array = npt.NDArray[Any]
+Source = TypeVar("Source")
+Result = TypeVar("Result")
+
+
+def load_npz(path: Path) -> Dataset:
+    """Load digits from an archive of arrays; pickled objects are never loaded.
+
+    Raises:
+        InputError: the archive is damaged or too large, or contains other arrays.
+    """
+    train_images, train_labels, *test_arrays = _read_npz(path)
+    train, failures = digits_from_arrays(train_images, train_labels, path.name)
+    if not test_arrays:
+        return Dataset(path.name, train, None, failures)
+    test_images, test_labels = test_arrays
+    test, test_failures = digits_from_arrays(test_images, test_labels, f"{path.name} (test)")
+    return Dataset(path.name, train, test, failures + test_failures)
+
+
+def _read_npz(path: Path) -> list[Array]:
+    """Read the images and labels of the training part and, if there is one, of the test part."""
+    try:
+        with open_decompressed(path) as file, zipfile.ZipFile(file) as archive:
+            names = _choose_arrays(path, [name.removesuffix(".npy") for name in archive.namelist()])
+            members = [archive.getinfo(f"{name}.npy") for name in names]
+            if sum(member.file_size for member in members) > MAX_BYTES:
+                cause = f"{path} decompresses to more than {MAX_BYTES} bytes."
+                raise InputError(cause, "Split it into smaller files.")
+            with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
+                return [_read_npy(archive, member) for member in members]
+    except InputError:
+        raise
+    except Exception as error:  # NumPy parses a header as Python code, which fails in many ways
+        raise InputError(f"{path} cannot be read as a NumPy archive: {error}.", NPZ_REMEDY) from error
+
+
+def _choose_arrays(path: Path, names: list[str]) -> tuple[str, ...]:
+    """Return the names of the arrays to read."""
+    for layout in NPZ_LAYOUTS:
+        train, test = layout[:2], layout[2:]
+        if not set(train) <= set(names):
+            continue
+        if len(set(test) & set(names)) == 1:
+            raise InputError(f"{path} contains only one of {' and '.join(test)}.", "Give both or neither.")
+        return layout if set(test) <= set(names) else train
+    present = ", ".join(names[:9]) or "nothing"
+    raise InputError(f"{path} contains {present}, not images and labels.", NPZ_REMEDY)
+
+
+def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    with archive.open(member) as file:
+        array: Array = npy.read_array(file, allow_pickle=False)
+        if file.read(1):  # reading to the end also verifies the checksum
+            raise ValueError(f"{member.filename} has more bytes than its shape {array.shape} needs")
+    return array
+
+
+def load_csv(path: Path) -> Dataset:
+    """Load digits from rows of a label and 784 pixels, with or without a header, plain or compressed.
+
+    If the name contains `train` and the same folder has a file with `test` in place of it and with labels,
+    that file is the test part. If the name begins with `emnist`, the images are stored transposed, as EMNIST
+    is published.
+
+    Raises:
+        InputError: a row is not a digit; the error names its line.
+    """
+    train = _read_csv(path)
+    before, train_word, after = path.name.rpartition("train")
+    test_path = path.with_name(f"{before}test{after}")
+    has_test = bool(train_word) and test_path.is_file() and _find_label_column(test_path) is not None
+    return Dataset(path.name, train, _read_csv(test_path) if has_test else None)
+
+
+def _read_csv(path: Path) -> Digits:
+    label_column = _find_label_column(path)
+    if label_column is None:
+        raise InputError(
+            f"{path} has no column of labels.", f"Add one, with the heading {' or '.join(LABEL_NAMES)}."
+        )
+    rows = (line for _, line in _read_rows(path))
+    try:
+        table = np.loadtxt(rows, np.uint8, comments=None, delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise _wrong_row_error(path, label_column) or InputError(f"{path}: {error}", CSV_REMEDY) from error
+    labels = table[:, label_column]
+    if table.shape[1] != CSV_COLUMNS or labels.max() > 9:
+        raise _wrong_row_error(path, label_column) or InputError(
+            f"{path} is not a table of digits.", CSV_REMEDY
+        )
+    images = np.delete(table, label_column, axis=1).reshape(-1, 28, 28)
+    if path.name.lower().startswith("emnist"):
+        images = images.transpose(0, 2, 1)
+    return digits_from_arrays(images, labels, path.name)[0]
+
+
+def _find_label_column(path: Path) -> int | None:
+    """Return the column of the labels: the one that the header names, else the first; None without labels."""
+    numbered_line = next(_read_lines(path), None)
+    if numbered_line is None:
+        raise InputError(f"{path} is empty.", CSV_REMEDY)
+    _, first_line = numbered_line
+    names = [name.strip().strip('"').lower() for name in first_line.split(",")]
+    if not _is_header(first_line):
+        return None if len(names) == CSV_COLUMNS - 1 else 0
+    if next(_read_rows(path), None) is None:
+        raise InputError(f"{path} has a header but no rows.", CSV_REMEDY)
+    return next((names.index(name) for name in LABEL_NAMES if name in names), None)
+
+
+def _is_header(line: str) -> bool:
+    return re.match(r"\s*[-+\d]", line) is None
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines below the header, numbered as in an editor."""
+    lines = _read_lines(path)
+    for number, line in lines:
+        if not _is_header(line):
+            yield number, line
+        break
+    yield from lines
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, with their numbers from 1."""
+    total_bytes = 0
+    number = 0
+    with open_decompressed(path) as file:
+        while content := file.readline(MAX_LINE_BYTES):
+            number += 1
+            total_bytes += len(content)
+            if len(content) == MAX_LINE_BYTES or total_bytes > MAX_BYTES:
+                raise InputError(f"{path} is too long at line {number} for a table of digits.", CSV_REMEDY)
+            try:
+                line = content.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path} is not UTF-8 text at line {number}.", CSV_REMEDY) from error
+            if line.strip():
+                yield number, line
+
+
+def _wrong_row_error(path: Path, label_column: int) -> InputError | None:
+    """Return the error for the first row that is not a digit."""
+    for number, line in _read_rows(path):
+        fault = _find_fault(line.split(","), label_column)
+        if fault:
+            return InputError(f"{path}, line {number}: {fault}.", CSV_REMEDY)
+    return None
+
+
+def _find_fault(values: list[str], label_column: int) -> str | None:
+    """Describe what is wrong with a row; None if it is a label and an image."""
+    if len(values) != CSV_COLUMNS:
+        return f"it has {counted(len(values), 'column')} instead of {CSV_COLUMNS}"
+    for column, text in enumerate(values):
+        try:
+            value = int(text)
+        except ValueError:
+            return f"column {column + 1} holds {text.strip()[:20]!r}, which is not an integer"
+        if column == label_column and not 0 <= value <= 9:
+            return f"the label {value} is not a digit from 0 to 9"
+        if not 0 <= value <= 255:
+            return f"column {column + 1} holds {value}, which is not from 0 to 255"
+    return None
+
+
+def digits_from_arrays(images: Array, labels: Array, origin: str) -> tuple[Digits, tuple[Failure, ...]]:
+    """Return the digits of images (N, H, W), or an equivalent shape, and of labels (N,) or (N, 1).
+
+    Grey images of 28 x 28 pixels from 0 to 255, or from 0 to 1, are taken as they are. If most of their
+    pixels are bright, they show ink on white paper and are inverted to ink 255 on paper 0. `origin` names the
+    source in error messages.
+
+    Raises:
+        InputError: the arrays differ in length or do not hold digits.
+    """
+    images = _check_images(images, origin)
+    labels = _check_labels(labels, origin)
+    if len(images) != len(labels):
+        raise InputError(
+            f"{origin} has {counted(len(images), 'image')} but {counted(len(labels), 'label')}.",
+            "Give one label for each image, in the same order.",
+        )
+    if len(images) == 0:
+        raise InputError(f"{origin} contains no images.", "Choose data with at least one image.")
+    if images.shape[1:] == (SIDE_PX, SIDE_PX):
+        return Digits(_invert_dark_on_light(_to_bytes(images, origin)), labels), ()
+    return _preprocess(images, labels, origin)
+
+
+def map_in_order(function: Callable[[Source], Result], sources: Sequence[Source]) -> list[Result]:
+    """Call a function that releases Python's global lock, in threads; return the results in order."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, sources))
+
+
+def _check_images(images: Array, origin: str) -> Array:
+    """Return finite images (N, H, W), or (N, H, W, 3) in colour."""
+    if images.dtype.kind not in "biuf":
+        raise InputError(
+            f"The images of {origin} have the type {images.dtype}, which is not a number.",
+            "Save uint8 arrays.",
+        )
+    shape = images.shape
+    if images.ndim == 2 and shape[1] and math.isqrt(shape[1]) ** 2 == shape[1]:
+        side = math.isqrt(shape[1])
+        images = images.reshape(len(images), side, side)
+    elif images.ndim == 4 and shape[-1] == 1:
+        images = images[..., 0]
+    elif images.ndim == 4 and shape[1] == 1:
+        images = images[:, 0]
+    elif images.ndim == 4 and shape[1] == 3 and shape[-1] != 3:
+        images = np.moveaxis(images, 1, -1)
+    elif not (images.ndim == 3 or images.ndim == 4 and shape[-1] == 3):
+        raise InputError(
+            f"The images of {origin} have the shape {shape}.",
+            "Give (N, 28, 28), (N, 784), (N, height, width) or (N, height, width, 3).",
+        )
+    if 0 in images.shape[1:]:
+        raise InputError(f"The images of {origin} have the shape {shape}: no pixels.", "Give (N, 28, 28).")
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise InputError(
+            f"The images of {origin} hold values that are not finite.", "Remove NaN and infinity."
+        )
+    return images
+
+
+def _check_labels(labels: Array, origin: str) -> npt.NDArray[np.int64]:
+    remedy = "Give labels that are integers from 0 to 9, one for each image."
+    if labels.dtype.kind not in "iuf":
+        raise InputError(
+            f"The labels of {origin} have the type {labels.dtype}, which is not a number.", remedy
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise InputError(f"The labels of {origin} have the shape {labels.shape}, not (N,).", remedy)
+    wrong = np.flatnonzero(~np.isin(labels, np.arange(10)))
+    if len(wrong):
+        index = int(wrong[0])
+        raise InputError(
+            f"Labels of {origin} that are not digits: {len(wrong):,} of {len(labels):,}, the first being "
+            f"{labels[index]} of image {index}.",
+            remedy,
+        )
+    return labels.astype(np.int64)
+
+
+def _to_bytes(images: Array, origin: str) -> npt.NDArray[np.uint8]:
+    """Convert images to uint8; scale them if their values lie between 0 and 1."""
+    low, high = images.min(), images.max()
+    if low < 0 or high > 255:
+        raise InputError(
+            f"The images of {origin} hold values from {low} to {high}.",
+            "Give pixels from 0 to 255, or from 0 to 1.",
+        )
+    if high <= 1:
+        images = images.astype(np.float32) * 255
+    if images.dtype.kind == "f":
+        images = np.rint(images)
+    return np.ascontiguousarray(images, dtype=np.uint8)
+
+
+def _invert_dark_on_light(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Invert a set of images if most pixels are bright: ink covers less than half of any set of digits."""
+    return 255 - images if np.count_nonzero(images > 127) > images.size / 2 else images
+
+
+def _preprocess(
+    images: Array, labels: npt.NDArray[np.int64], origin: str
+) -> tuple[Digits, tuple[Failure, ...]]:
+    """Normalize images of any size and colour to MNIST's format; blank images become failures."""
+    from digitcli.imaging.digits import digit_from_grey  # imported here because it loads OpenCV
+
+    low, high = float(images.min()), float(images.max())
+    scale = 255 / max(high - low, 1e-9)
+    share, level = max((float(np.mean(images == level)), level) for level in (low, high))
+    paper = level if share > CLEAN_PAPER_SHARE else None
+
+    def normalize(image: Array) -> npt.NDArray[np.uint8]:
+        grey = image @ LUMA if image.ndim == 3 else image
+        if paper is not None:  # a digit that fills its image would leave no paper to measure
+            grey = np.pad(grey, max(grey.shape) // 4, constant_values=paper)
+        return digit_from_grey(np.rint((grey - low) * scale).astype(np.uint8))
+
+    digits = np.stack(map_in_order(normalize, list(images)))  # N, 28, 28
+    has_ink = digits.any(axis=(1, 2))
+    if not has_ink.any():
+        raise InputError(f"Every image of {origin} is blank.", "Check how the images were saved.")
+    failures = tuple(
+        Failure(f"{origin}[{index}]", "blank", "Nothing is written on it.")
+        for index in np.flatnonzero(~has_ink)
+    )
+    return Digits(digits[has_ink], labels[has_ink]), failures
