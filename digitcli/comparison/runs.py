@@ -213,7 +213,7 @@ def _check_folder(
     if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):
         others = "another recipe, teacher or start model, or with other digits, corrections or fonts"
         cause = f"The run in {folder} was trained with {others}."
-        raise UsageError(cause, "Remove it, or choose another --out.")
+        raise UsageError(cause, "Remove it, or choose another --runs.")
 
 
 def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:

@@ -17,7 +17,7 @@ from digitcli.json_records import read_json
 
 SUFFIX = ".json"
 SCHEMA = 1
-REMEDY = f"Save a comparison with: digitcli compare cnn fast --save FILE{SUFFIX}"
+REMEDY = f"Save a comparison with: digitcli compare cnn fast -o FILE{SUFFIX}"
 
 EvaluationSplit = Literal["test", "validation"]  # the part of a dataset on which models are evaluated
 

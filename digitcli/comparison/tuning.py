@@ -404,10 +404,10 @@ def check_same_search(
         study.set_user_attr(SEARCH, search)
     elif stored.get("seed") != config.seed:
         cause = f"{folder} has a search that another version of digitcli began."
-        raise UsageError(cause, "Name another folder with --out.")
+        raise UsageError(cause, "Name another folder with --output.")
     elif changed := [name for name, value in search.items() if stored.get(name) != value]:
         cause = f"{folder} has a search with another {' and another '.join(changed)}."
-        raise UsageError(cause, "Repeat its command, or name another folder with --out.")
+        raise UsageError(cause, "Repeat its command, or name another folder with --output.")
 
 
 def finished_trials(study: Study) -> list[TunedTrial]:
