@@ -209,7 +209,7 @@ def draw_pareto(result: CompressionResult) -> str:
     )
     names = [f"{each.steps}{' (chosen)' * (n == result.chosen)}" for n, each in enumerate(result.tried)]
     goal = f", goal: {result.goals} (dotted)" if result.goals else ""
-    return draw_chart(f"Compression of {result.model}{goal}", [panel], names, (560, 400), heading=True)
+    return draw_chart(f"Compression of {result.model}{goal}", [panel], names, (560, 400))
 
 
 def _largest_error(result: CompressionResult) -> float | None:

@@ -1,1 +1,1 @@
-"""Reports: one HTML file about a run, an evaluation, a comparison or readings."""
+"""Reports: one HTML file that shows what a command has written as JSON."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from digitcli.architectures.compression import pack
 from digitcli.atomic_write import remove_partial_files, write_whole
-from digitcli.charts import Panel, Series, draw_chart
+from digitcli.charts import Panel, Series, draw_lines
 from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted, quoted
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import (
@@ -371,4 +371,4 @@ def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:
         Panel("loss", "epoch", [validation, training]),
         Panel("validation error in %", "epoch", [error]),
     ]
-    return draw_chart(f"{title}: {counted(len(rows), 'epoch')}", panels)
+    return draw_lines(f"{title}: {counted(len(rows), 'epoch')}", panels)

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +18,8 @@ from digitcli.errors import Interrupted, PictureError, UsageError
 from digitcli.recognition.reading_formats import (
     FIELDS,
     NUMBER_FIELDS,
-    SavedNumber,
-    SavedReading,
     format_of,
     format_readings,
-    parse_readings,
-    record_of_row,
 )
 from digitcli.recognition.readings import Digit, Number, Reading, describe_confidence, text_of
 from tests.support.processes import modules_loaded_by
@@ -305,47 +300,3 @@ def test_the_confidence_of_an_answer_without_digits_has_another_meaning(
     status: str, text: str | None, meaning: str
 ) -> None:
     assert describe_confidence(status, text) == meaning
-
-
-def test_what_predict_writes_is_read() -> None:
-    lines = "".join(format_readings(READINGS, "jsonl")).splitlines()
-    first, second = parse_readings([json.loads(line) for line in lines])
-    number = SavedNumber("7", "7.-", "refused", 0.5, (1, 2, 3, 4), "low_confidence", (("1", 0.25),))
-    assert first == SavedReading("=a.png", "partial", 3, "low_confidence", "7", "7.-", 0.25, (number,), "m")
-    assert second == SavedReading("b.png", "error", reason="corrupt", model="m")
-
-
-def test_csv_gives_the_same_without_the_numbers() -> None:
-    text = "".join(format_readings(READINGS, "csv"))
-    rows = [record_of_row(row) for row in csv.DictReader(io.StringIO(text))]
-    first, second = parse_readings(rows)
-    assert first == SavedReading("=a.png", "partial", 3, "low_confidence", "7", "7.-", 0.25, model="m")
-    assert second == SavedReading("b.png", "error", reason="corrupt", model="m")
-
-
-GOOD = {"text": "7", "raw": "7", "status": "read", "confidence": 0.5, "box": [1, 2, 3, 4]}
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"status": "fine"}, "record 1.status"),
-        ({"rotation": 45}, "record 1.rotation"),
-        ({"confidence": 1.5}, "a confidence is 1.5"),
-        ({"numbers": [GOOD | {"confidence": -1}]}, "a confidence is -1"),
-        ({"numbers": [GOOD | {"box": [1, 2, 3]}]}, "the box"),
-        ({"numbers": [GOOD | {"box": [-1, 2, 3, 4]}]}, "the box"),
-        ({"numbers": [GOOD | {"alternatives": [["7"]]}]}, "unpack"),
-        ({"numbers": [GOOD | {"alternatives": [[7, 0.5]]}]}, "an alternative is 7"),
-        ({"numbers": [GOOD | {"alternatives": [["7", "half"]]}]}, "probability of an alternative"),
-    ],
-    ids=str,
-)
-def test_records_that_predict_does_not_write_are_refused(change: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        parse_readings([{"file": "a.png", "status": "read"} | change])
-
-
-def test_a_row_needs_every_column() -> None:
-    with pytest.raises(ValueError, match="columns"):
-        record_of_row({"file": "a.png"})
