@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Digits
 from digitcli.data.loading import load_dataset
-from digitcli.diagnosis.label_errors import doubtful_labels, out_of_sample_probabilities
+from digitcli.diagnosis.data import doubtful_labels, out_of_sample_probabilities
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS
 
 MOST_DOUBTFUL = 30

@@ -1,4 +1,4 @@
-"""Measure pictures that are read well, for the limits in `digitcli.diagnosis.picture_measurements`.
+"""Measure pictures that are read well, for the limits in `digitcli.diagnosis.picture_quality`.
 
 Command: python benchmarks/usual_pictures.py --pictures 3000
 
@@ -17,7 +17,7 @@ from picture_faults import is_doubtful
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.diagnosis.picture_measurements import USUAL, distances_from_edge, measure_picture
+from digitcli.diagnosis.picture_quality import USUAL, distances_from_edge, measure_picture
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.strips import strip_of_picture

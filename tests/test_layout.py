@@ -121,7 +121,7 @@ def test_no_module_imports_tensorflow() -> None:
         "import digitcli.data.loading as s; s.load_dataset('mnist')",
         "import digitcli.imaging",
         "import digitcli.evaluation.evaluate, digitcli.recognition.reader",
-        "import digitcli.reporting.report, digitcli.reporting.readings, digitcli.reporting.evaluation",
+        "import digitcli.reporting.report",
         "import digitcli.inference.predictor as i; i.load_classifier('cnn', device='cpu')",
         "import digitcli.inference.predictor as i; i.load_line_recognizer('reader', device='cpu')",
     ],
@@ -133,7 +133,7 @@ def test_the_library_loads_torch_only_when_needed(code: str) -> None:
 def test_modules_that_say_so_load_no_torch() -> None:
     docstrings = {module: ast.get_docstring(ast.parse(path.read_text())) for module, path in MODULES.items()}
     named = [module for module, text in docstrings.items() if text and "loads no torch" in text.lower()]
-    assert "digitcli.diagnosis.comparison" in named
+    assert "digitcli.diagnosis.findings" in named
     assert not {"torch", "torchvision"} & modules_loaded_by(f"import {', '.join(named)}")
 
 

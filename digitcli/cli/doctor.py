@@ -1,91 +1,68 @@
-"""`digitcli doctor`: say what is wrong, how one knows it, and what mends it."""
+"""`digitcli doctor`: say what is wrong, how one knows it, and what corrects it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Group, RenderableType
 from rich.text import Text
-from typer import Argument, Option
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import DRAWINGS, DeviceOption
-from digitcli.diagnosis.findings import Diagnosis
-from digitcli.diagnosis.subjects import Kind, kind_of
-from digitcli.errors import UsageError
+from digitcli.cli.options import DRAWINGS, complete_device
+from digitcli.diagnosis.findings import Diagnosis, Kind, kind_of, percent
+from digitcli.errors import UsageError, counted
 from digitcli.inference.devices import check_device_name
+from digitcli.settings import argument, setting
 
 if TYPE_CHECKING:
     from digitcli.diagnosis.data import ExaminedData
 
 STYLES = {"error": "bold red", "warning": "yellow"}
-
-Subject = Annotated[
-    str | None,
-    Argument(
-        metavar="[RUN|COMPARISON|MODEL|PICTURE|DATA]",
-        help="Examine this run folder, file of compare --save, model, picture or dataset (default: the "
-        "installation).",
-        show_default=False,
-    ),
-]
-As = Annotated[
-    Kind | None,
-    Option("--as", help="Say what the name stands for, if that is not recognized."),
-]
-LrRange = Annotated[
-    bool,
-    Option(
-        "--lr-range",
-        help="Only find a learning rate for a run or an architecture, by at most 100 steps while it rises.",
-    ),
-]
-Split = Annotated[
-    Literal["train", "test"] | None,
-    Option(help="Of a dataset, examine the labels of this part (default: train)."),
-]
-Label = Annotated[
-    str | None,
-    Option(metavar="DIGITS", help="Of a picture, say what it shows, to learn why it is read wrongly."),
-]
-Out = Annotated[
-    Path | None,
-    Option(
-        "--out",
-        "-o",
-        metavar="FILE.csv",
-        help="Of a dataset, write the doubtful labels with corrections to this file, for digitcli train "
-        "--corrections.",
-    ),
-]
-Save = Annotated[
-    Path | None,
-    Option(
-        metavar="FILE",
-        help="Of a dataset, draw the doubtful labels into this .png, .svg or .html file.",
-    ),
-]
-Force = Annotated[bool, Option("--force", help="Replace the files of --out and --save if they exist.")]
-Format = Annotated[console.Format, Option("--format", help="Print text for people, or JSON.")]
+# Doubtful labels that are drawn in the terminal.
+DRAWN = 30
 
 
-def doctor(
-    subject: Subject = None,
-    kind: As = None,
-    lr_range: LrRange = False,
-    split: Split = None,
-    label: Label = None,
-    out: Out = None,
-    save: Save = None,
-    force: Force = False,
-    device: DeviceOption = None,
-    format: Format = "table",
-) -> None:
-    """Say what is wrong with a run, a comparison, a model, a picture, data or the installation.
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What is examined."""
+
+    subject: str | None = argument(
+        "SUBJECT",
+        "Examine this run folder, model, picture or dataset (default: the installation).",
+        None,
+    )
+    kind: Kind | None = setting(
+        None, "", "Say what SUBJECT is, if that is not recognized.", aliases=("--as",)
+    )
+    lr_range: bool = setting(
+        False, "", "Only find a learning rate for a run or an architecture, by 100 steps while it rises."
+    )
+    split: Literal["train", "test"] | None = setting(
+        None, "", "Of a dataset, examine the labels of this part (default: train)."
+    )
+    label: str | None = setting(
+        None, "", "Tell which digits a picture shows, to learn why it is read wrongly.", unit="digits"
+    )
+    output: tuple[Path, ...] = setting(
+        (), "", "Of a dataset, write corrections of doubtful labels to a .csv file, or draw the labels in a "
+        ".png, .svg or .html file; may be repeated.",
+        letter="-o", unit="file", aliases=("--out", "--save"),
+    )  # fmt: skip
+    force: bool = setting(False, "", "Replace the files of --output if they exist.")
+    device: str | None = setting(
+        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
+        letter="-d", unit="device", complete=complete_device,
+    )  # fmt: skip
+    format: console.Format = setting("table", "", "Print text for people, or JSON.")
+
+
+def doctor(options: DoctorOptions) -> None:
+    """Say what is wrong with a run, a model, a picture, data or the installation.
 
     Every finding has the evidence and a remedy. Runs are examined by their curves, by what their network does
     with digits, and by training it again for a few hundred steps with other settings; nothing in their folder
@@ -97,64 +74,46 @@ def doctor(
       digitcli doctor runs/cnn-1
       digitcli doctor cnn --lr-range
       digitcli doctor photo.jpg --label 42
-      digitcli doctor my-digits -o corrections.csv --save doubtful.html
+      digitcli doctor my-digits -o corrections.csv -o doubtful.html
     """
-    if device is not None:
-        check_device_name(device)
-    of_subjects = {"--as": kind, "--split": split, "--label": label, "--out": out, "--save": save}
+    subject, label, device = options.subject, options.label, options.device or "auto"
+    check_device_name(device)
+    of_subjects = {
+        "--kind": options.kind,
+        "--split": options.split,
+        "--label": label,
+        "--output": options.output,
+    }
     if subject is None:
-        _refuse("the installation", {**of_subjects, "--device": device, "--lr-range": lr_range or None})
-        return _show(_examine_installation(), format)
-    if lr_range:
+        _refuse(
+            "the installation", {**of_subjects, "--device": options.device, "--lr-range": options.lr_range}
+        )
+        return _show(_examine_installation(), options.format)
+    if options.lr_range:
         _refuse("a learning rate", of_subjects)
-        return _show(_find_learning_rate(subject, device), format)
-    kind = kind or kind_of(subject)
+        with console.Busy("Training with a rising learning rate"):
+            from digitcli.diagnosis.run import find_learning_rate
+
+            return _show(find_learning_rate(subject, options.device), options.format)
+    kind = options.kind or kind_of(subject)
     if kind != "data":
-        _refuse(f"a {kind}", {"--split": split, "--out": out, "--save": save})
+        _refuse(f"a {kind}", {"--split": options.split, "--output": options.output})
     if kind != "picture":
-        _refuse(f"a {kind}".replace("a data", "data"), {"--label": label})
+        _refuse("data" if kind == "data" else f"a {kind}", {"--label": label})
     elif label is not None and not (label.isascii() and label.replace(" ", "").isdecimal()):
         raise UsageError(f"--label is '{label}'.", "Give the digits of the picture, for example --label 42.")
-    if kind == "comparison":
-        _refuse("a comparison", {"--device": device})
-    _check_files(out, save, force)
     if kind == "data":
-        data = _examine_data(subject, split or "train", device or "auto", out)
-        _write_files(data, subject, out, save)
-        if format == "json":
-            return console.show_json(data.diagnosis.record())
-        from digitcli.cli.views.doubtful_labels import draw_labels
-
-        return console.show_table(Group(draw(data.diagnosis), draw_labels(data, out)))
+        return _examine_data(subject, options)
     with console.Busy("Examining"):
-        diagnosis = _examiner(kind, label, device or "auto")(subject)
-    _show(diagnosis, format)
+        diagnosis = _examiner(kind, label, device)(subject)
+    _show(diagnosis, options.format)
 
 
 def _refuse(examined: str, options: Mapping[str, object]) -> None:
     """Refuse options that have no effect on what is examined."""
-    for option, value in options.items():
-        if value is not None:
-            cause = f"{option} has no effect on the examination of {examined}."
-            raise UsageError(cause, f"Leave {option} out, or name what it is for.")
-
-
-def _check_files(out: Path | None, save: Path | None, force: bool) -> None:
-    """Check the files that will be written before the work begins."""
-    if save is not None and save.suffix.lower() not in DRAWINGS:
-        raise UsageError(f"--save cannot draw {save}.", f"Name a file that ends in {', '.join(DRAWINGS)}.")
-    for file in (out, save):
-        if file is not None:
-            check_writable(file, force)
-
-
-def _write_files(data: ExaminedData, name: str, out: Path | None, save: Path | None) -> None:
-    if out is not None:
-        write_whole(out, data.corrections().encode(errors="surrogateescape"))
-    if save is not None:
-        from digitcli.diagnosis.contact_sheet import save_contact_sheet
-
-        save_contact_sheet(save, data, name)
+    for option in (option for option, value in options.items() if value):
+        cause = f"{option} has no effect on the examination of {examined}."
+        raise UsageError(cause, f"Leave {option} out, or name what it is for.")
 
 
 def _examine_installation() -> Diagnosis:
@@ -174,10 +133,6 @@ def _examiner(kind: Kind, label: str | None, device: str) -> Callable[[str], Dia
         from digitcli.diagnosis.run import examine_run
 
         return lambda subject: examine_run(Path(subject), device)
-    if kind == "comparison":
-        from digitcli.diagnosis.comparison import examine_comparison
-
-        return lambda subject: examine_comparison(Path(subject))
     if kind == "picture":
         from digitcli.diagnosis.picture import examine_picture
 
@@ -187,20 +142,27 @@ def _examiner(kind: Kind, label: str | None, device: str) -> Callable[[str], Dia
     return lambda subject: examine_model(subject, device)
 
 
-def _find_learning_rate(subject: str, device: str | None) -> Diagnosis:
-    with console.Busy("Training with a rising learning rate"):
-        from digitcli.diagnosis.run import find_learning_rate
-
-        return find_learning_rate(subject, device)
-
-
-def _examine_data(
-    subject: str, split: Literal["train", "test"], device: str, out: Path | None
-) -> ExaminedData:
+def _examine_data(subject: str, options: DoctorOptions) -> None:
+    """Examine a dataset, show what is wrong with it, and write and draw its doubtful labels."""
+    for file in options.output:
+        if file.suffix.lower() not in (".csv", *DRAWINGS):
+            remedy = f"Name a file that ends in .csv, {', '.join(DRAWINGS)}."
+            raise UsageError(f"--output cannot write {file}.", remedy)
+        check_writable(file, options.force)
+    csv = next((file for file in options.output if file.suffix.lower() == ".csv"), None)
     with console.Busy("Training on parts of the digits"):
         from digitcli.diagnosis.data import examine_data
 
-        return examine_data(subject, split, device, corrections=out)
+        data = examine_data(subject, options.split or "train", options.device or "auto", corrections=csv)
+    for file in options.output:
+        if file.suffix.lower() == ".csv":
+            write_whole(file, data.corrections().encode(errors="surrogateescape"))
+        else:
+            data.save_drawing(file, subject)
+    if options.format == "json":
+        console.show_json(data.diagnosis.record())
+    else:
+        console.show_table(Group(draw(data.diagnosis), draw_labels(data, csv)))
 
 
 def _show(diagnosis: Diagnosis, format: console.Format) -> None:
@@ -221,3 +183,45 @@ def draw(diagnosis: Diagnosis) -> Group:
     if not diagnosis.findings and diagnosis.has_verdict:
         parts.append(Text(f"Nothing is wrong with the {console.printable(diagnosis.subject)}.", "green"))
     return Group(*parts)
+
+
+def draw_labels(data: ExaminedData, file: Path | None) -> Group:
+    """Draw the most doubtful labels, each with its number, its label and the likeliest digit.
+
+    file: where the corrections are written, if they are.
+    """
+    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
+
+    if not data.doubtful:
+        return Group()
+    cells: list[RenderableType] = []
+    for each in data.doubtful[:DRAWN]:
+        # The end of the name of its file, as wide as the picture at most.
+        name = f"#{each.index} {console.printable(data.name_of(each))[-20:]}".rstrip()
+        words = Text(f"{name}\nlabel {each.label}, rather {each.suggestion}")
+        cells.append(Group(Picture(data.digits.images[each.index], PICTURE_COLUMNS), words))
+    return Group(Text(" ".join(describe_labels(data, file))), "", picture_grid(cells, console.out.width))
+
+
+def describe_labels(data: ExaminedData, file: Path | None) -> Iterator[str]:
+    """Yield sentences on how many labels are doubtful, which of them are drawn, and where all are written."""
+    count, errors = len(data.doubtful), sum(label.is_error for label in data.doubtful)
+    yield (
+        f"{count:,} of {counted(len(data.digits), 'label')} are doubtful: the networks read another "
+        f"digit. Confident learning takes {f'{errors:,}' if errors else 'none'} of them for wrong."
+    )
+    shown = "" if file is None else console.printable(str(file))
+    drawn = f"The {DRAWN} most doubtful ones are" if count > DRAWN else "Each is"
+    yield f"{drawn} drawn{f', and all {count:,} are in {shown}' if shown else ''}."
+    if shown and data.part == "train" and data.is_trusted and errors:
+        yield f"Check its column label before you train: it has the likeliest digit for the {errors:,}."
+    elif shown and data.part == "train":
+        reason = "no label is taken for wrong"
+        if errors:
+            reason = f"the networks agree with only {percent(data.agreement, 1)} of the labels"
+        yield (
+            f"The column label of {shown} is unchanged, because {reason}: copy suggestion to label where you "
+            "accept it."
+        )
+    if not data.diagnosis.findings:
+        yield "Nothing else is wrong with the dataset."

@@ -2,236 +2,338 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, cast, get_args
-
-from typer import Argument, Option
+from typing import TYPE_CHECKING, Any
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
-from digitcli.cli.explain_run import ExplainOptions, run
-from digitcli.cli.options import DRAWINGS, DeviceOption, model_argument
+from digitcli.cli.options import DRAWINGS, complete_device, complete_shipped
+from digitcli.cli.signals import wait_with_signals
 from digitcli.data.files import PICTURE_SUFFIXES
-from digitcli.errors import UsageError, did_you_mean, quoted
+from digitcli.errors import (
+    DigitcliError,
+    InputError,
+    PartialInputError,
+    PictureError,
+    UsageError,
+    counted,
+    quoted,
+)
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.interpretation.explanation import LINE_PANEL, PANEL, ChangeKind, Method
+from digitcli.interpretation.explanation import LINE_PANEL, PANEL, Method
+from digitcli.settings import argument, setting
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from rich.console import RenderableType
+
+    from digitcli.interpretation.explanation import Explanation
+    from digitcli.recognition.reader import Reader
+
+    NamedImages = Iterator[tuple[str, npt.NDArray[np.uint8]]]
 
 SUFFIXES = (*DRAWINGS, ".npz")
-TEST_DIGITS = 10_000
-# Methods of the literature that the command does not offer, by a sanity check in docs/explanation.md.
-WITHDRAWN = ("grad-cam", "attention")
 # Why a model of lines cannot take an option.
 REFUSED_FOR_LINES = {
     "--test-digit": "test digits of MNIST are no lines",
-    "--class": "it shows the mean of test digits of MNIST",
     "--counterfactual": "it redraws the image of a single digit",
     "--all": "it searches training digits, each of which stands alone",
     "--method prototype": "it searches training digits, each of which stands alone",
 }
 
-ModelArgument = Annotated[str, model_argument("Explain")]
-Pictures = Annotated[
-    list[Path] | None,
-    Argument(
-        metavar="PICTURE",
-        help="Pictures of one digit each, or of one number each for a model of lines.",
-        show_default=False,
-    ),
-]
-TestDigit = Annotated[
-    list[int] | None,
-    Option(
-        metavar="N",
-        min=0,
-        max=TEST_DIGITS - 1,
-        help="Also explain the answer to this test digit of MNIST, counted from 0, as evaluate numbers them. "
-        "May be given several times.",
-    ),
-]
-Class = Annotated[
-    list[int] | None,
-    Option(
-        "--class",
-        metavar="DIGIT",
-        min=0,
-        max=9,
-        help="Show what the model believes this digit is: the mean of test digits, what speaks for it in the "
-        "mean, and an input for which the model is as sure as can be. May be given several times.",
-    ),
-]
-Methods = Annotated[
-    list[str] | None,
-    Option(
-        "--method",
-        "-m",
-        metavar="METHOD",
-        help=f"Explain by this method: {', '.join(get_args(Method))}. May be given several times (default: "
-        f"{' and '.join(PANEL)}; with a model of lines, {' and '.join(LINE_PANEL)}).",
-        autocompletion=lambda: list(get_args(Method)),
-    ),
-]
-LayerOption = Annotated[
-    str | None,
-    Option(
-        metavar="NAME",
-        help="With --method feature-maps, show every map of this layer, named as by digitcli models MODEL.",
-    ),
-]
-Against = Annotated[
-    int | None,
-    Option(
-        metavar="DIGIT",
-        min=0,
-        max=9,
-        help="Show what speaks against this digit (default: the second likeliest).",
-    ),
-]
-Position = Annotated[
-    int | None,
-    Option(
-        metavar="N",
-        min=1,
-        help="With a model of lines, explain this digit of the number, counted from 1 (default: the least "
-        "certain).",
-    ),
-]
-Counterfactual = Annotated[
-    int | None,
-    Option(
-        metavar="DIGIT",
-        min=0,
-        max=9,
-        help="Also show a small change of the ink after which the digit is read as this one: added ink "
-        "in red, erased ink in blue.",
-    ),
-]
-Adversarial = Annotated[
-    bool,
-    Option(
-        "--adversarial",
-        help="With --counterfactual, also show the faintest noise that was found to do the same.",
-    ),
-]
-All = Annotated[
-    bool,
-    Option(
-        "--all",
-        help="Search the nearest digits among all 55,000 training digits, not 2,000; with --class, average "
-        "over all test digits of the class, not 50.",
-    ),
-]
-Save = Annotated[
-    Path | None,
-    Option(
-        metavar="FILE",
-        help="Also draw the explanations in a .png, .svg or .html file, or write all arrays to an .npz file.",
-    ),
-]
-Force = Annotated[bool, Option("--force", help="Replace the file of --save if it exists.")]
-Format = Annotated[
-    console.Format, Option("--format", help="Print pictures for people, or JSON with all values.")
-]
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """What is explained, and how."""
+
+    model: str = argument(
+        "MODEL", "Explain this shipped model, checkpoint file or run folder.", complete=complete_shipped
+    )
+    pictures: tuple[Path, ...] = argument(
+        "PICTURE", "Pictures of one digit each, or of one number each for a model of lines.", ()
+    )
+    test_digit: tuple[int, ...] = setting(
+        (), "", "Explain the answer to this test digit of MNIST, counted from 0, as evaluate numbers them.",
+        unit="N", at_least=0, at_most=9_999,
+    )  # fmt: skip
+    method: tuple[Method, ...] = setting(
+        (), "", f"Explain by this method; may be repeated (default: {' and '.join(PANEL)}; for lines "
+        f"{LINE_PANEL[0]}).", letter="-m",
+    )  # fmt: skip
+    layer: str | None = setting(
+        None, "", "With --method feature-maps, show every map of this layer, named as by digitcli models.",
+        unit="name",
+    )  # fmt: skip
+    against: int | None = setting(
+        None, "", "Show what speaks against this digit (default: the second likeliest).",
+        unit="digit", at_least=0, at_most=9,
+    )  # fmt: skip
+    position: int | None = setting(
+        None, "", "With a model of lines, explain this digit of the number (default: the least certain).",
+        unit="N", at_least=1,
+    )  # fmt: skip
+    counterfactual: int | None = setting(
+        None, "", "Show a small change of the ink after which the digit is read as this one.",
+        unit="digit", at_least=0, at_most=9,
+    )  # fmt: skip
+    all: bool = setting(False, "", "Search the nearest digits among all 55,000 training digits, not 2,000.")
+    device: str | None = setting(
+        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
+        letter="-d", unit="device", complete=complete_device,
+    )  # fmt: skip
+    output: Path | None = setting(
+        None, "", "Draw the explanations in a .png, .svg or .html file, or write all arrays to an .npz file.",
+        letter="-o", unit="file", aliases=("--save", "--out"),
+    )  # fmt: skip
+    force: bool = setting(False, "", "Replace the file of --output if it exists.")
+    format: console.Format = setting("table", "", "Print pictures for people, or JSON with all values.")
 
 
-def explain(
-    model: ModelArgument,
-    pictures: Pictures = None,
-    test_digit: TestDigit = None,
-    classes: Class = None,
-    method: Methods = None,
-    layer: LayerOption = None,
-    against: Against = None,
-    position: Position = None,
-    counterfactual: Counterfactual = None,
-    adversarial: Adversarial = False,
-    search_all: All = False,
-    device: DeviceOption = None,
-    save: Save = None,
-    force: Force = False,
-    format: Format = "table",
-) -> None:
+def explain(options: ExplainOptions) -> None:
     """Show what in a picture made a model read it as one digit and not as another.
 
     Example: digitcli explain cnn image.png
     """
-    _check_not_a_picture(model)
-    if not pictures and not test_digit and not classes:
-        remedy = "Name a picture of one digit, or give --test-digit N or --class DIGIT."
-        raise UsageError("No picture is named.", remedy)
-    if classes and (method or layer or (against, counterfactual) != (None, None)):
-        remedy = "Leave --method, --layer, --against and --counterfactual out."
-        raise UsageError("--class has a method of its own.", remedy)
-    methods = _chosen_methods(method, layer, search_all)
-    changes = _chosen_changes(counterfactual, adversarial)
-    if device is not None:
-        check_device_name(device)
-    if save is not None:
-        _check_target(save, force)
-    resolved = resolve_model(model)
-    if resolved.header.task == "line":
-        given = {
-            "--test-digit": test_digit,
-            "--class": classes,
-            "--counterfactual": changes,
-            "--all": search_all,
-            "--method prototype": method and "prototype" in methods,
-        }
-        _refuse_for_lines(resolved, [option for option, value in given.items() if value])
-        methods = methods if method else LINE_PANEL
-    elif position is not None:
-        cause = f"--position chooses a digit of a line, and {resolved.name} does not read lines."
-        raise UsageError(cause, "Leave it out, or name a model of lines, for example reader.")
-    options = ExplainOptions(
-        pictures=pictures or [], test_digits=test_digit or [], classes=classes or [], methods=methods,
-        layer=layer, against=against, position=position, changes=changes, search_all=search_all,
-        device=device or "auto", save=save, format=format,
-    )  # fmt: skip
-    run(resolved, options)
-
-
-def _refuse_for_lines(model: ResolvedModel, given: list[str]) -> None:
-    if given:
-        cause = f"{model.name} reads lines, and {given[0]} needs a model of single digits: "
-        remedy = f"Leave {given[0]} out, or name a model of single digits, for example cnn."
-        raise UsageError(f"{cause}{REFUSED_FOR_LINES[given[0]]}.", remedy)
-
-
-def _chosen_methods(names: list[str] | None, layer: str | None, search_all: bool) -> tuple[Method, ...]:
-    """Return the methods, after a check of the options that belong to one of them."""
-    methods = tuple(_checked(name) for name in names or PANEL)
-    if layer is not None and "feature-maps" not in methods:
-        raise UsageError("--layer chooses feature maps.", "Give --method feature-maps too.")
-    if search_all and "prototype" not in methods:
-        raise UsageError("--all searches the nearest training digits.", "Give --method prototype too.")
-    return methods
-
-
-def _chosen_changes(counterfactual: int | None, adversarial: bool) -> list[tuple[ChangeKind, int]]:
-    if adversarial and counterfactual is None:
-        raise UsageError("--adversarial needs a digit.", "Give --counterfactual DIGIT too.")
-    kinds: tuple[ChangeKind, ...] = ("counterfactual", "adversarial") if adversarial else ("counterfactual",)
-    return [] if counterfactual is None else [(kind, counterfactual) for kind in kinds]
-
-
-def _check_not_a_picture(model: str) -> None:
+    model, output = options.model, options.output
     if Path(model).suffix.lower().lstrip(".") in PICTURE_SUFFIXES:
-        cause = f"{model} is a picture, not a model."
         remedy = f"Give the model first, for example: digitcli explain cnn {quoted(model)}"
-        raise UsageError(cause, remedy)
+        raise UsageError(f"{model} is a picture, not a model.", remedy)
+    if not options.pictures and not options.test_digit:
+        remedy = "Name a picture of one digit, or give --test-digit N."
+        raise UsageError("No picture is named.", remedy)
+    if options.layer is not None and "feature-maps" not in options.method:
+        raise UsageError("--layer chooses feature maps.", "Give --method feature-maps too.")
+    if options.all and "prototype" not in (options.method or PANEL):
+        raise UsageError("--all searches the nearest training digits.", "Give --method prototype too.")
+    check_device_name(options.device or "auto")
+    if output is not None:
+        if output.suffix.lower() not in SUFFIXES:
+            remedy = f"Name a file that ends with {', '.join(SUFFIXES)}."
+            raise UsageError(f"--output cannot write {output}.", remedy)
+        check_writable(output, options.force)
+    resolved = resolve_model(model)
+    is_of_lines = resolved.header.task == "line"
+    _check_task(resolved, options)
+    errors: list[DigitcliError] = []
+    explanations = _shown((_of_lines if is_of_lines else _of_digits)(resolved, options, errors), options)
+    if output is not None and explanations:
+        from digitcli.interpretation.drawing import save_explanations
+
+        save_explanations(output, explanations)
+        console.show_notice(f"The explanations are in {output}.")
+    _conclude(errors, len(explanations))
 
 
-def _checked(method: str) -> Method:
-    if method in WITHDRAWN:
-        cause = f"The method '{method}' is not offered: it tells no more than the digit itself does."
-        raise UsageError(cause, "Give --method occlusion; docs/explanation.md has the measurement.")
-    if method not in get_args(Method):
-        cause = f"There is no method '{method}'."
-        raise UsageError(cause, did_you_mean(method, get_args(Method)))
-    return cast(Method, method)
+def _check_task(model: ResolvedModel, options: ExplainOptions) -> None:
+    """Refuse the options that a model of lines cannot take, or only such a model takes."""
+    if model.header.task != "line":
+        if options.position is not None:
+            cause = f"--position chooses a digit of a line, and {model.name} does not read lines."
+            raise UsageError(cause, "Leave it out, or name a model of lines, for example reader.")
+        return
+    given = {
+        "--test-digit": bool(options.test_digit),
+        "--counterfactual": options.counterfactual is not None,
+        "--all": options.all,
+        "--method prototype": "prototype" in options.method,
+    }
+    for option in (option for option, is_given in given.items() if is_given):
+        cause = f"{model.name} reads lines, and {option} needs a model of single digits: "
+        remedy = f"Leave {option} out, or name a model of single digits, for example cnn."
+        raise UsageError(f"{cause}{REFUSED_FOR_LINES[option]}.", remedy)
 
 
-def _check_target(save: Path, force: bool) -> None:
-    if save.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--save cannot write {save}.", f"Name a file that ends with {', '.join(SUFFIXES)}.")
-    check_writable(save, force)
+def _of_digits(
+    model: ResolvedModel, options: ExplainOptions, errors: list[DigitcliError]
+) -> Iterator[Explanation]:
+    with console.Busy("Loading the model"), wait_with_signals():
+        from digitcli.interpretation.explain import explain as explain_digits
+    images = itertools.chain(
+        _readable(options.pictures, _read_digit, errors), _test_digits(options.test_digit)
+    )
+    yield from explain_digits(
+        model,
+        images,
+        options.method or PANEL,
+        options.against,
+        change_to=options.counterfactual,
+        layer=options.layer,
+        device=options.device or "auto",
+        search_all=options.all,
+    )
+
+
+def _of_lines(
+    model: ResolvedModel, options: ExplainOptions, errors: list[DigitcliError]
+) -> Iterator[Explanation]:
+    with console.Busy("Loading the model"), wait_with_signals():
+        from digitcli.interpretation.explain import explain_lines
+    from digitcli.imaging.opening import open_picture
+    from digitcli.recognition.line_crops import line_cutter, longest_line
+    from digitcli.recognition.reader import reader_with
+
+    device = options.device or "auto"
+    cut = line_cutter(model.header.architecture, device)
+
+    def read_line(path: Path) -> npt.NDArray[np.uint8]:
+        lines = cut(open_picture(path))
+        if len(lines) > 1:
+            console.show_notice(f"{path} has {len(lines)} lines; the longest is explained.")
+        return longest_line(lines, str(path))
+
+    reader = reader_with(model, device)
+    for explanation in explain_lines(
+        model,
+        _readable(options.pictures, read_line, errors),
+        options.method or LINE_PANEL,
+        options.against,
+        position=options.position,
+        layer=options.layer,
+        device=device,
+        on_missing_digit=lambda error: _add(errors, error),
+    ):
+        notes = () if reader is None else _note_on_predict(explanation, reader)
+        yield replace(explanation, notes=(*explanation.notes, *notes))
+
+
+def _note_on_predict(explanation: Explanation, reader: Reader) -> Iterator[str]:
+    """Yield that `predict` with the same model reads another text, if it does."""
+    from digitcli.recognition.line_crops import FINDER
+    from digitcli.recognition.readings import as_percentage, contains
+
+    reading = reader.read(explanation.file)
+    if contains(reading, explanation.text or ""):
+        return
+    answer = f"{reading.text} with {as_percentage(reading.confidence or 0.0)}" if reading.text else "no digit"
+    rotation = f" and rotates the picture by {reading.rotation} degrees" if reading.rotation else ""
+    finder = f"{FINDER} -m " if explanation.image.ndim == 3 else ""  # strips are those of a page finder
+    name = finder + explanation.model.rpartition("@")[0]
+    yield (
+        f"predict -m {name} reads {answer}: it takes several crops of a line and other networks into "
+        f"account{rotation}. One crop is explained here, as this network alone reads it."
+    )
+
+
+def _readable(
+    pictures: Sequence[Path], read: Callable[[Path], npt.NDArray[np.uint8]], errors: list[DigitcliError]
+) -> NamedImages:
+    """Yield what is read of pictures; a picture that cannot be read is named and left out."""
+    for path in pictures:
+        try:
+            image = read(path)
+        except PictureError as error:
+            _add(errors, error)
+        else:
+            yield str(path), image
+
+
+def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
+    """Add an error, and show the one before it: the last one is the end of the program."""
+    if errors:
+        console.show_error(errors[-1])
+    errors.append(error)
+
+
+def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
+    from digitcli.imaging.opening import open_picture
+    from digitcli.recognition.digits_apart import central_digit
+
+    digit = central_digit(open_picture(path), str(path))
+    if digit.count > 1:
+        console.show_notice(
+            f"{path} shows {digit.count} digits, of which the central one is explained. Cut out another one, "
+            f"or name a model of lines: digitcli explain reader {quoted(path)}"
+        )
+    elif digit.may_touch:
+        console.show_notice(
+            f"The digit in {path} is wide, but is explained as one. If it is two digits that touch, name a "
+            f"model of lines: digitcli explain reader {quoted(path)}"
+        )
+    return digit.image
+
+
+def _test_digits(numbers: Sequence[int]) -> NamedImages:
+    from digitcli.data.mnist import load_mnist_test
+
+    if numbers:
+        digits = load_mnist_test()
+        for number in numbers:
+            yield f"test digit {number}, a {digits.labels[number]}", digits.images[number]
+
+
+def _shown(explanations: Iterator[Explanation], options: ExplainOptions) -> list[Explanation]:
+    """Show explanations one by one, or all as JSON, and return them."""
+    done: list[Explanation] = []
+    for explanation in explanations:
+        done.append(explanation)
+        for note in (*_notes_on_options(explanation, options), *explanation.notes):
+            console.show_notice(f"{explanation.file}: {note}")
+        if options.format == "table":
+            console.show_table(draw_explanation(explanation))
+    if options.format == "json":
+        console.show_json([explanation.record() for explanation in done])
+    elif done:
+        from digitcli.cli.views.terminal_image import draws_colours
+
+        if not draws_colours(console.out):
+            advice = "" if options.output else " --output FILE draws colours."
+            console.show_notice(
+                "Without colours, + and # stand for red, which speaks for the digit or is added ink, and - "
+                f"and = for blue, which speaks against it or is erased ink.{advice}"
+            )
+    return done
+
+
+def _notes_on_options(explanation: Explanation, options: ExplainOptions) -> Iterator[str]:
+    """Yield that an option asks for the digit that is read already."""
+    if explanation.digit is None:
+        return
+    if explanation.digit == options.against:
+        other = explanation.other_digit
+        yield f"It is read as {explanation.digit}, so it is shown against the likeliest other digit, {other}."
+    if explanation.digit == options.counterfactual:
+        yield f"It is read as {explanation.digit} already."
+
+
+def _conclude(errors: list[DigitcliError], done: int) -> None:
+    if len(errors) == 1 and not done:
+        raise errors[0]
+    if errors:
+        console.show_error(errors[-1])
+    if errors and not done:
+        raise InputError("No picture could be explained.", "Correct what is said above of each.")
+    if errors:
+        cause = f"{counted(len(errors), 'picture')} could not be explained; the others were."
+        raise PartialInputError(cause, "Correct what is said above of each, or leave it out.")
+
+
+def draw_explanation(explanation: Explanation) -> Any:
+    """Draw a digit, its attributions and its neighbours side by side, as wide as the terminal allows.
+
+    Lines, and the maps of a layer, which are many, take as much width as there is.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
+    from digitcli.interpretation.drawing import pictures_of, title_of
+
+    small: list[RenderableType] = []
+    large: list[RenderableType] = []
+    for picture in pictures_of(explanation):
+        width = picture.pixels.shape[1]
+        columns = min(width, console.out.width)
+        is_small = width == PICTURE_COLUMNS and explanation.text is None
+        words = textwrap.fill(picture.description, PICTURE_COLUMNS if is_small else console.out.width)
+        drawn = Group(Picture(picture.pixels, columns), Text(words))
+        (small if is_small else large).append(drawn)
+        if explanation.text is not None:
+            large.append("")
+    grid: list[RenderableType] = [picture_grid(small, console.out.width), ""] if small else []
+    return Group(Text(title_of(explanation), "bold"), "", *grid, *large)

@@ -201,12 +201,12 @@ def read_values(settings: Sequence[Setting], texts: Mapping[str, Any]) -> dict[s
     for declared in settings:
         names: list[str] = [declared.name, *map(_alias_parameter, declared.aliases)]
         given = [texts[name] for name in names if texts.get(name) not in (None, [])]
-        if len(given) > 1:
+        if len(given) > 1 and not declared.is_list:
             former = ", ".join(declared.aliases)
             cause = f"{declared.option} is given twice; former names of it are {former}."
             raise UsageError(cause, "Give it once.")
         if given:
-            values[declared.name] = declared.read(given[0])
+            values[declared.name] = declared.read(sum(given, []) if declared.is_list else given[0])
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,23 +21,8 @@ from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.onnx_runtime import read_quantized_graph
 from digitcli.threads import is_busy, running_elsewhere, usable_cores
 
-# The dependencies in pyproject.toml, and the modules that they bring. The metadata of a package that is
-# missing cannot tell its modules, so that they are listed here.
-PACKAGES = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "onnxruntime": "onnxruntime",
-    "numpy": "numpy",
-    "opencv-python-headless": "cv2",
-    "pillow": "PIL",
-    "safetensors": "safetensors",
-    "typer": "typer",
-    "rich": "rich",
-    "filelock": "filelock",
-    "jinja2": "jinja2",
-    "platformdirs": "platformdirs",
-    "regex": "regex",
-}
+# The modules of dependencies whose name differs from that of the package.
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage"}
 # The device file of the first graphics card by NVIDIA on Linux.
 NVIDIA_DEVICE = Path("/dev/nvidia0")
 # Free bytes below which a training may not be able to save its checkpoints.
@@ -65,7 +51,7 @@ def examine_installation(folder: Path | None = None) -> Diagnosis:
 
 def facts() -> dict[str, str]:
     """Return what a report of a problem should tell."""
-    packages = {name: _version(name) or "missing" for name in ("digitcli", *PACKAGES)}
+    packages = {name: _version(name) or "missing" for name in ("digitcli", *packages_needed())}
     weights = {
         name: f"{path.stat().st_size:,} bytes" for name, path in shipped_models().items() if path.exists()
     }
@@ -80,15 +66,25 @@ def facts() -> dict[str, str]:
     }
 
 
+def packages_needed() -> list[str]:
+    """Return the packages that digitcli depends on; those of extras are left out."""
+    try:
+        requirements = metadata.requires("digitcli") or []
+    except metadata.PackageNotFoundError:  # a copy of the repository that is not installed
+        return []
+    needed = [each for each in requirements if "extra ==" not in each]
+    return [re.split(r"[^\w.-]", each, maxsplit=1)[0] for each in needed]
+
+
 def package_faults() -> Iterator[Finding]:
     """Yield packages that are not installed or cannot be imported."""
-    for name, module in PACKAGES.items():
+    for name in packages_needed():
         if _version(name) is None:
             cause = f"{name} is not installed."
             yield Finding("missing_package", "error", cause, "Install it.", f"pip install {name}")
             continue
         try:
-            importlib.import_module(module)
+            importlib.import_module(MODULES.get(name, name.replace("-", "_")))
         except Exception as error:  # a damaged package may raise anything
             cause = f"{name} cannot be imported: {error}"
             command = f"pip install --force-reinstall {name}"

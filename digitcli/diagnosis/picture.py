@@ -15,13 +15,15 @@ import numpy.typing as npt
 import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.diagnosis.picture_corrections import CORRECTIONS, REMEDIES, pad
-from digitcli.diagnosis.picture_measurements import (
+from digitcli.diagnosis.picture_quality import (
+    CORRECTIONS,
+    REMEDIES,
     USUAL,
     area_of,
     digit_at_edge,
     distances_from_edge,
     measure_picture,
+    pad,
 )
 from digitcli.errors import PictureError, counted, quoted
 from digitcli.imaging.digits import digit_from_grey
@@ -29,7 +31,7 @@ from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import open_picture
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
-from digitcli.interpretation.neighbours import NeighbourSearch
+from digitcli.interpretation.examples import NeighbourSearch
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Number, Reading, describe_confidence
 
@@ -111,8 +113,7 @@ def _causes(
     values = measure_picture(upright, [digit.box for digit in reading.digits])
     findings = (
         *explained(corrections, values, reading, upright),
-        *several_digits(reading, label),
-        *missing_digits(reading, label),
+        *other_count(reading, label),
     )
     findings = findings or (*unfamiliar_style(reading, upright), *nearest_fault(values))
     return merged(findings) or (_unexplained(reading, label, subject),)
@@ -137,22 +138,14 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(together.values())
 
 
-def several_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
-    """Yield that more is read than the picture shall show, which is a part of it."""
+def other_count(reading: Reading, label: str | None) -> Iterator[Finding]:
+    """Yield that more or less is read than the picture shall show, which is a part of the other."""
     shown, wanted = _without_spaces(reading.text), _without_spaces(label)
-    if wanted and wanted != shown and wanted in shown:
-        evidence = (
-            f"The picture is read as {reading.text}: beside {label}, something else in it is taken for "
-            f"{counted(len(shown) - len(wanted), 'digit')}."
-        )
+    count = counted(abs(len(shown) - len(wanted)), "digit")
+    if shown and wanted and shown != wanted and wanted in shown:
+        evidence = f"The picture is read as {reading.text}: something else than {label} is taken for {count}."
         yield Finding("several_digits", "warning", evidence, "Cut out the number that you mean.")
-
-
-def missing_digits(reading: Reading, label: str | None) -> Iterator[Finding]:
-    """Yield that a part of what the picture shall show is read, and the rest is not."""
-    shown, wanted = _without_spaces(reading.text), _without_spaces(label)
-    if shown and shown != wanted and shown in wanted:
-        count = counted(len(wanted) - len(shown), "digit")
+    elif shown and shown != wanted and shown in wanted:
         evidence = f"The picture is read as {reading.text}, which is {label} without {count}."
         remedy = "Leave a margin around the number, and write each digit whole."
         yield Finding("missing_digits", "warning", evidence, remedy)
@@ -165,7 +158,7 @@ def explained(
 
     A correction of a fault that the measurements rule out helped by something else: it counts for the fault
     that was measured or, without one, for the measurement that is nearest to a fault. Without either, it
-    counts for the fault that it mends, unless another correction explains the picture. Corrections of
+    counts for the fault that it removes, unless another correction explains the picture. Corrections of
     faults that were measured come first.
     """
     if corrections and corrections[0].rule == "turned":
@@ -290,7 +283,7 @@ def _effective_corrections(
         answer = f"{reading.text} at {percent(confidence, 1)}"
         evidence = f"If the picture is {correction.change}, it is read as {answer}."
         command = f"digitcli predict {correction.options} {quoted(path)}" if correction.options else None
-        finding = Finding(correction.rule, "warning", evidence, correction.remedy, command)
+        finding = Finding(correction.rule, "warning", evidence, REMEDIES[correction.rule], command)
         effective.append((confidence, finding))
         rotations.append(reading.rotation)
     # Where turning it helps, a correction after which the reader turns it by itself helps by that.
@@ -300,7 +293,7 @@ def _effective_corrections(
 
 
 def _is_better(reading: Reading, first: Reading, label: str | None) -> bool:
-    """Tell whether a reading mends the first one: it is right, if that is known, and sure or surer."""
+    """Tell whether a reading improves the first one: it is right, if that is known, and sure or surer."""
     if not reading.text:
         return label is not None and _shows(reading, label)
     is_sure = not _is_unsure(reading)

@@ -21,11 +21,10 @@ from digitcli.training.state import TrainingState
 from digitcli.training.trainer import separate_random_numbers
 
 # The learning rates of the range test: nothing is learned with the first, and few networks bear the last.
-LOWEST_LR, HIGHEST_LR = 1e-6, 10.0
-RANGE_STEPS = 100
+LOWEST_LR, HIGHEST_LR, RANGE_STEPS = 1e-6, 10.0, 100
 # The share of a step's loss in the smoothed loss, so that one easy batch does not decide.
 SMOOTHING = 0.2
-# The test ends where the loss is this many times the lowest one.
+# The range test ends where the loss is this many times the lowest one.
 DIVERGED = 4.0
 
 
@@ -33,21 +32,12 @@ DIVERGED = 4.0
 class Trial:
     """A training of a few steps.
 
-    losses: the training loss of every step, until it was not finite.
     is_correct: whether each of some digits is read correctly at the end, (N,).
-    nll: the mean negative log-likelihood of these digits in nats.
-    diverged: whether the loss was not finite.
+    nll: the mean negative log-likelihood of these digits in nats; infinite if the training diverged.
     """
 
-    losses: tuple[float, ...]
     is_correct: npt.NDArray[np.bool_]
     nll: float
-    diverged: bool = False
-
-    @property
-    def jump(self) -> float:
-        """The highest loss over the first one; infinite if the training diverged."""
-        return math.inf if self.diverged else max(self.losses) / self.losses[0]
 
 
 @dataclass(frozen=True)
@@ -75,7 +65,7 @@ def start(config: TrainConfig) -> tuple[TrainingSetup, TrainingState]:
 
     Of synthetic characters it has few, as a dry run.
     """
-    unlimited = replace(config, time_seconds=None, patience=None, cuda_graphs=False)
+    unlimited = replace(config, time_seconds=None, patience=None)
     return prepare(unlimited, None, None, lambda event: None, lambda: None)
 
 
@@ -87,17 +77,14 @@ def train_briefly(config: TrainConfig, steps: int, digits: Digits, **changes: An
     Raises:
         The errors of `train`, except those of the run folder.
     """
-    changed = replace(config, recipe={**config.recipe, **changes})
-    losses: list[float] = []
     with separate_random_numbers(config):
-        setup, state = start(changed)
+        setup, state = start(replace(config, recipe={**config.recipe, **changes}))
         for step in range(steps):
-            losses.append(_step(setup, state, scheduled_lr(setup.recipe, step / steps)))
-            if not math.isfinite(losses[-1]):
-                return Trial(tuple(losses[:-1]), np.zeros(len(digits), bool), math.inf, diverged=True)
+            if not math.isfinite(_step(setup, state, scheduled_lr(setup.recipe, step / steps))):
+                return Trial(np.zeros(len(digits), bool), math.inf)
         logits = infer(state.weights(), digits.images)
     nll = float(functional.cross_entropy(logits, torch.from_numpy(digits.labels)))
-    return Trial(tuple(losses), logits.argmax(dim=-1).numpy() == digits.labels, nll)
+    return Trial(logits.argmax(dim=-1).numpy() == digits.labels, nll)
 
 
 def range_test(config: TrainConfig, steps: int = RANGE_STEPS) -> RangeTest:

@@ -1,18 +1,17 @@
-"""What the layers of a network answer to an image, and attributions that are made of it."""
+"""What the layers of a network answer to an image, and what the units of its first layer look for."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitcli.architectures.ensemble import Ensemble
-from digitcli.architectures.patches import Attention
 from digitcli.errors import UsageError
-from digitcli.interpretation.attribution import Score
+from digitcli.interpretation.explanation import Layer, Method
 
 # Layers of transformers whose outputs (N, H, W, C) are no maps, and layers whose outputs are always maps. All
 # others keep the order of the layer before them.
@@ -20,6 +19,18 @@ CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
 CHANNELS_FIRST = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
 # Least height and width of a map that shows where something is.
 LEAST_SIDE = 2
+# Why there may be no feature maps.
+NO_MAPS = "No layer of this network answers with pictures, so it has no feature maps."
+
+
+@contextlib.contextmanager
+def hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    """Remove hooks at the end."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @torch.no_grad()
@@ -121,80 +132,29 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
     return latest[0].flatten(1)
 
 
-def grad_cam(network: nn.Module, score: Score, images: Tensor, layer: str | None = None) -> Tensor:
-    """Return the maps of a layer, weighted by the mean gradient of the score: an attribution (N, 1, H, W).
+def layers_of(
+    network: nn.Module, image: Tensor, methods: Sequence[Method], only: str | None = None
+) -> tuple[Layer, ...]:
+    """Return the filters of the first layer, and the feature maps of all layers without parts.
 
-    Only what speaks for the answer is kept (the rectifier of the paper). Without `layer`, the last layer
-    counts whose output has a height and a width. The map has the places of that layer: of a network that
-    begins with `Deslant`, those of the upright digit. Selvaraju et al., "Grad-CAM: visual explanations from
-    deep networks via gradient-based localization", 2017.
-
-    Raises:
-        UsageError: the network has no such layer.
-    """
-    maps = feature_maps(network, images[:1])
-    if not maps:
-        raise UsageError(
-            "This network has no feature maps: its layers do not keep the places of the image.",
-            "Choose another method, for example occlusion.",
-        )
-    name = layer or next(reversed(maps))
-    if name not in maps:
-        raise UsageError(f"There is no layer '{name}' with feature maps.", f"Give one of {', '.join(maps)}.")
-    kept: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-        kept.append(output)
-        return output.clone()  # a layer that works in place would overwrite it
-
-    images = images.detach().requires_grad_()
-    with torch.enable_grad(), hooks(network.get_submodule(name).register_forward_hook(keep)):
-        (gradient,) = torch.autograd.grad(score(images).sum(), kept[:1])
-    weights = gradient.mean(dim=(2, 3), keepdim=True)  # N, C, 1, 1
-    attribution = F.relu((weights * kept[0]).sum(dim=1, keepdim=True)).detach()
-    return F.interpolate(attribution, images.shape[2:], mode="bilinear", align_corners=False)
-
-
-def attention_rollout(network: nn.Module, images: Tensor) -> Tensor:
-    """Return how much the answer attends to each patch through all layers: an attribution (N, 1, H, W).
-
-    The attention of the heads is averaged, half of each patch passes by every layer (the residual
-    connection), and the layers are multiplied. Abnar & Zuidema, "Quantifying attention flow in transformers",
-    2020. The mean over all patches takes the place of the class token.
+    image: one image (1, C, H, W).
+    only: the only layer whose feature maps are wanted.
 
     Raises:
-        UsageError: the network has no attention.
+        UsageError: there is no such layer with feature maps.
     """
-    kept: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(module, Attention)
-        kept.append(module.weights(inputs[0]).mean(dim=1))  # N, P, P
-
-    layers = [layer for layer in network.modules() if isinstance(layer, Attention)]
-    if not layers:
-        raise UsageError(
-            "This network has no attention.",
-            "Choose another method, or train a network that has: digitcli train --arch vit.",
-        )
-    with torch.no_grad(), hooks(*(layer.register_forward_pre_hook(keep) for layer in layers)):
-        network(images)
-    identity = torch.eye(kept[0].shape[-1]).to(kept[0])
-    flow = identity.expand_as(kept[0])
-    for weights in kept:
-        flow = (weights + identity) / 2 @ flow
-    patches = flow.mean(dim=1)  # N, P
-    side = round(patches.shape[1] ** 0.5)
-    return F.interpolate(
-        patches.unflatten(1, (1, side, side)), images.shape[2:], mode="bilinear", align_corners=False
-    )
-
-
-@contextlib.contextmanager
-def hooks(*handles: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
-    """Remove hooks at the end."""
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers = []
+    if "filters" in methods:
+        for name, weights in filters(network).items():
+            layers.append(Layer(name, "filters", weights.float().cpu().numpy()))
+    if "feature-maps" not in methods:
+        return tuple(layers)
+    maps = {
+        name: Layer(name, type(layer).__name__, output[0].float().cpu().numpy())
+        for name, output in feature_maps(network, image).items()
+        if not list((layer := network.get_submodule(name)).children())
+    }
+    if only is not None and only not in maps:
+        remedy = f"Give one of {', '.join(maps)}." if maps else f"{NO_MAPS} Leave --layer out."
+        raise UsageError(f"There are no feature maps of a layer '{only}'.", remedy)
+    return (*layers, *(maps.values() if only is None else [maps[only]]))

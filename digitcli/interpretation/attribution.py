@@ -1,38 +1,40 @@
-"""Attribution: which pixels of an image speak for or against the answer of a network.
+"""Attribution: which pixels of an image speak for or against the answer of a network, computed by captum.
 
 A score is what is explained, for example the logit of a digit: a function from images (N, C, H, W) to (N,).
-Each method maps images to attributions of the same shape. They are signed, except those of `saliency` and
-`smoothgrad`: positive where the pixel raises the score.
+Each method maps one image (1, C, H, W) to an attribution of the same shape. They are signed, except those of
+`saliency` and `smoothgrad`: positive where the pixel raises the score.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from digitcli.errors import UsageError
+from digitcli.interpretation.explanation import Attribution, Method
 
 Score = Callable[[Tensor], Tensor]
+Attribute = Callable[[Score, Tensor], Tensor]
 Quadratures = Sequence[tuple[int, int]]
 
 # Points of Gauss-Legendre quadrature along the path of integrated gradients, and the power by which they are
-# denser at empty paper: as in captum, and then for networks that normalize contrast, whose score changes
-# where the ink is still very pale.
+# denser at empty paper: as usual, and then for networks that normalize contrast, whose score changes where
+# the ink is still very pale.
 QUADRATURES = ((50, 1), (500, 4), (2000, 4))
 # Share of the score, and logits if that is more, that the shares may miss.
 COMPLETENESS, LEAST_LOGITS = 0.01, 0.05
 # Noisy copies of an image, and the standard deviation of the noise in units of ink: the values of the paper.
-NOISY_COPIES, NOISE = 50, 0.15
+NOISY_COPIES, NOISE, NOISE_SEED = 50, 0.15, 0
 # Side of the square that occlusion covers and the distance between squares, in pixels: about the width of a
 # stroke of MNIST, of which each pixel is covered several times.
 OCCLUSION_PX, OCCLUSION_STEP_PX = 4, 1
-# Images of digits that a network sees together, and their pixels.
-BATCH_SIZE = 512
-BATCH_PIXELS = BATCH_SIZE * 28**2
+# Pixels of the copies of an image that a network sees together: 64 digits.
+BATCH_PIXELS = 64 * 28**2
 
 
 @contextlib.contextmanager
@@ -43,45 +45,49 @@ def backward_pass(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def digit_score(network: nn.Module, digits: Tensor) -> Score:
-    """Return the score of a digit for each image, int64 (N,): its logit. The images may be repeated."""
+def score_of(network: nn.Module, digit: int, against: int | None = None) -> Score:
+    """Return the score of a digit: its logit, or its lead over the logit of another one."""
 
     def score(images: Tensor) -> Tensor:
         logits: Tensor = network(images)  # N, 10
-        chosen = digits.to(logits.device).repeat(len(logits) // len(digits))
-        return logits.gather(1, chosen[:, None])[:, 0]
+        return logits[:, digit] if against is None else logits[:, digit] - logits[:, against]
 
     return score
 
 
-def gradients(score: Score, images: Tensor) -> Tensor:
-    """Return the gradient of the score with respect to each pixel."""
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
-        (result,) = torch.autograd.grad(score(images).sum(), images)
-    return result
+def _copies_at_once(image: Tensor) -> int:
+    return max(1, BATCH_PIXELS // (image.shape[-2] * image.shape[-1]))
 
 
-def saliency(score: Score, images: Tensor) -> Tensor:
+def saliency(score: Score, image: Tensor) -> Tensor:
     """Return the size of the gradient: how much each pixel can change the score.
 
     Simonyan, Vedaldi & Zisserman, "Deep inside convolutional networks: visualising image classification
     models and saliency maps", 2014.
     """
-    return gradients(score, images).abs()
+    from captum.attr import Saliency
+
+    sizes: Tensor = Saliency(score).attribute(image.detach().requires_grad_())
+    return sizes
 
 
-def smoothgrad(score: Score, images: Tensor, seed: int = 0) -> Tensor:
-    """Return the size of the mean gradient of noisy copies of each image.
+def smoothgrad(score: Score, image: Tensor) -> Tensor:
+    """Return the size of the mean gradient of noisy copies of the image; the noise is the same every time.
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """
-    generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros_like(images)
-    for _ in range(NOISY_COPIES):
-        noise = NOISE * torch.randn(images.shape, generator=generator)
-        total += gradients(score, images + noise.to(images))
-    return (total / NOISY_COPIES).abs()
+    from captum.attr import NoiseTunnel, Saliency
+
+    with torch.random.fork_rng():
+        torch.manual_seed(NOISE_SEED)
+        mean: Tensor = NoiseTunnel(Saliency(score)).attribute(
+            image.detach().requires_grad_(),
+            nt_samples=NOISY_COPIES,
+            nt_samples_batch_size=min(NOISY_COPIES, _copies_at_once(image)),
+            stdevs=NOISE,
+            abs=False,
+        )
+    return mean.abs()
 
 
 class IncompleteError(UsageError):
@@ -89,7 +95,7 @@ class IncompleteError(UsageError):
 
 
 def integrated_gradients(
-    score: Score, images: Tensor, paper: float = 0.0, quadratures: Quadratures | None = None
+    score: Score, image: Tensor, paper: float = 0.0, quadratures: Quadratures | None = None
 ) -> Tensor:
     """Return each pixel's share of the difference between the score of the image and of empty paper.
 
@@ -102,33 +108,32 @@ def integrated_gradients(
         IncompleteError: the shares do not add up, because gradients do not tell how the score of this network
             changes: it may see the same in pale and in dark ink, or hold back gradients.
     """
+    from captum.attr import IntegratedGradients
+
     with torch.no_grad():
-        difference = score(images) - score(torch.full_like(images, paper))
+        difference = float(score(image) - score(torch.full_like(image, paper)))
     for points, power in quadratures or QUADRATURES:
-        shares = (images - paper) * _mean_gradients(score, images, paper, points, power)
-        missing = shares.sum(dim=(1, 2, 3)) - difference
-        if (missing.abs() <= (COMPLETENESS * difference.abs()).clamp(min=LEAST_LOGITS)).all():
-            return shares
+
+        def along_path(place: Tensor, ink: Tensor, power: int = power) -> Tensor:
+            return score(paper + place**power * ink)  # a power of the place makes points denser at paper
+
+        shares: Tensor = IntegratedGradients(along_path).attribute(
+            torch.ones_like(image),
+            additional_forward_args=image - paper,
+            n_steps=points,
+            internal_batch_size=_copies_at_once(image),
+        )
+        missing = abs(float(shares.sum().detach()) - difference)
+        if missing <= max(COMPLETENESS * abs(difference), LEAST_LOGITS):
+            return shares.detach()
     raise IncompleteError(
         "Integrated gradients of this network do not add up to its score.", "Choose the method occlusion."
     )
 
 
-def _mean_gradients(score: Score, images: Tensor, paper: float, points: int, power: int) -> Tensor:
-    """Return the mean gradient along the line from empty paper to each image."""
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    nodes = (nodes + 1) / 2
-    weights = weights / 2 * power * nodes ** (power - 1)
-    total = torch.zeros_like(images)
-    for node, weight in zip(nodes**power, weights, strict=True):
-        total += float(weight) * gradients(score, paper + float(node) * (images - paper))
-    return total
-
-
-@torch.no_grad()
 def occlusion(
     score: Score,
-    images: Tensor,
+    image: Tensor,
     side_px: int = OCCLUSION_PX,
     step_px: int = OCCLUSION_STEP_PX,
     paper: float = 0.0,
@@ -137,22 +142,61 @@ def occlusion(
 
     Zeiler & Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
-    *_, height, width = images.shape
-    corners = [
-        (y, x)
-        for y in range(0, height - side_px + step_px, step_px)
-        for x in range(0, width - side_px + step_px, step_px)
-    ]
-    before = score(images)
-    fall, covered = torch.zeros_like(images), images.new_zeros(1, 1, height, width)
-    at_once = max(1, BATCH_PIXELS // (len(images) * height * width))
-    for start in range(0, len(corners), at_once):
-        squares = [np.s_[..., y : y + side_px, x : x + side_px] for y, x in corners[start : start + at_once]]
-        copies = images.repeat(len(squares), 1, 1, 1).unflatten(0, (len(squares), len(images)))
-        for copy, square in zip(copies, squares, strict=True):
-            copy[square] = paper
-        falls = before - score(copies.flatten(0, 1)).unflatten(0, (len(squares), len(images)))
-        for square, values in zip(squares, falls, strict=True):
-            fall[square] += values[:, None, None, None]
-            covered[square] += 1
-    return fall / covered
+    from captum.attr import Occlusion
+
+    channels = image.shape[1]
+    falls: Tensor = Occlusion(score).attribute(
+        image,
+        sliding_window_shapes=(channels, side_px, side_px),
+        strides=(channels, step_px, step_px),
+        baselines=paper,
+        perturbations_per_eval=_copies_at_once(image),
+    )
+    return falls
+
+
+METHODS: dict[Method, Attribute] = {
+    "integrated-gradients": integrated_gradients,
+    "saliency": saliency,
+    "smoothgrad": smoothgrad,
+    "occlusion": occlusion,
+}
+
+
+def attributions_of(
+    network: nn.Module,
+    image: Tensor,
+    methods: Sequence[Method],
+    digit: int,
+    other: int,
+    paper: float = 0.0,
+    attribute: Mapping[Method, Attribute] = METHODS,
+) -> tuple[list[Attribution], list[str]]:
+    """Return what speaks for a digit, and for it and against another one, by each method; and notes.
+
+    image: float32 (1, C, H, W), on paper of this value.
+    attribute: the methods as functions, with their settings; others of `methods` are left out.
+    """
+    attributions: list[Attribution] = []
+    notes: list[str] = []
+    for method in (method for method in methods if method in attribute):
+        for against in (None, other) if other != digit else (None,):
+            score = score_of(network, digit, against)
+            try:
+                values = one_map(method, attribute[method](score, image))
+            except IncompleteError as error:
+                notes.append(f"{error.cause} {error.remedy}")
+                continue
+            with torch.no_grad():
+                value, baseline = (float(score(each)) for each in (image, torch.full_like(image, paper)))
+            attributions.append(Attribution(method, digit, against, value, baseline, values))
+    return attributions, notes
+
+
+def one_map(method: Method, values: Tensor) -> npt.NDArray[np.float32]:
+    """Return the attribution (H, W) of one image (1, C, H, W).
+
+    Shares of channels add up. Of others, the largest counts, as in Simonyan et al., 2014.
+    """
+    merged = values[0].sum(dim=0) if method == "integrated-gradients" else values[0].amax(dim=0)
+    return merged.detach().float().cpu().numpy()

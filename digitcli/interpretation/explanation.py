@@ -1,4 +1,4 @@
-"""The explanation of one answer, and the methods by which it is made. Loads no torch."""
+"""The explanation of one answer: of a single digit, or of one digit of a line. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from digitcli.strip_format import STRIP_PAPER
 
 Method = Literal[
     "integrated-gradients",
@@ -17,7 +19,6 @@ Method = Literal[
     "feature-maps",
     "filters",
 ]
-ChangeKind = Literal["counterfactual", "adversarial"]
 # Methods whose attributions have no sign: they tell how much a pixel matters, not for which digit it speaks.
 UNSIGNED = frozenset({"saliency", "smoothgrad"})
 # Methods of the panel that is shown without a choice: of a digit, and of a line.
@@ -35,7 +36,7 @@ class Attribution:
     baseline: the same for empty paper; integrated gradients add up to `score` - `baseline`.
     """
 
-    method: str
+    method: Method
     digit: int
     against: int | None
     score: float
@@ -43,26 +44,20 @@ class Attribution:
     values: npt.NDArray[np.float32]
 
     @property
-    def is_signed(self) -> bool:
-        """Whether negative values speak against the digit."""
-        return self.method not in UNSIGNED
-
-    @property
     def name(self) -> str:
         """Its name among arrays, for example `occlusion/4-9`."""
         name = f"{self.method}/{self.digit}"
         return name if self.against is None else f"{name}-{self.against}"
 
+    @property
+    def meaning(self) -> str:
+        """What red shows in its picture, for example `speaks for 4, not 9`."""
+        verb = "matters" if self.method in UNSIGNED else "speaks"
+        return f"{verb} for {self.digit}{'' if self.against is None else f', not {self.against}'}"
+
     def record(self) -> dict[str, Any]:
         """Return it as a record for JSON."""
-        return {
-            "method": self.method,
-            "digit": self.digit,
-            "against": self.against,
-            "score": round(self.score, DECIMALS),
-            "baseline": round(self.baseline, DECIMALS),
-            "values": np.round(self.values.astype(float), DECIMALS).tolist(),
-        }
+        return _rounded(vars(self)) | {"values": np.round(self.values.astype(float), DECIMALS).tolist()}
 
 
 @dataclass(frozen=True)
@@ -79,19 +74,21 @@ class Neighbour:
     distance: float
     image: npt.NDArray[np.uint8]
 
+    def record(self) -> dict[str, Any]:
+        """Return it without its image as a record for JSON."""
+        return {name: value for name, value in _rounded(vars(self)).items() if name != "image"}
+
 
 @dataclass(frozen=True)
 class Change:
-    """An image that is read as another digit, close to the one that is explained.
+    """An image that is read as another digit, close to the one that is explained: a counterfactual.
 
-    kind: `counterfactual`, where ink is added and erased, or `adversarial`, where noise is added.
     image: the changed image, uint8 (28, 28).
     before, after: the probability of the other digit.
     added, erased: the ink, in pixels of full ink.
     largest: the largest change of a pixel, where 1 is full ink.
     """
 
-    kind: ChangeKind
     digit: int
     image: npt.NDArray[np.uint8]
     before: float
@@ -99,6 +96,10 @@ class Change:
     added: float
     erased: float
     largest: float
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a record for JSON."""
+        return {"kind": "counterfactual", **_rounded(vars(self)), "image": self.image.tolist()}
 
 
 @dataclass(frozen=True)
@@ -121,79 +122,106 @@ class Layer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a model answers a digit.
+    """Why a model answers a digit: that of a picture of one digit, or one digit of a line.
 
-    image: what the network sees, uint8 (28, 28), ink 255 on paper 0.
-    probabilities: of the ten digits, from the calibrated logits; for a class, those of its optimal input.
+    image: what the network sees, uint8: ink 255 on paper 0, (28, 28) or for a line (40, W), or a strip,
+        (3, 40, W), see `imaging.network_inputs`.
+    probabilities: of the ten digits, from the calibrated logits; in a line, of those at its place, and of a
+        blank, which is no digit.
+    attributions: in a line, those against no other digit compare the digit with a blank in its place.
     layers: the feature maps, layer by layer, or the filters of the first layer.
     notes: what could not be computed, a sentence each.
-    optimal: an image for which the network is as sure as can be, where a class is explained and not an image.
+    text, confidence: the digits that a model of lines reads, without marks, and the probability of this text;
+        None for a single digit. If the text is empty, no digit is explained.
+    position: the place of the explained digit in the text, counted from 1; 0 if there is none.
+    span: the first pixel of the line, from the left, that belongs to the digit, and the one after its last.
     """
 
     file: str
     model: str
     image: npt.NDArray[np.uint8]
-    probabilities: tuple[float, ...]
-    attributions: tuple[Attribution, ...]
+    probabilities: tuple[float, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     changes: tuple[Change, ...] = ()
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
-    optimal: npt.NDArray[np.uint8] | None = None
+    text: str | None = None
+    confidence: float = 0.0
+    position: int = 0
+    span: tuple[int, int] = (0, 0)
 
     @property
-    def digit(self) -> int:
-        """The answer."""
-        return int(np.argmax(self.probabilities))
+    def digit(self) -> int | None:
+        """The answer, or the digit of the line that is explained; None if no digit is read."""
+        if self.text is None:
+            return int(np.argmax(self.probabilities))
+        return int(self.text[self.position - 1]) if self.text else None
 
     @property
-    def runner_up(self) -> int:
-        """The second likeliest digit."""
-        return int(np.argsort(self.probabilities)[-2])
+    def other_digit(self) -> int | None:
+        """The likeliest other digit; None if no digit is read."""
+        others = [index for index in np.argsort(self.probabilities[:10]).tolist() if index != self.digit]
+        return others[-1] if others else None
 
     @property
-    def other_digit(self) -> int:
-        """The likeliest other digit, which is the runner-up."""
-        return self.runner_up
+    def runner_up(self) -> int | None:
+        """The likeliest other digit; None if a blank in its place is likelier, or no digit is read."""
+        other = self.other_digit
+        is_blank = other is not None and self.probability(None) > self.probability(other)
+        return None if is_blank else other
+
+    def probability(self, digit: int | None) -> float:
+        """Return the probability of a digit, or of a blank in its place for None."""
+        return self.probabilities[digit] if digit is not None else sum(self.probabilities[10:])
+
+    @property
+    def picture(self) -> npt.NDArray[np.uint8]:
+        """The image as a grey picture, uint8 (H, W)."""
+        return self.image if self.image.ndim == 2 else self.image[0]
+
+    @property
+    def ink(self) -> npt.NDArray[np.uint8]:
+        """The ink of the image, 255 on 0, uint8 (H, W): in a strip, what is darker or lighter than paper."""
+        if self.image.ndim == 2:
+            return self.image
+        return np.asarray(np.minimum(2 * np.abs(self.picture.astype(int) - STRIP_PAPER), 255), np.uint8)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all arrays by names such as `occlusion/4-9` and `feature-maps/1`."""
         named: dict[str, npt.NDArray[Any]] = {"image": self.image}
         named |= {each.name: each.values for each in self.attributions}
-        named |= {f"{each.kind}/{each.digit}": each.image for each in self.changes}
+        named |= {f"counterfactual/{each.digit}": each.image for each in self.changes}
         named |= {f"prototype/{each.index}": each.image for each in self.neighbours}
-        named |= {layer.array_name: layer.maps for layer in self.layers}
-        if self.optimal is not None:
-            named["optimal"] = self.optimal
-        return named
+        return named | {layer.array_name: layer.maps for layer in self.layers}
 
     def record(self) -> dict[str, Any]:
         """Return the explanation as a record for JSON; of layers only the shape, see `arrays`."""
+        of_line = {
+            "text": self.text,
+            "confidence": round(self.confidence, DECIMALS),
+            "position": self.position or None,
+            "span": list(self.span),
+        }
+        of_digit = {
+            "neighbours": [each.record() for each in self.neighbours],
+            "changes": [each.record() for each in self.changes],
+        }
         return {
             "file": self.file,
             "model": self.model,
+            **({} if self.text is None else of_line),
             "digit": self.digit,
             "runner_up": self.runner_up,
             "probabilities": [round(probability, DECIMALS) for probability in self.probabilities],
             "attributions": [each.record() for each in self.attributions],
-            "neighbours": [
-                {"index": each.index, "label": each.label, "distance": round(each.distance, DECIMALS)}
-                for each in self.neighbours
-            ],
-            "changes": [
-                {
-                    "kind": each.kind,
-                    "digit": each.digit,
-                    "before": round(each.before, DECIMALS),
-                    "after": round(each.after, DECIMALS),
-                    "added": round(each.added, DECIMALS),
-                    "erased": round(each.erased, DECIMALS),
-                    "largest": round(each.largest, DECIMALS),
-                    "image": each.image.tolist(),
-                }
-                for each in self.changes
-            ],
+            **(of_digit if self.text is None else {}),
             "layers": [layer.record() for layer in self.layers],
             "notes": list(self.notes),
-            "optimal": None if self.optimal is None else self.optimal.tolist(),
         }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: round(value, DECIMALS) if isinstance(value, float) else value for name, value in values.items()
+    }

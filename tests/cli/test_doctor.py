@@ -12,6 +12,7 @@ import pytest
 from digitcli import console
 from digitcli.cli.doctor import draw
 from digitcli.diagnosis.findings import Diagnosis, Finding
+from digitcli.inference.model_resolution import shipped_models
 from digitcli.training import trainer
 from tests.support.processes import Run
 from tests.support.training import train_config
@@ -19,21 +20,14 @@ from tests.support.training import train_config
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_comparison_as_text_and_as_json(digitcli: Run) -> None:
-    file = str(ROOT / "benchmarks" / "dropout.json")
-    done = digitcli("doctor", file)
-    assert done.returncode == 0 and "warning: unhelpful_regularization" in done.stdout
-    record = json.loads(digitcli("doctor", file, "--format", "json").stdout)
-    assert record["subject"].startswith("comparison ") and len(record["findings"]) == 1
-    assert set(record["findings"][0]) == {"rule", "severity", "evidence", "remedy", "command"}
-
-
-def test_a_name_cannot_steer_the_terminal(digitcli: Run) -> None:
-    name = "a\x1b[31m.json"
-    shutil.copy(ROOT / "benchmarks" / "zoo.json", name)
+def test_a_model_as_text_and_as_json(digitcli: Run) -> None:
+    name = "a\x1b[31m.safetensors"  # a name cannot steer the terminal
+    shutil.copy(shipped_models()["fast"], name)
     done = digitcli("doctor", name)
-    assert done.returncode == 0 and "Nothing is wrong with the comparison a" in done.stdout
+    assert done.returncode == 0 and "Nothing is wrong with the model a" in done.stdout
     assert "\x1b" not in done.stdout
+    record = json.loads(digitcli("doctor", "fast", "--format", "json").stdout)
+    assert record["subject"] == "model fast" and record["findings"] == []
 
 
 def test_a_name_in_brackets_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,11 +35,6 @@ def test_a_name_in_brackets_is_no_markup(capsys: pytest.CaptureFixture[str]) -> 
     console.show_table(draw(Diagnosis("dataset [bold]", findings=(finding,))))
     shown = capsys.readouterr().out
     assert all(text in shown for text in (finding.evidence, finding.remedy, "rm [red]a"))
-
-
-def test_a_healthy_model(digitcli: Run) -> None:
-    done = digitcli("doctor", "fast")
-    assert done.returncode == 0 and "Nothing is wrong with the model fast." in done.stdout
 
 
 def test_a_run_and_a_learning_rate_for_it(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
@@ -92,9 +81,13 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
         (("--split", "test"), "--split has no effect"),
         (("fast", "--label", "4"), "--label has no effect on the examination of a model"),
         (("fast", "--split", "test"), "--split has no effect"),
-        (("fast", "--lr-range", "-o", "c.csv"), "--out has no effect on the examination of a learning rate"),
-        (("fast", "--save", "sheet.png"), "--save has no effect on the examination of a model"),
-        (("c.json", "--device", "cpu"), "--device has no effect"),
+        (
+            ("fast", "--lr-range", "-o", "c.csv"),
+            "--output has no effect on the examination of a learning rate",
+        ),
+        (("fast", "--save", "sheet.png"), "--output has no effect on the examination of a model"),
+        (("--device", "cpu"), "--device has no effect"),
+        (("c.json",), "use digitcli report"),
         (("no_such_arch", "--lr-range"), "no_such_arch"),
         (("photo.jpg", "--label", "4x"), "--label"),
         (("photo.jpg", "--label", "\u0664"), "--label is"),  # an Arabic-Indic 4, which no model answers

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFont
 
 from digitcli.data.corrections import COLUMNS, correct_labels
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.data.loading import load_dataset
+from digitcli.diagnosis import data as data_examination
 from digitcli.diagnosis.data import (
+    LEGEND,
+    DoubtfulLabel,
+    ExaminedData,
     contrast,
-    duplicates,
+    counted_faults,
+    doubtful_labels,
     examine_data,
-    imbalance,
     label_errors,
     orientation,
+    out_of_sample_probabilities,
     placement,
-    unreadable_files,
 )
-from digitcli.diagnosis.label_errors import DoubtfulLabel
-from digitcli.errors import UsageError
+from digitcli.diagnosis.findings import Diagnosis
+from digitcli.errors import EnvironmentFault, InputError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +46,7 @@ def changed(digits: Digits, change: Callable[[np.ndarray], np.ndarray]) -> Digit
 
 def test_healthy_digits_have_no_findings(some: Digits) -> None:
     dataset = Dataset("healthy", some, some.take(np.arange(0)))
-    found = [*unreadable_files(dataset), *duplicates(dataset), *imbalance(some), *placement(some)]
-    found += contrast(some)
+    found = [*counted_faults(dataset, some), *placement(some), *contrast(some)]
     assert [*found, *orientation(some, "cpu")] == []
 
 
@@ -46,7 +54,7 @@ def test_healthy_digits_have_no_findings(some: Digits) -> None:
     "change, rule, word",
     [
         (lambda images: images.transpose(0, 2, 1), "turned_digits", "transposed"),
-        (lambda images: np.rot90(images, 1, (1, 2)), "turned_digits", "turned by 270 degrees"),
+        (lambda images: np.rot90(images, 1, (1, 2)), "turned_digits", "rotated by 270 degrees"),
         (lambda images: images[:, :, ::-1], "turned_digits", "mirrored"),
         (lambda images: 255 - images, "inverted_digits", "inverted"),
     ],
@@ -90,29 +98,24 @@ def test_another_contrast_is_found(
     assert finding.rule == "other_contrast" and levels in finding.evidence
 
 
-def test_a_rare_and_a_missing_digit_are_found(some: Digits) -> None:
-    (rare,) = imbalance(some.take(np.flatnonzero((some.labels != 7) | (np.arange(500) < 30))))
-    assert rare.rule == "class_imbalance" and "The digit 7 occurs" in rare.evidence
-    (missing,) = imbalance(some.take(np.flatnonzero(some.labels != 7)))
-    assert missing.evidence == "Digits that do not occur: 7."
+def test_what_can_be_counted_is_found(some: Digits) -> None:
+    def found(train: Digits, examined: Digits = some, **parts: Any) -> list[tuple[str, str]]:
+        findings = counted_faults(Dataset("digits", train, **parts), examined)
+        return [(each.rule, each.evidence) for each in findings]
 
-
-def test_duplicates_are_found(some: Digits) -> None:
-    shared = some.take(np.arange(10))
-    (finding,) = duplicates(Dataset("shared", some, shared))
-    assert finding.rule == "test_digits_in_training" and finding.evidence.startswith("10 of 10 ")
-
-
-@pytest.mark.parametrize("labels", [[1, 1, 2, 2, 5, 5], [1, 2, 1, 2, 5, 5], [1, 2, 3, 4, 5, 5]])
-def test_an_image_with_several_labels_is_counted_once_in_any_order(some: Digits, labels: list[int]) -> None:
-    (finding,) = duplicates(Dataset("copies", Digits(some.images[[0, 0, 0, 0, 1, 1]], np.array(labels))))
-    assert finding.rule == "contradictory_labels" and finding.evidence.endswith("different labels: 1.")
-
-
-def test_unreadable_files_are_counted(some: Digits) -> None:
-    dataset = Dataset("files", some, None, (Failure("a.png", "corrupt", "It is damaged."),))
-    (finding,) = unreadable_files(dataset)
-    assert finding.rule == "unreadable_files" and "a.png: It is damaged." in finding.evidence
+    few_sevens = some.take(np.flatnonzero((some.labels != 7) | (np.arange(500) < 30)))
+    ((rule, evidence),) = found(some, few_sevens)
+    assert rule == "class_imbalance" and "The digit 7 occurs" in evidence
+    without_seven = some.take(np.flatnonzero(some.labels != 7))
+    assert found(some, without_seven) == [("class_imbalance", "Digits that do not occur: 7.")]
+    ((rule, evidence),) = found(some, test=some.take(np.arange(10)))
+    assert rule == "test_digits_in_training" and evidence.startswith("10 of 10 ")
+    ((rule, evidence),) = found(some, failures=(Failure("a.png", "corrupt", "It is damaged."),))
+    assert rule == "unreadable_files" and "a.png: It is damaged." in evidence
+    for labels in ([1, 1, 2, 2, 5, 5], [1, 2, 1, 2, 5, 5], [1, 2, 3, 4, 5, 5]):
+        copies = Digits(some.images[[0, 0, 0, 0, 1, 1]], np.array(labels))
+        ((rule, evidence),) = found(copies)
+        assert rule == "contradictory_labels" and evidence.endswith("different labels: 1."), labels
 
 
 def test_wrong_labels_are_found_and_their_corrections_can_be_trained_with(
@@ -150,3 +153,143 @@ def test_the_remedy_names_the_file_of_the_corrections(some: Digits) -> None:
 def test_a_dataset_without_a_test_part_has_none_to_examine(few_digits: Path) -> None:
     with pytest.raises(UsageError, match="no test part"):
         examine_data(str(few_digits), "test")
+
+
+def noisy_probabilities(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels, of which some are wrong, and probabilities that mostly favour the right ones."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 10, 500)
+    logits = random.normal(0, 1, (500, 10)) + 4 * np.eye(10)[truth]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    wrong = random.random(500) < 0.1
+    return np.where(wrong, random.integers(0, 10, 500), truth), probabilities.astype(np.float32)
+
+
+def test_the_errors_are_those_of_confident_learning() -> None:
+    """Compute the definition by hand, also where a digit has no label."""
+    for seed in range(3):
+        labels, probabilities = noisy_probabilities(seed)
+        labels[labels == 9] = 4 if seed else 9
+        thresholds = np.full(10, np.inf)
+        for digit in np.unique(labels):
+            thresholds[digit] = probabilities[labels == digit, digit].mean()
+        confident = np.where(probabilities >= thresholds, probabilities, -1)
+        expected = np.flatnonzero((confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != labels))
+        found = [each.index for each in doubtful_labels(labels, probabilities) if each.is_error]
+        assert len(found) > 10 and set(found) <= set(expected.tolist())
+        likeliest = probabilities.argmax(axis=1) != labels
+        assert set(found) == {index for index in expected.tolist() if likeliest[index]}, seed
+
+
+def test_without_cleanlab_the_remedy_is_told_before_any_training(
+    some: Digits, few_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    monkeypatch.setattr(data_examination, "prepare", None)
+    with pytest.raises(EnvironmentFault, match="cleanlab") as caught:
+        examine_data(str(few_digits))
+    assert "'.[doctor]'" in caught.value.remedy
+
+
+def test_a_label_that_is_likeliest_is_not_doubtful() -> None:
+    probabilities = np.full((2, 10), 0.05, np.float32)
+    probabilities[0, 3], probabilities[1, 4] = 0.55, 0.55
+    (doubtful,) = doubtful_labels(np.array([3, 3]), probabilities)
+    assert (doubtful.index, doubtful.label, doubtful.suggestion) == (1, 3, 4)
+    assert doubtful.probability == pytest.approx(0.05)
+
+
+def test_no_network_is_trained_on_the_digits_that_it_reads(digits: Digits) -> None:
+    """Flip labels: a network that saw them would learn some of them."""
+    train = digits.take(np.arange(800))
+    flipped = np.arange(0, 800, 20)
+    labels = train.labels.copy()
+    labels[flipped] = (labels[flipped] + 1) % 10
+    dataset = Dataset("flipped", Digits(train.images, labels), digits.take(np.arange(800, 900)))
+    of_train, of_test = out_of_sample_probabilities(dataset, "cpu")
+    assert of_test is not None and of_test.sum(axis=1) == pytest.approx(1, abs=1e-4)
+    assert (of_test.argmax(axis=1) == digits.labels[800:900]).mean() > 0.8
+    most_doubtful = [each.index for each in doubtful_labels(labels, of_train)][:40]
+    assert len(set(most_doubtful) & set(flipped.tolist())) > 25
+
+
+def test_copies_with_a_wrong_label_do_not_vouch_for_each_other(digits: Digits) -> None:
+    train = digits.take(np.arange(400))
+    seven = train.take(np.flatnonzero(train.labels == 7)[[0] * 24])
+    images, labels = np.concatenate([train.images, seven.images]), np.append(train.labels, [3] * 24)
+    copies = Digits(seven.images, np.full(24, 3))
+    of_train, of_test = out_of_sample_probabilities(Dataset("copies", Digits(images, labels), copies), "cpu")
+    assert {each.index for each in doubtful_labels(labels, of_train)} >= {*range(400, 424)}
+    assert of_test is not None and len(doubtful_labels(copies.labels, of_test)) == 24
+
+
+def test_too_few_digits_are_refused(digits: Digits) -> None:
+    with pytest.raises(InputError, match="39 different training digits"):
+        out_of_sample_probabilities(Dataset("few", digits.take(np.arange(80) % 39)), "cpu")
+
+
+@pytest.fixture
+def sheet() -> ExaminedData:
+    """Three digits, of which two have doubtful labels; the second is the more doubtful one."""
+    images = np.zeros((3, 28, 28), np.uint8)
+    images[1, 5:20, 10:14] = 200
+    return ExaminedData(
+        Diagnosis("dataset <b>"),
+        Digits(images, np.array([8, 7, 3])),
+        "train",
+        ("0.png", "<i>.png", "2.png"),
+        0.9,
+        (DoubtfulLabel(1, 7, 1, 0.01, True), DoubtfulLabel(2, 3, 5, 0.2, False)),
+    )
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".html"])
+def test_each_doubtful_label_is_drawn_with_its_number_and_the_likelier_digit(
+    sheet: ExaminedData, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"sheet{suffix}"
+    sheet.save_drawing(path, "my <digits>")
+    text = path.read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert "2 doubtful labels in the train part of my &lt;digits&gt;" in text and "are drawn" not in text
+    assert text.count("data:image/png") == 2 and "http://" not in text.replace("http://www.w3.org", "")
+    assert text.index("#1: 7, rather 1!") < text.index("#2: 3, rather 5")
+    assert "rather 5!" not in text
+    assert ("its label has 1.0 %, &lt;i&gt;.png" in text) == (suffix == ".html")
+
+
+def test_a_picture_shows_the_ink(sheet: ExaminedData, tmp_path: Path) -> None:
+    sheet.save_drawing(tmp_path / "sheet.png", "digits")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert 200 in np.asarray(picture.convert("L"))
+        assert picture.width > 2 * 168
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(
+    sheet: ExaminedData, tmp_path: Path, suffix: str
+) -> None:
+    name, path = os.fsdecode(b"caf\xe9"), tmp_path / f"sheet{suffix}"
+    dataclasses.replace(sheet, files=(name,) * 3).save_drawing(path, name)
+    assert path.stat().st_size and (suffix == ".png" or "caf?" in path.read_text())
+    dataclasses.replace(sheet, doubtful=()).save_drawing(path, name)
+    assert path.stat().st_size
+
+
+def test_the_texts_are_no_wider_than_the_sheet(sheet: ExaminedData, tmp_path: Path) -> None:
+    one = dataclasses.replace(sheet, doubtful=sheet.doubtful[:1])
+    one.save_drawing(tmp_path / "sheet.svg", 90 * "w")
+    text = (tmp_path / "sheet.svg").read_text()
+    width, font = int(text.split("viewBox=")[1].split()[2]), ImageFont.load_default(13)
+    lines = [line.split("</text>")[0] for line in text.split('">') if "</text>" in line]
+    assert len(lines) > 4 and max(map(font.getlength, lines)) < width
+    assert " ".join(LEGEND.split()) in " ".join(lines)
+
+
+def test_a_long_list_is_cut_off_and_says_so(
+    sheet: ExaminedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_examination, "MOST_DRAWN", 1)
+    sheet.save_drawing(tmp_path / "sheet.svg", "digits")
+    text = (tmp_path / "sheet.svg").read_text()
+    assert "2 doubtful labels in the train part of digits, of which the first 1 are drawn" in text
+    assert "#1: 7" in text and "#2: 3" not in text

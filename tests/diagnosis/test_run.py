@@ -133,7 +133,9 @@ def test_epochs_without_gain_are_told_only_where_nothing_explains_them(
     rules = [finding.rule for finding in examine_run(tmp_path / "run", "cpu").findings]
     assert rules[0] == "learning_rate_too_low" and "overfitting" in rules
     assert "too_many_epochs" not in rules
-    monkeypatch.setattr("digitcli.diagnosis.run.causes", lambda run: ())
+    for rule in ("learning_rate", "network_faults", "number_of_epochs"):
+        monkeypatch.setattr(f"digitcli.diagnosis.run.{rule}", lambda run: ())
+    monkeypatch.setattr("digitcli.diagnosis.run.curve_faults", lambda *arguments: iter(useless[:1]))
     rules = [finding.rule for finding in examine_run(tmp_path / "run", "cpu").findings]
     assert "too_many_epochs" in rules
 

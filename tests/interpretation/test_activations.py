@@ -1,8 +1,8 @@
-"""Activations, and the attributions that are made of them."""
+"""What layers answer, what filters look for, and what the last layer sees."""
 
 from __future__ import annotations
 
-import captum.attr
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,41 +11,18 @@ from torchvision.models.convnext import LayerNorm2d
 from torchvision.ops import Permute
 
 from digitcli.architectures.ensemble import Ensemble
-from digitcli.architectures.patches import Attention
-from digitcli.architectures.registry import ARCHITECTURES, create_model
+from digitcli.architectures.registry import create_model
 from digitcli.errors import UsageError
-from digitcli.interpretation.activations import (
-    activations,
-    attention_rollout,
-    feature_maps,
-    features,
-    filters,
-    grad_cam,
-)
-from digitcli.interpretation.attribution import digit_score
-from tests.interpretation.test_attribution import DIGIT_ARCHITECTURES, TOLERANCE, network_of
+from digitcli.interpretation.activations import activations, feature_maps, features, filters, layers_of
+from tests.interpretation.test_attribution import DIGIT_ARCHITECTURES, network_of
 
 WITHOUT_MAPS = {"softmax", "sigmoid_mlp", "mlp", "lstm"}
 
 
-@pytest.mark.parametrize("name", sorted({*DIGIT_ARCHITECTURES} - WITHOUT_MAPS))
-def test_grad_cam_is_that_of_captum(name: str, images: Tensor, labels: Tensor) -> None:
-    network = network_of(name)
-    layer = next(reversed(feature_maps(network, images)))
-    captums = captum.attr.LayerGradCam(network, network.get_submodule(layer))
-    expected = captums.attribute(images, target=labels, relu_attributions=True)
-    assert isinstance(expected, Tensor)
-    expected = F.interpolate(expected, (28, 28), mode="bilinear", align_corners=False)
-    actual = grad_cam(network, digit_score(network, labels), images)
-    assert torch.allclose(actual, expected, atol=TOLERANCE * float(expected.detach().max()))
-    assert actual.min() >= 0
-
-
-@pytest.mark.parametrize("name", sorted(WITHOUT_MAPS))
-def test_a_network_without_feature_maps_has_no_grad_cam(name: str, images: Tensor, labels: Tensor) -> None:
-    network = network_of(name)
-    with pytest.raises(UsageError, match="no feature maps"):
-        grad_cam(network, digit_score(network, labels), images)
+def test_only_networks_that_keep_the_places_have_feature_maps(images: Tensor) -> None:
+    assert {
+        name for name in DIGIT_ARCHITECTURES if not feature_maps(network_of(name), images)
+    } == WITHOUT_MAPS
 
 
 def test_a_layer_that_works_in_place_does_not_change_what_the_layer_before_it_answered() -> None:
@@ -53,8 +30,6 @@ def test_a_layer_that_works_in_place_does_not_change_what_the_layer_before_it_an
     images = torch.rand(2, 1, 28, 28)
     seen = activations(network, images)
     assert torch.equal(seen["0"], network[0](images)) and (seen["0"] < 0).any()
-    attribution = grad_cam(network, digit_score(network, torch.tensor([0, 1])), images, layer="0")
-    assert attribution.shape == images.shape
 
 
 def test_layers_with_the_channels_last_have_no_maps() -> None:
@@ -67,44 +42,15 @@ def test_layers_with_the_channels_last_have_no_maps() -> None:
     assert [output.shape[1] for output in maps.values()] == [6, 6, 8, 8, 4, 4]
 
 
-def test_an_unknown_layer_is_named_with_those_that_there_are(images: Tensor, labels: Tensor) -> None:
-    network = network_of("lenet5")
-    with pytest.raises(UsageError) as caught:
-        grad_cam(network, digit_score(network, labels), images, layer="stem")
-    assert "stem" in caught.value.cause and "1" in caught.value.remedy
-
-
-def test_attention_rollout_is_a_share_for_each_patch(images: Tensor) -> None:
-    attribution = attention_rollout(network_of("vit"), images)
-    assert attribution.shape == images.shape
-    assert torch.allclose(attribution.sum(dim=(1, 2, 3)), torch.full((3,), 16.0), atol=1e-4)  # 16 pixels each
-
-
-def test_attention_rollout_multiplies_the_layers_in_their_order() -> None:
-    torch.manual_seed(0)
-    layers = [nn.Sequential(nn.Linear(8, 24), Attention(2)) for _ in range(2)]
-    network = nn.Sequential(nn.Unflatten(1, (4, 196)), nn.Linear(196, 8), *layers)  # four patches
-    images = torch.rand(1, 1, 28, 28)
-    patches = network[1](network[0](images.flatten(1)))
-    first = layers[0][1].weights(layers[0][0](patches)).mean(dim=1)
-    second = layers[1][1].weights(layers[1][0](layers[0](patches))).mean(dim=1)
-    expected = ((second + torch.eye(4)) / 2 @ ((first + torch.eye(4)) / 2)).mean(dim=1)
-    actual = attention_rollout(nn.Sequential(nn.Flatten(), network), images)
-    corners = actual[0, 0][[0, 0, -1, -1], [0, -1, 0, -1]]
-    assert torch.allclose(corners, expected[0], atol=1e-5)
-
-
-def test_a_network_without_attention_is_told_so(images: Tensor) -> None:
-    with pytest.raises(UsageError, match="no attention"):
-        attention_rollout(network_of("cnn"), images)
-
-
-@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES if row.task == "digit"])
-def test_features_are_what_the_last_layer_sees(name: str, images: Tensor) -> None:
-    network = network_of(name)
-    seen = features(network, images)
-    assert seen.dim() == 2 and len(seen) == 3 and seen.isfinite().all()
-    assert torch.allclose(seen[:1], features(network, images[:1]), atol=1e-4)
+def test_features_are_what_the_last_layer_sees(images: Tensor) -> None:
+    for name in DIGIT_ARCHITECTURES:
+        network = network_of(name)
+        seen = features(network, images)
+        assert seen.dim() == 2 and len(seen) == 3 and seen.isfinite().all(), name
+        assert torch.allclose(seen[:1], features(network, images[:1]), atol=1e-4), name
+    network = create_model("cnn").eval()
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    assert torch.allclose(last(features(network, images)), network(images), atol=1e-5)
 
 
 def test_filters_behind_a_pixel_unshuffle_are_put_together_again() -> None:
@@ -127,7 +73,12 @@ def test_every_member_of_an_ensemble_is_looked_into(images: Tensor) -> None:
     assert torch.allclose((seen[0] - seen[1]).square().sum(), 4 - 2 * distance, atol=1e-4)
 
 
-def test_the_features_of_cnn_give_its_logits(images: Tensor) -> None:
-    network = create_model("cnn").eval()
-    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
-    assert torch.allclose(last(features(network, images)), network(images), atol=1e-5)
+def test_layers_are_chosen_by_their_names() -> None:
+    network, image = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.rand(1, 1, 8, 8)
+    layers = layers_of(network, image, ["filters", "feature-maps"])
+    assert [layer.array_name for layer in layers] == ["filters/0", "feature-maps/0", "feature-maps/1"]
+    chosen = layers_of(network, image, ["filters", "feature-maps"], "1")  # filters stay
+    assert [layer.array_name for layer in chosen] == ["filters/0", "feature-maps/1"]
+    assert np.array_equal(chosen[1].maps, layers[2].maps)
+    with pytest.raises(UsageError, match="a layer '2'"):
+        layers_of(network, image, ["feature-maps"], "2")

@@ -1,4 +1,4 @@
-"""Files of explanations: pictures stand in rows like words, whatever their sizes."""
+"""The pictures of explanations, and their files: what they show, where, and how large."""
 
 from __future__ import annotations
 
@@ -10,14 +10,76 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.interpretation.drawing import LEGEND, save_explanations
-from digitcli.interpretation.explanation import Attribution
-from digitcli.interpretation.line_explanation import LineExplanation
-from digitcli.interpretation.pictures import WIDEST_PX, pictures_of, title_of
+from digitcli.interpretation.drawing import (
+    BAR_PX,
+    LEGEND,
+    STRIP_SCALE,
+    WIDEST_PX,
+    pictures_of,
+    save_explanations,
+    title_of,
+)
+from digitcli.interpretation.explanation import Attribution, Explanation, Layer
 from tests.support.explanations import line_explanation
 
 
-def wide(width: int, maps: int) -> LineExplanation:
+def attribution(against: int | None, values: np.ndarray) -> Attribution:
+    return Attribution("occlusion", 7, against, 1.0, 0.0, values.astype(np.float32))
+
+
+def test_a_line_is_drawn_with_its_attributions_and_a_bar_below_the_digit() -> None:
+    values = np.zeros((40, 80))
+    values[5, 45], values[6, 46] = 1, -1
+    explanation = line_explanation(
+        {7: 0.8, 1: 0.2}, blank=0.0, attributions=(attribution(None, values), attribution(1, values))
+    )
+    strip, *maps = pictures_of(explanation)
+    assert strip.caption == "read as 407; the bar marks digit 3"
+    assert [picture.caption for picture in maps] == ["7: occlusion", "7, not 1: occlusion"]
+    for picture in (strip, *maps):
+        assert picture.pixels.shape == (40 + BAR_PX, 80, 3)
+        bar = picture.pixels[40:]
+        assert (bar[:, 40:60] == 255).all() and not bar[:, :40].any() and not bar[:, 60:].any()
+        assert picture.size_px == (80 * STRIP_SCALE, (40 + BAR_PX) * STRIP_SCALE)
+    red, _, blue = maps[0].pixels[5, 45].tolist()
+    assert red > blue
+    red, _, blue = maps[0].pixels[6, 46].tolist()
+    assert blue > red
+
+
+def test_a_long_line_is_as_wide_as_the_page() -> None:
+    explanation = line_explanation({7: 1.0}, blank=0.0, image=np.zeros((40, 3000), np.uint8))
+    (strip,) = pictures_of(explanation)
+    assert strip.size_px[0] == WIDEST_PX and 15 < strip.size_px[1] < 25
+
+
+def test_layers_of_a_line_keep_their_shape() -> None:
+    layers = (Layer("trunk.2", "ReLU", np.ones((4, 10, 20), np.float32)),)
+    _, *maps = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
+    assert [picture.caption for picture in maps] == [f"trunk.2: map {index}" for index in range(4)]
+    assert all(picture.size_px == (80, 40) for picture in maps)
+
+
+def test_a_map_that_hardly_answers_is_dark_beside_the_others_of_its_layer() -> None:
+    maps = np.ones((3, 10, 20), np.float32)
+    maps[1] = 0.1
+    kernels = Layer("trunk.0", "filters", np.ones((2, 3, 3), np.float32))
+    layers = (kernels, Layer("trunk.2", "ReLU", maps))
+    _, mosaic, strong, weak, _ = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
+    assert mosaic.caption == "trunk.0: 2 filters of 3x3" and weak.caption == "trunk.2: map 1"
+    assert (strong.pixels[:, :, 0] == 255).all() and weak.pixels.max() < 30
+
+
+def test_titles_name_the_number_the_digit_and_the_runner_up() -> None:
+    likely = line_explanation({7: 0.8, 1: 0.15}, blank=0.05, file="a\nb.png")
+    assert title_of(likely) == "a?b.png: 407 with 75.00 %; digit 3 of 3: 7 with 80.00 %, then 1 with 15.00 %"
+    assert title_of(line_explanation({7: 0.8}, blank=0.2)).endswith("then no digit with 20.00 %")
+    empty = Explanation("a.png", "reader@0", np.zeros((40, 80), np.uint8), text="", confidence=0.9)
+    assert title_of(empty) == "a.png: no digit is read"
+    assert [picture.caption for picture in pictures_of(empty)] == ["no digit is read"]
+
+
+def wide(width: int, maps: int) -> Explanation:
     values = np.zeros((40, width), np.float32)
     attributions = tuple(Attribution("occlusion", 7, other, 1.0, 0.0, values) for other in range(maps))
     return line_explanation(

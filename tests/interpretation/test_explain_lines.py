@@ -17,18 +17,17 @@ from digitcli.imaging.network_inputs import cut_whole
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
-from digitcli.interpretation import attribution, explain_lines
+from digitcli.interpretation import attribution
+from digitcli.interpretation import explain as explaining
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
-from digitcli.interpretation.explain_lines import CAUTION
-from digitcli.interpretation.explain_lines import explain_lines as explain
-from digitcli.interpretation.explanation import Attribution, Method
-from digitcli.interpretation.line_explanation import LineExplanation
-from digitcli.interpretation.place_reader import read_line
+from digitcli.interpretation.explain import CAUTION, LINE_QUADRATURES, line_methods, read_line
+from digitcli.interpretation.explain import explain_lines as explain
+from digitcli.interpretation.explanation import Attribution, Explanation, Method
 from digitcli.strip_format import ALPHABET
 
 WIDTH_PX, GAP_PX = 24, 3  # of a digit, and of the paper beside it
 TEXT = "704"
-QUADRATURES = explain_lines.QUADRATURES
+
 ROUGHLY = 0.05  # share of a score
 
 
@@ -43,15 +42,15 @@ def line(digits: Digits) -> npt.NDArray[np.uint8]:
 def quick() -> Iterator[None]:
     """Take few steps: coarse squares, few noisy copies, and few points, which add up roughly."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explain_lines, "OCCLUSION_STEP_PX", 8)
-        patch.setattr(explain_lines, "QUADRATURES", ((120, 3),))
+        patch.setattr(explaining, "LINE_OCCLUSION_STEP_PX", 8)
+        patch.setattr(explaining, "LINE_QUADRATURES", ((120, 3),))
         patch.setattr(attribution, "COMPLETENESS", ROUGHLY)
         patch.setattr(attribution, "NOISY_COPIES", 2)
         yield
 
 
 @pytest.fixture(scope="module")
-def zero(line: npt.NDArray[np.uint8]) -> LineExplanation:
+def zero(line: npt.NDArray[np.uint8]) -> Explanation:
     methods: list[Method] = ["occlusion", "integrated-gradients", "saliency", "feature-maps", "filters"]
     (explanation,) = explain("reader", [("line", line)], methods, position=2)
     return explanation
@@ -62,7 +61,7 @@ def adds_up(shares: Attribution) -> bool:
     return bool(shares.values.sum() == expected)
 
 
-def test_a_digit_of_a_line_is_explained_against_a_blank_and_another_digit(zero: LineExplanation) -> None:
+def test_a_digit_of_a_line_is_explained_against_a_blank_and_another_digit(zero: Explanation) -> None:
     assert (zero.text, zero.position, zero.digit) == (TEXT, 2, 0)
     assert zero.confidence > 0.9 and zero.probability(0) > 0.9 and sum(zero.probabilities) == pytest.approx(1)
     cell = WIDTH_PX + 2 * GAP_PX
@@ -71,14 +70,14 @@ def test_a_digit_of_a_line_is_explained_against_a_blank_and_another_digit(zero: 
     assert all(each.values.shape == zero.image.shape for each in zero.attributions)
 
 
-def test_what_speaks_for_the_digit_is_where_it_stands(zero: LineExplanation) -> None:
+def test_what_speaks_for_the_digit_is_where_it_stands(zero: Explanation) -> None:
     cell = WIDTH_PX + 2 * GAP_PX
     for each in zero.attributions:
         by_cell = np.abs(each.values).reshape(40, 3, cell).sum(axis=(0, 2))
         assert by_cell.argmax() == 1, each.name
 
 
-def test_integrated_gradients_add_up_to_the_lead_over_a_blank(zero: LineExplanation) -> None:
+def test_integrated_gradients_add_up_to_the_lead_over_a_blank(zero: Explanation) -> None:
     for each in zero.attributions[2:4]:
         assert adds_up(each)
     assert zero.attributions[2].score > 5 > -5 > zero.attributions[2].baseline
@@ -95,12 +94,12 @@ def test_the_shares_of_a_digit_add_up_within_a_hundredth(
     def score(images: torch.Tensor) -> torch.Tensor:
         return reader(images)[:, 7]
 
-    shares = attribution.integrated_gradients(score, read.batch, quadratures=QUADRATURES[1:2])
+    shares = attribution.integrated_gradients(score, read.batch, quadratures=LINE_QUADRATURES[1:2])
     assert read.text == "7" and shares.max() > 0  # an error is raised if they do not add up
 
 
 def test_a_line_of_200_pixels_takes_as_many_passes_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain_lines, "OCCLUSION_STEP_PX", 4)
+    monkeypatch.setattr(explaining, "LINE_OCCLUSION_STEP_PX", 4)
     passes = 0
 
     def score(images: torch.Tensor) -> torch.Tensor:
@@ -108,12 +107,12 @@ def test_a_line_of_200_pixels_takes_as_many_passes_as_documented(monkeypatch: py
         passes += len(images)
         return images.sum(dim=(1, 2, 3))
 
-    explain_lines.line_methods(paper=0.0)["occlusion"](score, torch.ones(1, 1, 40, 224))  # padded to a batch
+    line_methods(paper=0.0)["occlusion"](score, torch.ones(1, 1, 40, 224))  # padded to a batch
     documentation = (Path(__file__).parents[2] / "docs" / "explanation.md").read_text()
     assert f"a line of 200 pixels takes {passes} passes" in " ".join(documentation.split())
 
 
-def test_layers_of_a_line_network_are_shown(zero: LineExplanation) -> None:
+def test_layers_of_a_line_network_are_shown(zero: Explanation) -> None:
     first, *maps = zero.layers
     assert first.kind == "filters" and {layer.maps.ndim for layer in maps} == {3} and len(maps) > 5
 
@@ -175,7 +174,7 @@ def test_every_architecture_of_lines_is_explained(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attribution, "COMPLETENESS", 10.0)  # of random weights
-    monkeypatch.setattr(explain_lines, "QUADRATURES", ((4, 1),))
+    monkeypatch.setattr(explaining, "LINE_QUADRATURES", ((4, 1),))
     torch.manual_seed(0)
     alphabet = "0123456789.,-=/" if architecture == "reader" else ALPHABET
     header = Header(architecture=architecture, task="line", alphabet=alphabet)

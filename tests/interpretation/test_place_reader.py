@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitcli.inference.checkpoint import Header
-from digitcli.interpretation.place_reader import PlaceReader, read_line
+from digitcli.interpretation.explain import PlaceReader, read_line
 from digitcli.strip_format import STRIP_PAPER
 
 ALPHABET = "0123456789.-"

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from digitcli.interpretation.line_explanation import LineExplanation
+from digitcli.interpretation.explanation import Explanation
 
 
-def line_explanation(digits: Mapping[int, float], blank: float, **fields: Any) -> LineExplanation:
+def line_explanation(digits: Mapping[int, float], blank: float, **fields: Any) -> Explanation:
     """Return an explanation of the last digit of 407, of which some digits and a blank are likely."""
     shares = (*(digits.get(digit, 0.0) for digit in range(10)), blank)
     image = np.zeros((40, 80), np.uint8)
-    explanation = LineExplanation("a.png", "reader@0", image, "407", 0.75, 3, (40, 60), shares)
+    explanation = Explanation(
+        "a.png", "reader@0", image, shares, text="407", confidence=0.75, position=3, span=(40, 60)
+    )
     return replace(explanation, **fields)

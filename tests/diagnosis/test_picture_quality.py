@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from digitcli.diagnosis.picture_measurements import (
+from digitcli.diagnosis.picture_quality import (
     USUAL,
     digit_at_edge,
     distances_from_edge,

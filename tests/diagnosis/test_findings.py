@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
+from digitcli.diagnosis.findings import kind_of
 from digitcli.diagnosis.run import examine_run, find_learning_rate
-from digitcli.diagnosis.subjects import kind_of
 from digitcli.errors import InputError, UsageError
-from digitcli.reporting.report import build_page
 
 
 def test_each_kind_is_told(tmp_path: Path, few_digits: Path) -> None:
@@ -29,7 +28,6 @@ def test_each_kind_is_told(tmp_path: Path, few_digits: Path) -> None:
         "unfinished-ensemble": "run",
         "cnn": "model",
         "copy.safetensors": "model",
-        "zoo.json": "comparison",
         "photo.jpg": "picture",
         "digits": "data",
         "mnist": "data",
@@ -49,8 +47,8 @@ def test_anything_else_is_refused(subject: str) -> None:
 
 @pytest.mark.parametrize(
     "examine",
-    [kind_of, lambda name: examine_run(Path(name)), find_learning_rate, build_page],
-    ids=["doctor", "run", "learning rate", "report"],
+    [kind_of, lambda name: examine_run(Path(name)), find_learning_rate],
+    ids=["doctor", "run", "learning rate"],
 )
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
 def test_what_cannot_be_read_is_an_input_error(
@@ -66,9 +64,14 @@ def test_what_cannot_be_read_is_an_input_error(
     exists = Path.exists
     (tmp_path / "locked").mkdir()
     monkeypatch.setattr(Path, "exists", fail)
-    options = (lambda event: None,) if examine is build_page else ()
     with pytest.raises(InputError, match=f"locked cannot be read: {os.strerror(number)}"):
-        examine(str(tmp_path / "locked"), *options)
+        examine(str(tmp_path / "locked"))
+
+
+def test_a_json_file_belongs_to_report() -> None:
+    with pytest.raises(UsageError, match=r"zoo\.json is no run folder") as caught:
+        kind_of("zoo.json")
+    assert "digitcli report" in caught.value.remedy
 
 
 def made(folder: Path, file: str) -> None:

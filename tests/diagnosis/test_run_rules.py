@@ -15,21 +15,31 @@ import torch
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.data.dataset import Digits, Splits, split
 from digitcli.data.loading import load_dataset
-from digitcli.diagnosis import training_rules
+from digitcli.diagnosis import run as run_examination
 from digitcli.diagnosis.findings import Finding
-from digitcli.diagnosis.training_rules import (
-    CONSEQUENCES,
+from digitcli.diagnosis.run import (
     ExaminedRun,
-    causes,
     curve_faults,
-    learning_rate_of_bad_run,
+    learning_rate,
+    network_faults,
+    not_learning,
     number_of_epochs,
-    underfitting,
+    regularization,
+    small_batches,
 )
-from digitcli.diagnosis.trials import RangeTest, Trial, start, train_briefly
+from digitcli.diagnosis.trials import (
+    HIGHEST_LR,
+    LOWEST_LR,
+    RangeTest,
+    Trial,
+    range_test,
+    start,
+    train_briefly,
+)
 from digitcli.events import EpochDone
 from digitcli.training.configuration import TrainConfig, fine_tuning
 from tests.support.models import saved
+from tests.support.training import train_config
 
 STEPS = 40
 
@@ -46,7 +56,7 @@ def run_of(data: Path, arch: str = "mlp", epochs: int = 20, steps: int = STEPS, 
     """Train for `steps` steps, and return a run that claims to have taken three times as many."""
     recipe = {"batch_size": 48, **recipe}
     config, parts, trials = trials_of(data, arch, steps, tuple(recipe.items()))
-    history = [epoch(number, trials[0].losses[-1], 0.1) for number in range(1, epochs + 1)]
+    history = [epoch(number, 0.1, 0.1) for number in range(1, epochs + 1)]
     network = start(config)[1].network.eval()
     return ExaminedRun(
         config,
@@ -110,17 +120,17 @@ def test_a_rise_of_the_loss_within_its_error_is_no_overfitting() -> None:
 
 def test_a_healthy_run_has_no_findings(data: Path) -> None:
     run = run_of(data)
-    assert [finding for rule in (causes, underfitting, number_of_epochs) for finding in rule(run)] == []
+    every = (learning_rate, regularization, small_batches, network_faults, number_of_epochs, not_learning)
+    assert [finding for rule in every for finding in rule(run)] == []
 
 
 @pytest.mark.parametrize(
     "rule, recipe, expected",
     [
-        (training_rules.not_learning, {"lr": 1e-7}, "not_learning"),
-        (training_rules.learning_rate, {"lr": 1e-7}, "learning_rate_too_low"),
-        (training_rules.learning_rate, {"lr": 10.0}, "learning_rate_too_high"),
-        (training_rules.regularization, {"dropout": 0.97}, "too_much_regularization"),
-        (underfitting, {"lr": 1e-7}, "underfitting"),
+        (not_learning, {"lr": 1e-7}, "not_learning"),
+        (learning_rate, {"lr": 1e-7}, "learning_rate_too_low"),
+        (learning_rate, {"lr": 10.0}, "learning_rate_too_high"),
+        (regularization, {"dropout": 0.97}, "too_much_regularization"),
     ],
 )
 def test_a_planted_fault_is_found(
@@ -132,37 +142,26 @@ def test_a_planted_fault_is_found(
         assert finding.command.startswith("digitcli train --arch ")
 
 
-def test_a_missing_warm_up_is_found(data: Path) -> None:
-    run = run_of_healthy(data, "lenet5", warmup=0.0, lr=0.1, batch_size=128)
-    assert rules(training_rules.warm_up(run)) == ["missing_warmup"]
-    assert rules(training_rules.warm_up(run_of_healthy(data, warmup=0.0))) == []
-
-
 def test_dead_units_have_a_command_that_avoids_them(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((0.05,), (0.1,)))
+    monkeypatch.setattr(run_examination, "range_test", lambda config: RangeTest((0.05,), (0.1,)))
     run = run_of(data, lr=1.0)
     with torch.no_grad():
         run.network.get_parameter("3.bias")[:] = -1000.0
 
     def found(changed: ExaminedRun) -> Finding:
-        finding, *_ = training_rules.network_faults(changed)
+        finding, *_ = network_faults(changed)
         assert finding.rule == "dead_units"
         return finding
 
-    high = found(run)
-    assert high.remedy == "Lower the learning rate." and str(high.command).endswith("--lr 0.002")
+    assert str(found(run).command).endswith("--lr 0.002")
     usual = replace(run, recipe=replace(run.recipe, lr=0.002))
-    assert "initialization" in found(usual).remedy
     assert str(found(usual).command).endswith("--initialization he")
     he = replace(usual, recipe=replace(usual.recipe, initialization="he"))
     assert str(found(he).command).endswith("--initialization glorot")
-    tuned = replace(usual, config=replace(usual.config, pretrained=True))
-    monkeypatch.setattr(training_rules, "start", lambda config: start(usual.config))
-    assert "--initialization" not in str(found(tuned).command)
 
 
 def test_the_learning_rate_of_the_recipe_is_tried_first(data: Path) -> None:
-    (finding,) = training_rules.learning_rate(run_of(data, lr=1e-7))
+    (finding,) = learning_rate(run_of(data, lr=1e-7))
     assert "that of the recipe" in finding.evidence
     assert finding.command is not None and finding.command.endswith("--lr 0.002")
 
@@ -171,22 +170,13 @@ def test_a_loss_above_that_of_equal_probabilities_is_a_learning_rate_that_is_too
     run = run_of(data, arch="softmax", lr=5.0)
     sure_of_mistakes = replace(run, history=[epoch(1, 25.4, 56.8)])
     perfect = replace(sure_of_mistakes, validation_is_correct=np.ones_like(run.validation_is_correct))
-    (finding,) = training_rules.learning_rate(perfect)
+    (finding,) = learning_rate(perfect)
     assert (
         finding.rule == "learning_rate_too_high"
         and "56.8" in finding.evidence
         and "2.303" in finding.evidence
     )
-    assert rules(training_rules.learning_rate(replace(perfect, history=[epoch(1, 0.3, 0.3)]))) == []
-
-
-def test_regularization_is_not_blamed_for_a_learning_rate(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blamed = [Finding("too_much_regularization", "error", "", "")]
-    monkeypatch.setattr(training_rules, "regularization", lambda run: blamed)
-    assert "too_much_regularization" not in rules(causes(run_of(data, lr=10.0)))
-    assert "too_much_regularization" in rules(causes(run_of(data)))
+    assert rules(learning_rate(replace(perfect, history=[epoch(1, 0.3, 0.3)]))) == []
 
 
 def test_a_setting_is_not_blamed_for_what_a_trial_without_changes_gains(data: Path) -> None:
@@ -194,60 +184,7 @@ def test_a_setting_is_not_blamed_for_what_a_trial_without_changes_gains(data: Pa
     unfinished = replace(run, validation_is_correct=np.zeros_like(run.validation_is_correct))
     without = train_briefly(run.config, run.trial_steps, run.validation, dropout=0.0)
     assert without.is_correct.mean() > 0.5
-    assert rules(training_rules.regularization(unfinished)) == []
-
-
-def trials_that_need(steps: int, healthy_lr: float) -> Callable[..., Trial]:
-    """Return trials that read everything after so many steps with this learning rate, and nothing else.
-
-    A linear classifier reads half of the digits.
-    """
-
-    def trial(config: TrainConfig, taken: int, digits: Digits, **changes: Any) -> Trial:
-        is_right = np.zeros(len(digits), np.bool_)
-        lr = changes.get("lr", config.recipe.get("lr"))
-        share = 0.5 if config.arch == "softmax" else float(lr == healthy_lr and taken >= steps)
-        is_right[: round(share * len(digits))] = True
-        return Trial((2.3,) * taken, is_right, 0.0)
-
-    return trial
-
-
-def test_a_run_that_a_linear_one_beats_is_tried_with_as_many_steps(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usual = resolve_recipe("mlp").lr
-    run = run_of(data, lr=0.1)
-    bad = replace(run, steps=240, validation_is_correct=np.zeros_like(run.validation_is_correct))
-    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((1.0,), (0.1,)))
-    monkeypatch.setattr(training_rules, "train_briefly", trials_that_need(200, usual))
-    assert rules(training_rules.learning_rate(bad)) == []  # 80 steps are too few
-    (finding,) = learning_rate_of_bad_run(bad)
-    assert finding.rule == "learning_rate_too_high" and "after 240 steps" in finding.evidence
-    assert str(finding.command).endswith(f"--lr {usual:g}")
-    assert rules(learning_rate_of_bad_run(replace(bad, steps=150))) == []
-    better = replace(bad, validation_is_correct=np.ones_like(run.validation_is_correct))
-    assert rules(learning_rate_of_bad_run(better)) == []
-
-
-def test_a_run_of_few_steps_is_short_and_does_not_underfit(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = run_of(data, epochs=1)
-    bad = replace(
-        run,
-        steps=9,
-        training_is_correct=np.zeros_like(run.training_is_correct),
-        validation_is_correct=np.zeros_like(run.validation_is_correct),
-    )
-    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((1.0,), (0.1,)))
-    monkeypatch.setattr(training_rules, "train_briefly", trials_that_need(9, healthy_lr=0.0))
-    assert rules(underfitting(bad)) == ["underfitting"]
-    assert next(each.rule for rule in CONSEQUENCES for each in rule(bad)) == "too_few_epochs"
-
-
-def test_the_linear_classifier_does_not_underfit_itself(data: Path) -> None:
-    assert rules(underfitting(run_of(data, arch="softmax", lr=1e-7))) == []
+    assert rules(regularization(unfinished)) == []
 
 
 def test_an_unfinished_run_is_continued(data: Path) -> None:
@@ -264,14 +201,14 @@ def test_a_command_names_the_teachers_of_the_run(data: Path) -> None:
 
 
 def test_regularization_names_the_setting_that_does_harm(data: Path) -> None:
-    (finding,) = training_rules.regularization(run_of(data, dropout=0.97, weight_decay=0.001))
+    (finding,) = regularization(run_of(data, dropout=0.97, weight_decay=0.001))
     assert "--dropout" in finding.evidence and "weight" not in finding.evidence
 
 
 def test_small_batches_matter_to_batch_normalization_only(data: Path) -> None:
-    assert rules(training_rules.small_batches(run_of(data, batch_size=4))) == ["small_batches"]
-    assert rules(training_rules.small_batches(run_of(data, arch="softmax", batch_size=4))) == []
-    assert rules(training_rules.small_batches(run_of(data, batch_size=8))) == []
+    assert rules(small_batches(run_of(data, batch_size=4))) == ["small_batches"]
+    assert rules(small_batches(run_of(data, arch="softmax", batch_size=4))) == []
+    assert rules(small_batches(run_of(data, batch_size=8))) == []
 
 
 def test_few_epochs_are_found_unless_the_network_overfits(data: Path) -> None:
@@ -290,9 +227,9 @@ def test_a_fine_tuned_run_is_compared_with_the_recipe_of_fine_tuning(
     assert rules(number_of_epochs(tuned)) == []
     assert rules(number_of_epochs(replace(tuned, history=tuned.history[:5]))) == ["too_few_epochs"]
     recipe = resolve_recipe("mlp", **config.recipe)
-    monkeypatch.setattr(training_rules, "train_briefly", None)
-    monkeypatch.setattr(training_rules, "range_test", lambda config: RangeTest((10 * recipe.lr,), (0.1,)))
-    assert rules(training_rules.learning_rate(replace(tuned, recipe=recipe))) == []
+    monkeypatch.setattr(run_examination, "train_briefly", None)
+    monkeypatch.setattr(run_examination, "range_test", lambda config: RangeTest((10 * recipe.lr,), (0.1,)))
+    assert rules(learning_rate(replace(tuned, recipe=recipe))) == []
 
 
 def test_a_perfect_network_learns_even_if_one_digit_is_frequent(data: Path) -> None:
@@ -303,18 +240,9 @@ def test_a_perfect_network_learns_even_if_one_digit_is_frequent(data: Path) -> N
         training=Digits(run.training.images, frequent),
         training_is_correct=np.ones_like(run.training_is_correct),
     )
-    (finding,) = training_rules.not_learning(run)
+    (finding,) = not_learning(run)
     assert finding.severity == "error"
-    assert rules(training_rules.not_learning(replace(perfect, training=run.training))) == []
-
-
-def test_a_divergence_is_a_jump(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = iter(
-        [Trial((2.3,), np.zeros(5, bool), 2.3, diverged=True), Trial((2.3, 2.0), np.ones(5, bool), 2.0)]
-    )
-    monkeypatch.setattr(training_rules, "train_briefly", lambda *arguments, **changes: next(trials))
-    run = run_of_healthy(data, warmup=0.0)
-    assert rules(training_rules.warm_up(run)) == ["missing_warmup"]
+    assert rules(not_learning(replace(perfect, training=run.training))) == []
 
 
 def test_a_command_trains_the_same_with_one_change(data: Path) -> None:
@@ -329,4 +257,46 @@ def test_gradients_and_units_of_a_run_are_examined(data: Path) -> None:
         for name, parameter in run.network.named_parameters():
             if name == "7.bias":
                 parameter -= 1000.0
-    assert rules(training_rules.network_faults(run)) == ["dead_units"]
+    assert rules(network_faults(run)) == ["dead_units"]
+
+
+def test_a_trial_learns_and_is_repeatable(few_digits: Path, digits: Digits) -> None:
+    some = digits.take(np.arange(600, 800))
+    config = train_config(few_digits, recipe={"lr": 0.01})
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first = train_briefly(config, 30, some)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.nll == train_briefly(config, 30, some).nll and first.is_correct.mean() > 0.5
+    assert train_briefly(config, 30, some, lr=1e-6).is_correct.mean() < 0.5
+
+
+def test_a_trial_keeps_the_teacher_of_the_run(few_digits: Path, tmp_path: Path, digits: Digits) -> None:
+    some = digits.take(np.arange(600, 800))
+    teacher = str(saved(tmp_path / "teacher.safetensors"))
+    recipe = {"lr": 0.01, "distillation_weight": 1.0}
+    taught = train_briefly(train_config(few_digits, teacher=(teacher,), recipe=recipe), 30, some)
+    assert taught.is_correct.mean() < 0.5  # the teacher has random weights
+
+
+def test_a_trial_of_a_fine_tuning_run_starts_from_its_model(few_digits: Path, digits: Digits) -> None:
+    config = fine_tuning("fast", data=str(few_digits), device="cpu", recipe={"freeze": 1})
+    trial = train_briefly(config, 1, digits.take(np.arange(600, 700)))
+    assert trial.is_correct.mean() > 0.9
+
+
+def test_a_trial_that_diverges_reads_nothing(few_digits: Path, digits: Digits) -> None:
+    config = train_config(few_digits, arch="softmax", recipe={"optimizer": "sgd", "lr": 1e38})
+    trial = train_briefly(config, 5, digits.take(np.arange(20)))
+    assert trial.nll == float("inf") and not trial.is_correct.any()
+
+
+def test_the_range_test_raises_the_learning_rate_until_the_loss_rises(few_digits: Path) -> None:
+    test = range_test(train_config(few_digits), 40)
+    assert test.lrs[0] == LOWEST_LR and test.lrs[-1] < HIGHEST_LR
+    assert list(test.lrs) == sorted(test.lrs) and len(test.lrs) == len(test.losses)
+    assert 1e-4 <= test.suggestion <= 1e-2
+
+
+def test_the_suggestion_is_a_tenth_of_the_rate_with_the_lowest_loss() -> None:
+    assert RangeTest((0.001, 0.012, 0.1), (2.0, 1.0, 3.0)).suggestion == 0.001

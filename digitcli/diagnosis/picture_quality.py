@@ -1,8 +1,8 @@
-"""Measure the digits and the paper of a picture, and compare them with pictures that are read well."""
+"""The faults of a picture: corrections that remove them, and measurements beside those of good pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,8 @@ from digitcli.imaging.grayscale import Box, quantile
 Grey = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+# Rounds of k-means, after which the levels hardly move.
+ROUNDS = 20
 # Height in pixels to which a digit is enlarged before its strokes are measured: a hairline is 4 pixels wide.
 FINE_PX = 400
 # Height in pixels at which edges are measured, so that the noise of a large picture is averaged.
@@ -28,7 +30,128 @@ MARGIN = 0.15
 # Range of the middle 80 % of a normal distribution, in standard deviations.
 MIDDLE_80 = 2.563
 
-Grade = Literal["usual", "unusual", "fault"]
+# What removes each fault.
+REMEDIES = {
+    "inverted": "Scan it as dark ink on light paper.",
+    "turned": "Turn it, or say how it lies.",
+    "too_thin": "Write with a thicker pen, or scan finer.",
+    "too_small": "Scan or photograph it with more pixels.",
+    "blurred": "Hold the camera still, and focus on the paper.",
+    "noisy": "Give it more light, or scan it.",
+    "uneven_background": "Avoid shadows and patterned paper.",
+    "cut_off": "Leave a margin around the number.",
+}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A change of a picture (H, W), grey, that removes one fault.
+
+    rule: the fault that the picture has if the changed one is read better.
+    change: what the change does, after "if the picture is".
+    apply: changes a picture.
+    options: options of `digitcli predict` that do the same.
+    """
+
+    rule: str
+    change: str
+    apply: Callable[[Grey], Grey]
+    options: str | None = None
+
+    @property
+    def changes_answer(self) -> bool:
+        """Whether the fault is one only if the changed picture is read otherwise.
+
+        Light ink on dark paper of which the same digits are read is no fault, nor is a 0 upside down.
+        """
+        return self.rule in ("inverted", "turned")
+
+
+def _ink_is_dark(picture: Grey) -> bool:
+    """Return whether the ink is darker than the paper, which covers most of the picture."""
+    return float(np.median(picture)) > (quantile(picture, 0.01) + quantile(picture, 0.99)) / 2
+
+
+def _turn(times: int) -> Callable[[Grey], Grey]:
+    return lambda picture: np.ascontiguousarray(np.rot90(picture, -times))
+
+
+def _thicken(picture: Grey) -> Grey:
+    """Make strokes thicker by a two-hundredth of the longer side, two pixels at least."""
+    size = max(3, max(picture.shape) // 100 | 1)
+    change = cv2.erode if _ink_is_dark(picture) else cv2.dilate
+    return np.asarray(change(picture, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), np.uint8)
+
+
+def _enlarge(picture: Grey) -> Grey:
+    return np.asarray(cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _sharpen(share: float, amount: float) -> Callable[[Grey], Grey]:
+    """Add the difference from a copy that is blurred by a share of the shorter side (unsharp masking)."""
+
+    def sharpened(picture: Grey) -> Grey:
+        blurred = cv2.GaussianBlur(picture, (0, 0), max(1.5, share * min(picture.shape)))
+        return np.asarray(cv2.addWeighted(picture, 1 + amount, blurred, -amount, 0), np.uint8)
+
+    return sharpened
+
+
+def _smooth(picture: Grey) -> Grey:
+    """Smooth by the mean of similar places (Buades, Coll & Morel 2005), as strongly as there is noise."""
+    return np.asarray(cv2.fastNlMeansDenoising(picture, None, max(20.0, noise_of(picture))), np.uint8)
+
+
+def _flatten(picture: Grey) -> Grey:
+    """Divide by the paper around each pixel: closing removes dark ink from it, and opening light ink."""
+    side = max(15, min(picture.shape) // 6 | 1)
+    kind = cv2.MORPH_CLOSE if _ink_is_dark(picture) else cv2.MORPH_OPEN
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    paper = cv2.GaussianBlur(cv2.morphologyEx(picture, kind, kernel), (0, 0), side / 3)
+    return np.asarray(cv2.divide(picture, paper, scale=200), np.uint8)
+
+
+def _keep_dark_ink(picture: Grey) -> Grey:
+    """Make white what is clearly paler than dark ink, such as squares and other patterns.
+
+    The levels are divided into three (k-means, Lloyd 1982), of which the darkest is ink.
+    """
+    counts, levels = np.bincount(picture.ravel(), minlength=256), np.arange(256)
+    centres = np.array([quantile(picture, share) for share in (0.005, 0.5, 0.995)])
+    for _ in range(ROUNDS):
+        nearest = np.abs(levels - centres[:, None]).argmin(axis=0)
+        for index in np.unique(nearest[counts > 0]):
+            centres[index] = np.average(levels[nearest == index], weights=counts[nearest == index])
+    ink, paler = centres[0], (centres[0] + centres[1]) / 2
+    return np.asarray(np.clip((picture - ink) * 255 / max(1.0, paler - ink), 0, 255), np.uint8)
+
+
+def pad(picture: Grey) -> Grey:
+    """Add paper around the picture, half of its shorter side."""
+    width = min(picture.shape) // 2
+    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    return np.pad(picture, width, constant_values=int(np.median(edge)))
+
+
+CORRECTIONS = (
+    Correction("inverted", "inverted", lambda picture: 255 - picture),
+    Correction("turned", "rotated by 90 degrees clockwise", _turn(1), "--rotate 90"),
+    Correction("turned", "rotated by 180 degrees clockwise", _turn(2), "--rotate 180"),
+    Correction("turned", "rotated by 270 degrees clockwise", _turn(3), "--rotate 270"),
+    Correction("too_thin", "drawn with thicker strokes", _thicken),
+    Correction("too_small", "enlarged three times", _enlarge),
+    Correction("blurred", "sharpened", _sharpen(0.01, 2.0)),
+    Correction("blurred", "sharpened strongly", _sharpen(0.033, 3.0)),
+    Correction("noisy", "smoothed", _smooth),
+    Correction("uneven_background", "freed from shadows", _flatten),
+    Correction("uneven_background", "freed from everything that is paler than its dark ink", _keep_dark_ink),
+    Correction(
+        "uneven_background",
+        "freed from everything that is darker than its light ink",
+        lambda picture: _keep_dark_ink(255 - picture),
+    ),
+    Correction("cut_off", "surrounded by paper", pad),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +173,7 @@ class Range:
         """Return how far a value is on the way from the common ones to the limit, which is 1."""
         return (value - self.common) / (self.limit - self.common)
 
-    def grade(self, value: float) -> Grade:
+    def grade(self, value: float) -> Literal["usual", "unusual", "fault"]:
         """Tell where a value lies."""
         nearness = self.nearness(value)
         return "usual" if nearness <= 0 else "unusual" if nearness <= 1 else "fault"
@@ -67,9 +190,9 @@ class Range:
         return f"{value:.0f} pixels" if self.in_pixels else f"{100 * value:.2f} %"
 
 
-# By `python benchmarks/usual_pictures.py --pictures 3000`: composed pictures of MNIST's validation digits,
-# held-out hands and fonts, as photographs and scans of good and poor quality, of which 1,503 are read as what
-# they show at 90 % or more.
+# By `python benchmarks/usual_pictures.py --pictures 3000`: synthetic pictures of MNIST's validation digits,
+# held-out writers and fonts, as photographs and scans of good and poor quality, of which 1,503 are read as
+# what they show at 90 % or more.
 USUAL = {
     "too_small": Range("The tallest digit is {} high", 25, 14, in_pixels=True),
     "too_thin": Range("The strokes of the thinnest digit are {} of its height wide", 0.088, 0.034),

@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from digitcli.interpretation.explanation import Attribution, Layer
-from digitcli.interpretation.line_explanation import LineExplanation
+from digitcli.interpretation.explanation import Attribution, Explanation, Layer
 from digitcli.strip_format import STRIP_PAPER
 from tests.support.explanations import line_explanation
 
@@ -29,7 +28,7 @@ def test_the_digit_is_that_of_the_text_even_if_another_is_likelier_at_its_place(
 
 
 def test_a_line_without_digits_has_no_digit_and_no_runner_up() -> None:
-    empty = LineExplanation("a.png", "reader@0", np.zeros((40, 80), np.uint8), "", 0.9)
+    empty = Explanation("a.png", "reader@0", np.zeros((40, 80), np.uint8), text="", confidence=0.9)
     assert (empty.digit, empty.other_digit, empty.runner_up) == (None, None, None)
     record = empty.record()
     assert (record["position"], record["digit"], record["probabilities"]) == (None, None, [])
