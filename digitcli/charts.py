@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-MAX_NAME_CHARACTERS = 40
+MAX_NAME_CHARACTERS, MAX_TITLE_CHARACTERS = 40, 100
 COLOURS = ("#0072b2", "#d55e00", "#009e73")  # colour-blind readers tell these apart (Okabe & Ito, 2008)
 # Text stays text, a name with $ is no formula, and the same chart is always the same file.
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "digitcli", "text.parse_math": False, "font.size": 9}
@@ -56,7 +56,7 @@ def draw_chart(
     width, height = panel_px
     with matplotlib.rc_context(STYLE):
         figure = Figure((width * len(panels) / 72, height / 72), layout="constrained")
-        figure.suptitle(_printable(title))
+        figure.suptitle(_printable(title, MAX_TITLE_CHARACTERS))
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for series, colour in zip(panel.series, COLOURS, strict=False):
                 _plot(axes, series, colour)
@@ -98,7 +98,7 @@ def draw_lines(title: str, panels: Sequence[Panel]) -> str:
     width, height = CURVES_PX
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width * len(panels)} {height}">',
-        f"<title>{escape(_printable(title))}</title>",
+        f"<title>{escape(_printable(title, MAX_TITLE_CHARACTERS))}</title>",
         "<style>text{font:13px sans-serif}polyline{fill:none;stroke-width:2}</style>",
         '<rect width="100%" height="100%" fill="#fff"/>',
     ]
@@ -128,7 +128,7 @@ def draw_lines(title: str, panels: Sequence[Panel]) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _printable(name: str) -> str:
+def _printable(name: str, most: int = MAX_NAME_CHARACTERS) -> str:
     """Return a name that XML accepts, of a limited length."""
-    short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[:MAX_NAME_CHARACTERS]}..."
+    short = name if len(name) <= most else f"{name[:most]}..."
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in short)
