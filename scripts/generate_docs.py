@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from published_figures import filled
+import published_figures
 from typer.models import ArgumentInfo, OptionInfo
 
 from digitcli.architectures.recipe import Recipe
@@ -41,11 +41,12 @@ CLI_TEXT = """\
 Every command has `--help`. Results go to standard output, everything else goes to standard error.
 [Output format](output-format.md) explains the records and the exit codes."""
 ARCHITECTURES_TEXT = """\
-An architecture is a network without weights. `digitcli train --arch NAME` trains it by its recipe, and
-`digitcli models NAME` shows it layer by layer. The task `digit` reads one digit in 28x28 pixels, and the
-task `line` reads a line of writing 40 pixels high. MACs are multiply-accumulate operations for one
-image, or for a line of 200 x 40 pixels. [Results](results.md) has the accuracies. A network of your own
-takes one function and one line in a table: see `CONTRIBUTING.md`."""
+This page lists every network that digitcli can train. An architecture is a network without weights:
+`digitcli train --arch NAME` trains it by its recipe, and `digitcli models NAME` shows it layer by layer.
+The task `digit` reads one digit in 28x28 pixels, the task `line` a line of writing 40 pixels high. MACs
+are multiply-accumulate operations for one image, or for a line of 200 x 40 pixels. [Results](results.md)
+has the accuracies. A network of your own takes one function and one line in a table: see
+`CONTRIBUTING.md`."""
 RECIPES_TEXT = """\
 A recipe is how an architecture is trained. `digitcli train --print-config --arch NAME` prints a whole
 recipe, and every setting is an option of [`digitcli train`](cli.md#digitcli-train). These are the
@@ -75,7 +76,7 @@ def stale_pages() -> dict[Path, str]:
     """Return the new text of every page whose file is missing or has another text."""
     pages = {DOCS / f"{name}.md": page() for name, page in PAGES.items()}
     written = [path for path in (README, *sorted(DOCS.glob("*.md"))) if path not in pages and path.exists()]
-    pages |= {path: filled(path.read_text("utf-8")) for path in written}
+    pages |= {path: published_figures.filled(path.read_text("utf-8")) for path in written}
     return {
         path: text for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text
     }
@@ -187,12 +188,12 @@ def architectures_page() -> str:
     return document(
         "Architectures",
         ARCHITECTURES_TEXT,
-        table(headings, rows, right=("parameters", "MACs")),
+        published_figures.table(headings, rows),
         "## Recipes",
         RECIPES_TEXT,
-        table(("setting", "group", "default", "what it does"), settings),
+        published_figures.table(("setting", "group", "default", "what it does"), settings),
         "And this is where the recipe of each architecture differs from these defaults:",
-        table(("architecture", "recipe"), recipes),
+        published_figures.table(("architecture", "recipe"), recipes),
     )
 
 
@@ -253,9 +254,9 @@ def plain(text: str) -> str:
     return "".join(parts).replace("|", "\\|")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
-    """Return a Markdown table; the columns named in `right` are aligned to the right."""
-    lines = [headings, ["---:" if heading in right else "---" for heading in headings], *rows]
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

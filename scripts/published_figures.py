@@ -410,11 +410,13 @@ TABLES: dict[str, Callable[[], str]] = {
             "evaluated in": lambda row: f"{row['evaluation_seconds']} s",
             "peak memory": lambda row: f"{row['memory_mb']:,} MB",
         },
+        heading="digits",
     ),
     "growth-batch": lambda: rows_table(
         "growth-batch",
         {name: f"`{name}`" for name in ("lenet5", "cnn", "resnet")},
         {size: of(size) for size in ("16", "32", "64", "128", "256", "512", "1024")}
         | {"1 thread": of("one_thread"), "2 threads": of("two_threads")},
+        heading="batch size",
     ),
 }

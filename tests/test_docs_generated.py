@@ -64,3 +64,8 @@ def test_no_line_begins_with_a_figure(page: Path) -> None:
 def test_the_results_fit_on_a_page() -> None:
     text = (ROOT / "docs" / "results.md").read_text()
     assert len(text.replace("|", " ").replace("---", " ").split()) <= 2500
+
+
+def test_the_documentation_stays_short() -> None:
+    pages = [page for page in (ROOT / "docs").glob("*.md") if page.name != "cli.md"]
+    assert sum(len(page.read_text().split()) for page in pages) <= 45_000
