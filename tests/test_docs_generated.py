@@ -44,7 +44,7 @@ def test_the_reference_has_every_option_of_a_command(name: str) -> None:
         command for key, command in get_command(with_command([name])).commands.items() if key == name
     ]
     for parameter in command.params:
-        if parameter.param_type_name == "option":
+        if parameter.param_type_name == "option" and not parameter.hidden:
             assert all(f"`{option}`" in section for option in (*parameter.opts, *parameter.secondary_opts))
 
 
