@@ -19,8 +19,7 @@ from digitcli.diagnosis.picture import (
     examine_picture,
     explained,
     merged,
-    missing_digits,
-    several_digits,
+    other_count,
 )
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
@@ -104,7 +103,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
         ),
     ],
 )
-def test_a_fault_that_no_correction_mends_is_measured(
+def test_a_fault_that_no_correction_removes_is_measured(
     reader: Reader,
     rules: list[str],
     plant: Callable[[np.ndarray], np.ndarray],
@@ -174,7 +173,7 @@ def test_a_page_is_examined_by_its_least_certain_number(
     assert diagnosis.facts["answer"].startswith("40713 40713") and diagnosis.findings == ()
 
 
-def test_a_correction_after_which_the_page_is_turned_mends_nothing_else(
+def test_a_correction_after_which_the_page_is_turned_removes_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     padding, turning = (
@@ -241,23 +240,20 @@ def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Re
     assert "unfamiliar_style" in [finding.rule for finding in findings]
 
 
-def test_more_digits_than_the_label_are_found(reader: Reader) -> None:
+def test_more_and_fewer_digits_than_the_label_are_found(reader: Reader) -> None:
     reading = reader.read(NUMBER)
-    (finding,) = several_digits(reading, "071")
-    assert finding.rule == "several_digits" and "beside 071, something else" in finding.evidence
-    assert "taken for 2 digits" in finding.evidence
-    assert not list(several_digits(reading, "99")) and not list(missing_digits(reading, "071"))
-
-
-def test_fewer_digits_than_the_label_are_found(reader: Reader) -> None:
-    reading = reader.read(NUMBER)
-    (finding,) = missing_digits(reading, "407138")
+    (finding,) = other_count(reading, "071")
+    assert (
+        finding.rule == "several_digits"
+        and "something else than 071 is taken for 2 digits" in finding.evidence
+    )
+    (finding,) = other_count(reading, "407138")
     assert finding.rule == "missing_digits" and "407138 without 1 digit" in finding.evidence
-    assert not list(missing_digits(reading, "99")) and not list(missing_digits(reading, "40713"))
-    assert not list(several_digits(reading, "407138"))
+    for label in ("99", "40713", None):
+        assert not list(other_count(reading, label)), label
 
 
-def test_a_picture_that_nothing_mends_says_so(reader: Reader) -> None:
+def test_a_picture_that_nothing_improves_says_so(reader: Reader) -> None:
     blank = saved(np.full((60, 90), 255, np.uint8))
     (finding,) = examine_picture(blank, "5", reader).findings
     assert finding.rule == "unexplained" and "read as nothing" in finding.evidence
