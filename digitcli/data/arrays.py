@@ -50,12 +50,11 @@ def load_npz(path: Path) -> Dataset:
     Raises:
         InputError: the archive is damaged or too large, or contains other arrays.
     """
-    train_images, train_labels, *test_arrays = _read_npz(path)
-    train, failures = digits_from_arrays(train_images, train_labels, path.name)
-    if not test_arrays:
+    arrays = _read_npz(path)
+    train, failures = digits_from_arrays(arrays[0], arrays[1], path.name)
+    if len(arrays) == 2:
         return Dataset(path.name, train, None, failures)
-    test_images, test_labels = test_arrays
-    test, test_failures = digits_from_arrays(test_images, test_labels, f"{path.name} (test)")
+    test, test_failures = digits_from_arrays(arrays[2], arrays[3], f"{path.name} (test)")
     return Dataset(path.name, train, test, failures + test_failures)
 
 

@@ -65,16 +65,11 @@ def read_corrections(dataset: Dataset, path: Path) -> Corrections:
     remedy = f"Give corrections of the training digits of {dataset.name}."
     labels: Corrections = {}
     for line, row in _read_rows(path):
-        place = f"{path}, line {line}"
-        text = row["index"].strip()
+        place, text = f"{path}, line {line}", row["index"].strip()
         index = int(text) if text.isdecimal() and len(text) < LONGEST_INDEX else count
         if index >= count:
-            cause = (
-                f"the index {text[:LONGEST_INDEX]} is not from 0 to {count - 1}"
-                if text
-                else "it has no index"
-            )
-            raise InputError(f"{place}: {cause}.", remedy)
+            wrong = f"the index {text[:LONGEST_INDEX]} is not from 0 to {count - 1}"
+            raise InputError(f"{place}: {wrong if text else 'it has no index'}.", remedy)
         label = row["label"].strip()
         if label not in LABELS:
             cause = f"{place}: the label {label[:20]!r} is not a digit from 0 to 9."

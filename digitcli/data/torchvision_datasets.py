@@ -26,11 +26,8 @@ from digitcli.errors import EnvironmentFault, InputError
 
 CACHE_VARIABLE = "DIGITCLI_CACHE"
 TIMEOUT_S = 30.0  # for a server that does not answer
-MNIST_FILES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
+MNIST_FILES = tuple(
+    f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
 
 
@@ -75,11 +72,10 @@ PUBLISHED_DATASETS = {
         "MNIST rebuilt from its source, 60,000 + 10,000, 28x28 (Yadav 2019)",
         "QMNIST",
         "https://github.com/facebookresearch/qmnist",
-        (
-            "qmnist-train-images-idx3-ubyte.gz",
-            "qmnist-train-labels-idx2-int.gz",
-            "qmnist-test-images-idx3-ubyte.gz",
-            "qmnist-test-labels-idx2-int.gz",
+        tuple(
+            f"qmnist-{part}-{kind}.gz"
+            for part in ("train", "test")
+            for kind in ("images-idx3-ubyte", "labels-idx2-int")
         ),
         train={"what": "train"},
         test={"what": "test10k"},
@@ -122,10 +118,8 @@ def load_published_dataset(name: str) -> Dataset:
         InputError: The dataset is not in the cache and cannot be downloaded, or its files are damaged.
     """
     published = PUBLISHED_DATASETS[name]
-    train_images, train_labels = _load_part(name, published.train)
-    test_images, test_labels = _load_part(name, published.test)
-    train, failures = digits_from_arrays(train_images, train_labels, name)
-    test, test_failures = digits_from_arrays(test_images, test_labels, f"{name} (test)")
+    train, failures = digits_from_arrays(*_load_part(name, published.train), name)
+    test, test_failures = digits_from_arrays(*_load_part(name, published.test), f"{name} (test)")
     return Dataset(name, train, test, failures + test_failures)
 
 
