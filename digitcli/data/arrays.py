@@ -90,7 +90,13 @@ def _choose_arrays(path: Path, names: list[str]) -> tuple[str, ...]:
 
 def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     with archive.open(member) as file:
-        array: Array = npy.read_array(file, allow_pickle=False)
+        try:
+            array: Array = npy.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            if "Object arrays" not in str(error):
+                raise
+            cause = f"{member.filename} contains Python objects, which are never loaded"
+            raise ValueError(cause) from error
         if file.read(1):  # reading to the end also verifies the checksum
             raise ValueError(f"{member.filename} has more bytes than its shape {array.shape} needs")
     return array

@@ -107,7 +107,7 @@ def test_npz_whose_header_announces_too_much_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
         archive.writestr("images.npy", header.getvalue())
         archive.writestr("labels.npy", header.getvalue())
-    with pytest.raises(InputError, match="0 bytes for the shape"):
+    with pytest.raises(InputError, match="cannot be read as a NumPy archive"):
         load_npz(tmp_path / "d.npz")
 
 

@@ -156,7 +156,7 @@ def test_pictures_are_read_in_natural_order_also_from_sub_folders(
     paths = []
     monkeypatch.setattr("digitcli.data.arrays.THREADS", 1)
     monkeypatch.setattr(
-        "digitcli.imaging.digit_from_picture", lambda path: paths.append(path) or few_digits.images[0]
+        "digitcli.imaging.digits.digit_from_picture", lambda path: paths.append(path) or few_digits.images[0]
     )
     load_folder(tmp_path)
     read = [path.relative_to(tmp_path).as_posix() for path in paths]
