@@ -73,8 +73,8 @@ class EvaluateOptions:
     data: str | None = setting(
         None,
         "",
-        "Evaluate on this dataset: a name, a file or a folder; for line models, a folder of digitcli "
-        "synthesize (default: mnist, or 2,000 lines of its test digits).",
+        "Evaluate on this dataset: a name (mnist, mnist-c), a file or a folder; for line models, a folder of "
+        "digitcli synthesize (default: mnist, or 2,000 lines of its test digits).",
         unit="dataset",
         complete=complete_dataset,
     )
