@@ -223,7 +223,6 @@ def _show(result: Comparison) -> None:
     parts: list[RenderableType] = [table, ""]
     if len(result.models) > 1:
         parts.append(escape(console.printable(result.conclusion())))
-    assert result.labels is not None, "only a report is made without the images"
     missed = [f"{index} ({result.labels[index]})" for index in result.missed]
     sentence = f"No run reads {len(missed)} of the {result.images:,} {result.split} images correctly"
     images = ": " + listed(missed, LONGEST_LIST) if missed else ""

@@ -19,7 +19,6 @@ from digitcli.charts import Panel, Series, draw_chart
 from digitcli.comparison.runs import (
     Conditions,
     build_network,
-    check_saved_definition,
     define_model,
     evaluate_run,
 )
@@ -27,7 +26,7 @@ from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, M
 from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DigitcliError, DivergedError, InputError, Interrupted, UsageError
+from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.statistics import SIGNIFICANCE, difference_interval, holm, mcnemar, mean_interval
 from digitcli.events import Event as TrainingEvent
@@ -90,7 +89,7 @@ class Comparison:
     missed: the indices of the images that every run of every model misreads.
     diverged: the labels of models that are left out because a run of theirs diverged.
     unreadable: the number of files of the dataset that could not be read.
-    labels: the correct digits of the images; None if only the saved runs are at hand.
+    labels: the correct digits of the images.
     """
 
     data: str
@@ -103,7 +102,7 @@ class Comparison:
     missed: tuple[int, ...]
     diverged: tuple[str, ...]
     unreadable: int
-    labels: npt.NDArray[np.int64] | None = field(repr=False, compare=False)
+    labels: npt.NDArray[np.int64] = field(repr=False, compare=False)
 
     def conclusion(self) -> str:
         """Return a sentence that says which of several models is better, or why none is."""
@@ -215,32 +214,6 @@ def compare(
     )
 
 
-def compare_saved(saved: Sequence[SavedModel]) -> Comparison:
-    """Compare models of a saved comparison by their saved runs alone: no image is needed or measured.
-
-    Raises:
-        UsageError: there is no such architecture.
-        InputError: a model cannot be built, or the models were evaluated on different images.
-    """
-    first = saved[0]
-    for model in saved:
-        if (model.digest, model.split, model.images) != (first.digest, first.split, first.images):
-            cause = f"{first.label} and {model.label} were evaluated on different images."
-            raise InputError(cause, "Compare models that were evaluated on the same images.")
-        check_saved_definition(model.label, model.definition)
-    models = [_summarize_model(each.label, each.definition, each.runs, each.images) for each in saved]
-    return Comparison(
-        data=first.data,
-        digest=first.digest,
-        split=first.split,
-        images=first.images,
-        diverged=(),
-        unreadable=0,
-        labels=None,
-        **_compare_models(models),
-    )
-
-
 def _evaluate_all(
     planned: Sequence[tuple[Specification, int | None]],
     conditions: Conditions,
@@ -277,9 +250,9 @@ def _summarize_model(
     definition: ModelDefinition,
     runs: tuple[ComparedRun, ...],
     images: int,
-    device: str | None = None,
+    device: str,
 ) -> ComparedModel:
-    """Return the figures of a model; its latency is measured if a device is given."""
+    """Return the figures of a model; its latency is measured."""
     network = build_network(definition)
     summary = summarize(network)
     accuracies = [run.accuracy for run in runs]
@@ -298,7 +271,7 @@ def _summarize_model(
         low=max(0.0, low),
         high=min(1.0, high),
         train_seconds=statistics.median(times) if times else None,
-        latency_ms=None if device is None else quick_latency_ms(network, choose_device(device)),
+        latency_ms=quick_latency_ms(network, choose_device(device)),
         runs=runs,
         definition=definition,
     )

@@ -12,13 +12,6 @@ SIGNIFICANCE = 0.05
 LEAST_P = 1e-300
 
 
-def student_tail(t: float, degrees_of_freedom: float) -> float:
-    """Return the probability that a variable with Student's distribution lies further from 0 than t."""
-    from scipy.special import stdtr
-
-    return float(2 * stdtr(degrees_of_freedom, -abs(t)))
-
-
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % interval of the mean of at least two normally distributed values.
 
@@ -35,35 +28,19 @@ def difference_interval(first: Sequence[float], second: Sequence[float]) -> tupl
     """Return the 95 % interval of the difference of two means, each of at least two values.
 
     Welch, "The generalization of 'Student's' problem when several different population variances are
-    involved", 1947. The degrees of freedom are not rounded.
+    involved", 1947. The degrees of freedom are not rounded. `scipy.stats.ttest_ind` computes the same, but
+    warns where one of two networks always has the same accuracy.
     """
     from scipy.special import stdtrit
 
-    difference, error, degrees_of_freedom = _welch_terms(first, second)
-    half = float(stdtrit(degrees_of_freedom, 0.975)) * error
-    return difference - half, difference + half
-
-
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the probability that two means of at least two values each differ this much by chance.
-
-    Values that do not vary tell nothing about chance: then it is 1. Welch, 1947, see `difference_interval`.
-    """
-    difference, error, degrees_of_freedom = _welch_terms(first, second)
-    return student_tail(difference / error, degrees_of_freedom) if error else 1.0
-
-
-def _welch_terms(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Return the difference of two means, its standard error and its degrees of freedom.
-
-    `scipy.stats.ttest_ind` computes the same, and warns where one of two networks always has one accuracy.
-    """
+    difference = statistics.fmean(first) - statistics.fmean(second)
     shares = [statistics.variance(values) / len(values) for values in (first, second)]
-    difference, total = statistics.fmean(first) - statistics.fmean(second), sum(shares)
+    total = sum(shares)
     if total == 0:
-        return difference, 0.0, 1.0
+        return difference, difference
     squares = [share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)]
-    return difference, math.sqrt(total), total**2 / sum(squares)
+    half = float(stdtrit(total**2 / sum(squares), 0.975)) * math.sqrt(total)
+    return difference - half, difference + half
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +15,11 @@ from digitcli.comparison.compare import (
     ComparedModel,
     Comparison,
     RunEvaluated,
-    compare_saved,
-    draw_comparison_chart,
 )
-from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition
+from digitcli.comparison.saved_comparison import ComparedRun
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DivergedError, InputError, Interrupted, OutputError, UsageError
+from digitcli.errors import DivergedError, Interrupted, OutputError, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import Notice, StepDone
 from digitcli.inference.checkpoint import read_header
@@ -138,8 +135,8 @@ def test_the_interval_of_a_mean_stays_between_0_and_1(
 
 def test_runs_of_the_same_accuracy_have_an_interval_over_images(few_digits: Path, tmp_path: Path) -> None:
     (model,) = compare_quickly(few_digits, tmp_path, "softmax:epochs=1").to_saved()
-    alike = replace(model, runs=(replace(model.runs[0], seed=0), replace(model.runs[0], seed=1)))
-    (compared,) = compare_saved([alike]).models
+    alike = tuple(replace(model.runs[0], seed=seed) for seed in (0, 1))
+    compared = module._summarize_model(model.label, model.definition, alike, model.images, "cpu")
     expected = wilson_interval(model.images - len(model.runs[0].misread), model.images)
     assert compared.deviation == 0 and (compared.low, compared.high) == expected
 
@@ -216,30 +213,8 @@ def test_a_difference_is_real_only_if_images_and_seeds_agree() -> None:
 def test_the_conclusion_names_the_nearest_rivals_first() -> None:
     best, *rivals = (model_with(name, 0.99 - 0.01 * rank) for rank, name in enumerate("abcdef"))
     models = (*(replace(rival, behind=0.01, p=1.0) for rival in reversed(rivals)), best)
-    result = Comparison("mnist", "", "test", 100, models, "a", None, (), (), 0, None)
+    result = Comparison("mnist", "", "test", 100, models, "a", None, (), (), 0, np.zeros(0, np.int64))
     assert "the difference between a and b, c, d and 2 more may be chance" in result.conclusion()
-
-
-def test_saved_runs_give_the_same_figures_without_the_images(compared: Comparison) -> None:
-    again = compare_saved(compared.to_saved())
-    assert again.labels is None and {model.latency_ms for model in again.models} == {None}
-    measured = {model.label: model.latency_ms for model in compared.models}
-    models = tuple(replace(model, latency_ms=measured[model.label]) for model in again.models)
-    assert replace(again, models=models) == compared
-    assert again.conclusion() == compared.conclusion()
-    assert "milliseconds" in draw_comparison_chart(compared)
-    assert "milliseconds" not in draw_comparison_chart(again)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"digest": ""}, {"split": "validation"}, {"definition": ModelDefinition("reader", {}, {})}],
-    ids=str,
-)
-def test_saved_runs_that_cannot_be_compared_are_refused(compared: Comparison, change: dict[str, Any]) -> None:
-    first, second, *_ = compared.to_saved()
-    with pytest.raises(InputError):
-        compare_saved([first, replace(second, **change)])
 
 
 def test_models_with_corrections_are_compared_on_the_same_digits_and_reused(
