@@ -28,7 +28,7 @@ from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.texts import sample_integer
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 Picture = npt.NDArray[np.uint8]
 

@@ -30,7 +30,7 @@ from digitcli.synthesis.page_layouts import (
 )
 from digitcli.synthesis.page_parts import fill_with_combs, fill_with_exercises, fill_with_sums
 from digitcli.synthesis.scenes import Scene
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 LAYOUTS = {
     "numbers": fill_with_free_numbers,

@@ -26,7 +26,7 @@ from digitcli.synthesis.lines import LineSynthesizer, compose_text
 from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.texts import sample_amount, sample_decimal, sample_integer
 from digitcli.synthesis.writers import Writer, sample_style
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 SIDE_BY_SIDE = 4  # digits of MNIST beside each other
 

@@ -33,7 +33,7 @@ from digitcli.synthesis.page_parts import COMB_DISTANCE, CombStyle, draw_comb, f
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import side_by_side
 from digitcli.synthesis.texts import sample_integer
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 # Ranges, chosen by hand: the digits of a number in groups, those of a group, and the gap between two groups
 # in heights of a digit; the height of a field of boxes in pixels, and its width in heights; the boxes of each

@@ -21,7 +21,7 @@ from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_layouts import fill_with_free_numbers, fill_with_one_fraction, fill_with_table
 from digitcli.synthesis.scenes import SceneComposer
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 DIGIT_PX, GAP_PX, BAR_GAP_PX, MARGIN_PX = 28, 2, 4, 10  # of an image, between images, to the bar, around
 

@@ -21,8 +21,7 @@ from digitcli.diagnosis.picture_quality import USUAL, distances_from_edge, measu
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.composed_lines import compose_scenes
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import compose_scenes, scene_composer
 
 # Different from the seeds of other scripts and of training.
 SEED = 2323

@@ -35,7 +35,7 @@ from digitcli.synthesis.page import Kind, Label, corners_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.training.line_sources import ComposedLines
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from held_out.handwritten import exam, letter

@@ -35,8 +35,7 @@ from digitcli.recognition.recognize import recognize_region
 from digitcli.synthesis.page import Kind, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.training.composed_lines import PICTURE_SHARES, compose_scenes
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import PICTURE_SHARES, compose_scenes, scene_composer
 
 SEED = 4711
 SIDES_PX = (200, 1400)  # of the large pages; a third of the pages are small

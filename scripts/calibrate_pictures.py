@@ -42,8 +42,7 @@ from digitcli.strip_format import OTHER
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.composed_lines import compose_scenes
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import compose_scenes, scene_composer
 
 MODEL = "picture_reader"
 SIDES_PX = (30, 1200)  # range of the sides of blank pages

@@ -26,7 +26,7 @@ from held_out_scenes import WORLDS, single_number  # noqa: E402
 from digitcli.data.dataset import split  # noqa: E402
 from digitcli.data.mnist import load_mnist  # noqa: E402
 from digitcli.synthesis.page import Kind  # noqa: E402
-from digitcli.training.scene_source import scene_composer  # noqa: E402
+from digitcli.training.synthetic_lines import scene_composer  # noqa: E402
 
 FOLDER = ROOT / "tests" / "quality"
 SEED = 2

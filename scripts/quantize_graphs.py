@@ -35,7 +35,7 @@ from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as
 from digitcli.inference.predictor import load_page_finder
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.training.line_sources import composed_source
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 
 Inputs = Iterator[npt.NDArray[np.uint8]]  # batches of lines, or levels of pages
 

@@ -26,8 +26,7 @@ from digitcli.inference.torch_runtime import infer, infer_lines, load_model, ope
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.line_folders import lines_to_evaluate
 from digitcli.synthesis.strips import LabelledStrip
-from digitcli.training.composed_lines import STRIP_COMPOSERS
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
 STRIPS = 2_000  # composed strips
 PAGES, PAGE = 200, (300, 400)  # composed pages, and their size in pixels

@@ -12,7 +12,7 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.scenes import SceneComposer
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import scene_composer
 from tests.support.pictures import drawn
 from tests.support.readings import reading_of
 

@@ -161,7 +161,6 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["train", "--teacher", "nothing-like-it"],
     ["train", "--teacher", "reader"],
     ["train", "--members", "1"],
-    ["train", "--snapshots", "5"],
     ["train", "--member-archs", "cnn,nothing-like-it"],
     ["predict", "--help"],
     ["predict"],

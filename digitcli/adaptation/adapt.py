@@ -35,8 +35,8 @@ from digitcli.recognition.line_crops import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import Line
-from digitcli.training.composed_lines import compose
-from digitcli.training.original import OriginalLines
+from digitcli.training.start_model import OriginalLines
+from digitcli.training.synthetic_lines import compose
 from digitcli.training.task import derive_seed
 
 DEFAULT_SETTINGS = FineTuning()

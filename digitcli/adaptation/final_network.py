@@ -35,8 +35,7 @@ from digitcli.inference.torch_runtime import open_network
 from digitcli.recognition.calibrate import Answer, answer_pictures
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
-from digitcli.training.fine_tuning import describe_start_model
-from digitcli.training.original import OriginalLines
+from digitcli.training.start_model import OriginalLines, describe_start_model
 
 # The largest loss of accuracy on 1,000 composed lines. It is about two standard errors of their accuracy
 # (0.86 percentage points), and six of the difference between two networks (see `training.original`), so that

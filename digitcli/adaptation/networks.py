@@ -19,7 +19,7 @@ from digitcli.errors import DivergedError
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import open_network
 from digitcli.synthesis.lines import Line
-from digitcli.training.line_sources import LineBatch, as_batches
+from digitcli.training.line_batches import LineBatch, as_batches
 from digitcli.training.line_task import line_loss
 from digitcli.training.optimization import (
     autocast,

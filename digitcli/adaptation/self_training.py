@@ -56,7 +56,7 @@ from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Reading
 from digitcli.training.line_task import line_logits
-from digitcli.training.original import OriginalLines
+from digitcli.training.start_model import OriginalLines
 
 DEFAULT_SETTINGS = FineTuning()
 

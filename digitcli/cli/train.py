@@ -34,14 +34,13 @@ from digitcli.errors import PartialInputError, UsageError, counted
 from digitcli.inference.checkpoint import RUNS, is_run
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import DURATION, PATH, Setting, settings_of
+from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     RUN,
     TrainConfig,
-    check_config,
     config_fields,
     flat_settings,
     read_toml,
-    resolve_paths,
     to_toml,
 )
 from digitcli.training.transfer import with_start

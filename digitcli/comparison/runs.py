@@ -32,12 +32,12 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import trainer
-from digitcli.training.configuration import TrainConfig, resolve_teachers
-from digitcli.training.muon import check_muon
+from digitcli.training.checks import check_config, check_single, resolve_teachers
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.network import architecture_arguments, create_network
-from digitcli.training.setup import StopSignal, check_run
+from digitcli.training.setup import StopSignal
 from digitcli.training.state import TrainResult
-from digitcli.training.tensorboard_folder import check_continued, check_new, folder_of_run
+from digitcli.training.tensorboard import check_free, folder_of_run
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
 PASSED_ON_RESUME = (
@@ -49,7 +49,6 @@ PASSED_ON_RESUME = (
     "corrections",
     "fonts",
     "pretrained",
-    "cuda_graphs",
     "start",
     "original",
 )
@@ -153,10 +152,12 @@ def check_trainable(config: TrainConfig) -> Recipe:
     Raises:
         UsageError: the settings contradict each other or do not fit the network.
     """
+    check_single(config)
     recipe = resolve_recipe(config.arch, **config.recipe)
-    check_run(config, recipe, choose_device(config.device))
+    check_config(config, recipe)
+    choose_device(config.device)
     with torch.random.fork_rng(devices=[]):
-        check_muon(config.arch, create_network(config.arch, recipe), recipe)
+        create_network(config.arch, recipe)
     return recipe
 
 
@@ -203,10 +204,9 @@ def _check_folder(
         if specification.config is None:
             return
         exists = (folder / RESUME_FILE).exists()
-    if conditions.tensorboard is not None:
-        check = check_continued if exists else check_new
-        check(folder_of_run(conditions.tensorboard, folder), folder)
     if not exists:
+        if conditions.tensorboard is not None:
+            check_free(folder_of_run(conditions.tensorboard, folder))
         return
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest

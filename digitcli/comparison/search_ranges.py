@@ -12,7 +12,8 @@ from digitcli.architectures.registry import resolve_recipe
 from digitcli.comparison.specification import parse_value
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.settings import Setting, settings_of
-from digitcli.training.configuration import TrainConfig, check_config
+from digitcli.training.checks import check_config
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.transfer import recipe_from_start
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.settings import settings_of
-from digitcli.training.configuration import TrainConfig, check_config, config_fields, resolve_paths
+from digitcli.training.checks import check_config, resolve_paths
+from digitcli.training.configuration import TrainConfig, config_fields
 from digitcli.training.transfer import with_start
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand

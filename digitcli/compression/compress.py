@@ -45,10 +45,10 @@ from digitcli.inference.checkpoint import (
     write_checkpoint,
 )
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.training.configuration import resolve_teachers
-from digitcli.training.fine_tuning import describe_start
+from digitcli.training.checks import resolve_teachers
 from digitcli.training.run_folder import LOCK_FILE, RUN_FILES, locked
 from digitcli.training.setup import StopSignal
+from digitcli.training.start_model import describe_start
 
 CHART_FILE = "pareto.svg"
 OWN_FILES = (MODEL_FILE, COMPRESSION_FILE, CHART_FILE, COMPRESSION_SETTINGS_FILE)

@@ -21,9 +21,8 @@ from digitcli.inference.checkpoint import Header
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width, width_step
 from digitcli.inference.torch_runtime import TorchRuntime
 from digitcli.page_format import NUMBER
-from digitcli.training.composed_lines import STRIP_COMPOSERS
 from digitcli.training.line_sources import ComposedLines
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
 # Logits differ by rounding alone: by less than this in every network of the registry. A wrong layer changes
 # them by far more, even where no answer changes.

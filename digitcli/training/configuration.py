@@ -1,37 +1,31 @@
-"""The settings of a training run, their form in configuration files, and their checks. Loads no torch."""
+"""The settings of a training run, and their form in configuration files and stored runs. Loads no torch."""
 
 from __future__ import annotations
 
 import json
-import os
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from digitcli.architectures.recipe import DATA, DISTILLATION, TRANSFER, Recipe
-from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
-from digitcli.errors import InputError, ModelError, UsageError, did_you_mean, quoted
-from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_model, shipped_models
+from digitcli.errors import ModelError, UsageError, did_you_mean, quoted
 from digitcli.settings import (
     DURATION,
     PATH,
     check_settings,
     freeze_lists,
-    option_name,
     parse_duration,
     setting,
     settings_of,
 )
 from digitcli.threads import MAX_THREADS
-from digitcli.training.transfer import check_transfer, resolve_start, with_start
 
 RUN = "run"
-DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
-# The losses of tasks that have only one.
-LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
+# The settings of earlier versions, which stored runs may have.
+REMOVED_SETTINGS = ("cuda_graphs", "snapshots")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +81,6 @@ class TrainConfig:
     pretrained: bool = setting(
         False, RUN, "Start from torchvision's ImageNet weights; only for architectures torchvision/NAME."
     )
-    cuda_graphs: bool = setting(
-        False, RUN, "Record one training step on an NVIDIA GPU and replay it, which saves time per step."
-    )
     members: int | None = setting(
         None,
         RUN,
@@ -102,13 +93,6 @@ class TrainConfig:
         RUN,
         "Train an ensemble of these architectures, separated by commas, instead of --arch.",
         unit="name,name",
-    )
-    snapshots: int | None = setting(
-        None,
-        RUN,
-        "Train one network in this many cycles of the learning rate, and average its states at their ends.",
-        at_least=2,
-        unit="number",
     )
     data: str = setting(
         DEFAULT_DATASET,
@@ -171,19 +155,7 @@ class TrainConfig:
     @property
     def is_ensemble(self) -> bool:
         """Whether the run trains several networks that answer as one."""
-        return any(given is not None for given in (self.members, self.member_archs, self.snapshots))
-
-
-def fine_tuning(start: str, **fields: Any) -> TrainConfig:
-    """Return the settings of a run that starts from a model: its architecture, and the recipe of fine-tuning.
-
-    fields: Fields of `TrainConfig`, which override what follows from the model.
-
-    Raises:
-        UsageError: a value is out of range, or the architecture is not that of the model.
-        ModelError: there is no such model.
-    """
-    return TrainConfig(**with_start({"start": start, **fields}))
+        return any(given is not None for given in (self.members, self.member_archs))
 
 
 def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,202 +228,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(cause, "Run digitcli train --print-config to see a valid one.") from error
 
 
+def stored_config(stored: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of a run as they were stored, also by a version that had more of them.
+
+    Raises:
+        ModelError: the run trained what is no longer trained.
+        UsageError, TypeError: the settings are damaged.
+    """
+    if stored.get("snapshots") is not None:
+        cause = "The run trained an ensemble of snapshots of one network, which is no longer possible."
+        raise ModelError(cause, "Use it as a model, or start a new run with --members.")
+    return TrainConfig(**{name: value for name, value in stored.items() if name not in REMOVED_SETTINGS})
+
+
 def to_toml(settings: Mapping[str, Any]) -> str:
     """Write flat settings as TOML; JSON writes texts, numbers, true and false in the same way."""
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items())
-
-
-def resolve_paths(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with absolute paths of all data and models but the dataset itself.
-
-    Raises:
-        InputError: a path of corrections, strokes, fonts or original data does not exist.
-        UsageError: there is no such original dataset.
-        ModelError: there is no such start model.
-    """
-    for name in ("corrections", "strokes", "fonts"):
-        path = getattr(config, name)
-        if path is not None and not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for long names)
-            raise InputError(f"There is no file or folder {path}.", f"Give an existing path to --{name}.")
-        if path is not None:
-            absolute: dict[str, Any] = {name: str(Path(path).resolve())}
-            config = replace(config, **absolute)
-    return resolve_start(replace(config, teacher=tuple(map(_absolute, config.teacher))))
-
-
-def _absolute(model: str) -> str:
-    """Return the name of a model that is valid in any folder; `resolve_model` reports one that is missing."""
-    is_path = model not in shipped_models() and os.path.exists(model)  # noqa: PTH110 (see above)
-    return str(Path(model).resolve()) if is_path else model
-
-
-def check_config(config: TrainConfig) -> None:
-    """Check that the settings of a new run fit together.
-
-    Raises:
-        UsageError: two settings contradict each other, or a value is out of range.
-        ModelError: a plug-in cannot be imported, or there is no such start model.
-    """
-    if config.is_ensemble:
-        check_ensemble(config)
-        for member in member_configs(config):
-            check_config(member)
-        return
-    if config.pretrained and not config.arch.startswith(TORCHVISION):
-        cause = f"Architecture '{config.arch}' has no pretrained weights."
-        raise UsageError(cause, "Leave --pretrained out.")
-    recipe = resolve_recipe(config.arch, **config.recipe)
-    if config.pretrained and recipe.initialization != "default":
-        cause = f"--initialization {recipe.initialization} would overwrite the pretrained weights."
-        raise UsageError(cause, "Leave --initialization or --pretrained out.")
-    check_data_settings(config, recipe)
-    check_task_settings(config, recipe)
-    check_transfer(config, recipe)
-    check_distillation(config, recipe)
-    resolve_teachers(config.teacher)
-
-
-def member_configs(config: TrainConfig) -> tuple[TrainConfig, ...]:
-    """Return the settings of each member of an ensemble; their seeds count up from that of the ensemble.
-
-    A snapshot is trained for its share of the epochs.
-    """
-    recipe = dict(config.recipe)
-    if config.snapshots:
-        recipe["epochs"] = resolve_recipe(config.arch, **recipe).epochs // config.snapshots
-    count = config.members or config.snapshots or 0
-    archs = config.member_archs.split(",") if config.member_archs else [config.arch] * count
-    single = replace(config, members=None, member_archs=None, snapshots=None, recipe=recipe)
-    return tuple(
-        replace(single, arch=arch.strip(), seed=config.seed + number) for number, arch in enumerate(archs)
-    )
-
-
-def check_ensemble(config: TrainConfig) -> None:
-    """Check that the settings of an ensemble fit together; those of its members are not checked.
-
-    Raises:
-        UsageError: two settings contradict each other, or an architecture does not read single digits.
-    """
-    archs = config.member_archs.split(",") if config.member_archs is not None else [config.arch]
-    if config.member_archs is not None:
-        if config.start is not None:
-            cause = "--from gives all members the architecture of one model, but --member-archs names others."
-            raise UsageError(cause, "Replace --member-archs by --members.")
-        if len(archs) < 2:
-            cause = f"--member-archs is '{config.member_archs}', but an ensemble has two members or more."
-            raise UsageError(cause, "Separate the names by commas, for example cnn,resnet,allconv.")
-        if config.members not in (None, len(archs)):
-            cause = f"--member-archs names {len(archs)} architectures, but --members is {config.members}."
-            raise UsageError(cause, "Leave --members out.")
-        if config.arch != TrainConfig.arch:
-            cause = f"--arch is {config.arch}, but --member-archs names the architectures of the members."
-            raise UsageError(cause, "Leave --arch out.")
-    for arch in archs:
-        if (task := find_architecture(arch.strip()).task) != "digit":
-            cause = f"The task of '{arch.strip()}' is {task}s, but ensembles are for single digits."
-            raise UsageError(cause, "Name architectures of the task digit.")
-    if config.snapshots is not None:
-        _check_snapshots(config, config.snapshots)
-
-
-def _check_snapshots(config: TrainConfig, snapshots: int) -> None:
-    others = ("members", "member_archs", "time_seconds", "patience")
-    given = [option_name(name) for name in others if getattr(config, name) is not None]
-    if given:
-        cause = f"--snapshots takes all members from one run of a fixed length, but {given[0]} is given."
-        raise UsageError(cause, f"Leave {given[0]} or --snapshots out.")
-    recipe = resolve_recipe(config.arch, **config.recipe)
-    if recipe.schedule == "constant":
-        cause = "--snapshots needs a learning rate that falls to zero, but the schedule is constant."
-        raise UsageError(cause, "Choose --schedule cosine.")
-    if recipe.epochs % snapshots:
-        cause = f"The epochs, {recipe.epochs}, are no multiple of the snapshots, {snapshots}."
-        enough = -(-recipe.epochs // snapshots) * snapshots
-        raise UsageError(cause, f"Choose --epochs {enough}, or another multiple of {snapshots}.")
-
-
-def check_data_settings(config: TrainConfig, recipe: Recipe) -> None:
-    """Check that corrections, strokes, fonts and synthetic characters fit the architecture and the dataset.
-
-    Raises:
-        UsageError: the architecture or the dataset cannot use one of them.
-    """
-    task = find_architecture(config.arch).task
-    if task != "digit" and recipe.synthetic:
-        cause = f"The task of '{config.arch}' is {task}s, but synthetic characters are single digits."
-        raise UsageError(cause, "Leave --synthetic out.")
-    if config.corrections is not None and task != "digit":
-        raise UsageError(f"The task of '{config.arch}' is {task}s, not digits.", "Leave --corrections out.")
-    if config.strokes is not None and task != "line":
-        raise UsageError(f"The task of '{config.arch}' is {task}s, not lines.", "Leave --strokes out.")
-    if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:
-        cause = f"The dataset {config.data} has no digits, but synthetic characters are digits and letters."
-        raise UsageError(cause, "Leave --synthetic out.")
-    if config.fonts is not None and not recipe.synthetic:
-        cause = "--fonts has no effect without --synthetic."
-        raise UsageError(cause, "Add --synthetic, or leave --fonts out.")
-
-
-def check_task_settings(config: TrainConfig, recipe: Recipe) -> None:
-    """Check that the loss and the augmentation are those of the task of the architecture.
-
-    Raises:
-        UsageError: they are not.
-    """
-    task = find_architecture(config.arch).task
-    if task != "digit" and recipe.augment:
-        cause = f"--augment is for single digits, but the task of '{config.arch}' is {task}s."
-        raise UsageError(cause, "Leave --augment out.")
-    is_of_another = task == "digit" and recipe.loss in LOSS_OF_TASK.values()
-    if is_of_another or LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss:
-        raise UsageError(f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe.")
-
-
-def check_distillation(config: TrainConfig, recipe: Recipe) -> None:
-    """Check that the network can learn from teachers, or that no setting of distillation is given.
-
-    Raises:
-        UsageError: the task or the loss has no distillation, or a setting has no effect without a teacher.
-    """
-    if not config.teacher:
-        usual = resolve_recipe(config.arch)
-        for declared in settings_of(Recipe):
-            given = config.recipe.get(declared.name, declared.default)
-            if declared.group == DISTILLATION and given not in (declared.default, vars(usual)[declared.name]):
-                cause = f"{declared.option} has no effect without --teacher."
-                raise UsageError(cause, f"Add --teacher, or leave {declared.option} out.")
-        return
-    task = find_architecture(config.arch).task
-    if task != "digit":
-        cause = f"--teacher is for single digits, but the task of '{config.arch}' is {task}s."
-        raise UsageError(cause, "Leave --teacher out.")
-    if recipe.loss != "cross_entropy":
-        # The other losses take the sigmoid of each logit, so that no logits would satisfy them and a teacher.
-        cause = f"--teacher needs the cross-entropy of ten probabilities, but the loss is {recipe.loss}."
-        raise UsageError(cause, "Leave --teacher out, or use --loss cross_entropy.")
-
-
-def resolve_teachers(names: Sequence[str]) -> tuple[ResolvedModel, ...]:
-    """Return the models behind the names of teachers.
-
-    Raises:
-        UsageError: a teacher does not read single digits, or is named twice.
-        ModelError: there is no such model, or its file is damaged.
-    """
-    teachers = tuple(map(_resolve_teacher, names))
-    check_distinct(teachers)
-    for teacher in teachers:
-        if teacher.header.task != "digit":
-            cause = f"The teacher {teacher.name} is a model of {teacher.header.task}s, not of single digits."
-            raise UsageError(cause, "Name a model of single digits, for example robust.")
-    return teachers
-
-
-def _resolve_teacher(name: str) -> ResolvedModel:
-    try:
-        return resolve_model(name)
-    except ModelError as error:
-        is_path = Path(name).is_absolute()  # a run that is continued knows its teachers by their paths
-        remedy = "If it was moved, name its new place with --teacher." if is_path else error.remedy
-        raise ModelError(f"The teacher cannot be used: {error.cause}", remedy) from error

@@ -1,4 +1,4 @@
-"""The task of reading single digits, and its losses.
+"""The task of reading single digits.
 
 All training digits lie on the device and are taken in a new order each epoch.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
@@ -37,7 +36,7 @@ from digitcli.synthesis.lines import NO_DIGIT, synthesize_characters
 from digitcli.threads import usable_cores
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.distillation import distillation_loss, load_teacher, soft_targets
+from digitcli.training.digit_losses import distillation_loss, load_teacher, loss_function, soft_targets
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
 # The number of digits that a teacher answers at once, where its answers are kept. Chosen by hand.
@@ -293,52 +292,3 @@ def _parts_of_batch(recipe: Recipe, examples: int, original: Digits | None) -> t
         )
         raise UsageError(cause, "Choose a larger --batch-size.")
     return new, rehearsed
-
-
-def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return half the squared distance between the sigmoid of the logits and the one-hot labels.
-
-    Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986.
-    """
-    targets = F.one_hot(labels, logits.shape[-1])
-    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return 0.5 * (exact.sigmoid() - targets).square().sum(dim=-1).mean()
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the margin loss of the capsules' lengths, which are the sigmoid of the logits.
-
-    The length of the label's capsule should be above 0.9 and the others, which count half, below 0.1.
-
-    Sabour, Frosst & Hinton, "Dynamic routing between capsules", 2017.
-    """
-    lengths = logits.float().sigmoid()
-    targets = F.one_hot(labels, logits.shape[-1])
-    short, long = (0.9 - lengths).clamp(min=0).square(), (lengths - 0.1).clamp(min=0).square()
-    return (targets * short + 0.5 * (1 - targets) * long).sum(dim=-1).mean()
-
-
-def cross_entropy_with_no_digit(label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a cross-entropy with one more label, "no digit", whose target is ten equal probabilities.
-
-    Hendrycks, Mazeika & Dietterich, "Deep anomaly detection with outlier exposure", 2019.
-    """
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        digits = logits.shape[-1]
-        targets = torch.eye(digits + 1, digits, device=logits.device)
-        targets[digits] = 1 / digits
-        return F.cross_entropy(logits, targets[labels], label_smoothing=label_smoothing)
-
-    return loss
-
-
-def loss_function(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the recipe's loss; label smoothing applies to the cross-entropy (Szegedy et al., 2016)."""
-    if recipe.loss == "squared_error":
-        return squared_error
-    if recipe.loss == "margin":
-        return margin
-    if recipe.synthetic:
-        return cross_entropy_with_no_digit(recipe.label_smoothing)
-    return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)

@@ -6,15 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError, counted
 from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
-from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, STRIP_PAPER
 from digitcli.synthesis.line_folders import hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
@@ -26,16 +23,18 @@ from digitcli.synthesis.strokes import (
     read_strokes,
     split_writers,
 )
-from digitcli.training.composed_lines import (
+from digitcli.training.line_batches import LineBatch, as_batches
+from digitcli.training.synthetic_lines import (
     STRIP_COMPOSERS,
     TRAINING_COMPOSERS,
     ComposeStrips,
     compose,
     compose_ink_of_strips,
+    handwriting_digest,
+    networks_digest,
+    scene_composer,
 )
-from digitcli.training.hard_negatives import networks_digest
-from digitcli.training.scene_source import handwriting_digest, scene_composer
-from digitcli.training.task import derive_seed
+from digitcli.training.task import Pools, derive_seed
 
 # The number of composed lines that count as an epoch. Chosen by hand: composed lines have no natural epoch.
 EPOCH_LINES = 20_480
@@ -58,96 +57,14 @@ INK_OF_STRIPS_SHARE = 0.5
 # The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
 BUCKET_PX = 8
 
-# The number of columns on either side of a character's centre that learn its box. Chosen by hand.
-NEAR_COLUMNS = 2
-
-# The share of the lines in a batch that begin at a random place, not at the left. Chosen by hand.
-SHIFTED_SHARE = 0.3
-
 # Parts of the seeds of the validation and test lines, which no pool of training lines has.
 _VALIDATION_SEED = (0, 1)
 _TEST_SEED = (0, 2)
 
 
 @dataclass(frozen=True)
-class LineBatch:
-    """B lines with their targets, padded to a width of T columns of 4 pixels.
-
-    images: The lines, uint8 (B, C, 40, 4 T).
-    characters: The characters of all lines in a row, int64.
-    lengths: The number of characters of each line, int64 (B,).
-    nearest: The character whose centre lies in a column, or the blank, int64 (B, T).
-    boxes: The box of the nearest character, see `Reader.locate`, float32 (B, T, 4).
-    boxed: Whether a column has a box, bool (B, T).
-    """
-
-    images: npt.NDArray[np.uint8]
-    characters: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    nearest: npt.NDArray[np.int64]
-    boxes: npt.NDArray[np.float32]
-    boxed: npt.NDArray[np.bool_]
-
-
-class LinePools(Protocol):
-    """An endless sequence of pools of batches; pool n depends on the data, the seed and n alone."""
-
-    def __getitem__(self, number: int) -> list[LineBatch]:
-        """Return a pool of `POOL_BATCHES` batches."""
-
-
-class AnyLine(Protocol):
-    """A line with its label.
-
-    image: uint8 (40, W), or (C, 40, W) for a network with C channels.
-    text: The characters that stand on it.
-    boxes: float32 (n, 4), x0, y0, x1, y1 of its characters other than spaces; (0, 4) if they are not known.
-    """
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
-
-    @property
-    def text(self) -> str: ...  # noqa: D102
-
-    @property
-    def boxes(self) -> npt.NDArray[np.float32]: ...  # noqa: D102
-
-    @property
-    def digits(self) -> str: ...  # noqa: D102
-
-
-class LineSource(Protocol):
-    """Lines to train, validate and test on.
-
-    name: The name of the dataset.
-    alphabet: The characters of the texts.
-    digest: A hash of the dataset and of the strokes.
-    failures: The files of the dataset that could not be read.
-    sizes: The number of lines by split: train (an epoch), validation and test.
-    composes: Whether lines are composed, which takes so long that it needs further processes.
-    """
-
-    name: str
-    alphabet: str
-    digest: str
-    failures: tuple[Failure, ...]
-    sizes: dict[str, int]
-    composes: bool
-
-    def pools(self, batch_size: int) -> LinePools:
-        """Return the training lines in pools of batches."""
-
-    def validation(self) -> Sequence[AnyLine]:
-        """Return the validation lines."""
-
-    def test(self) -> Sequence[AnyLine]:
-        """Return the test lines."""
-
-
-@dataclass(frozen=True)
 class ComposedPools:
-    """`LinePools` of newly composed lines, and of the ink of strips of newly composed scenes."""
+    """Pools of newly composed lines, and of the ink of strips of newly composed scenes."""
 
     composer: SceneComposer
     batch_size: int
@@ -164,7 +81,7 @@ class ComposedPools:
 
 @dataclass(frozen=True)
 class StoredPools:
-    """`LinePools` that contain each stored line once in an epoch."""
+    """Pools that contain each stored line once in an epoch."""
 
     lines: Sequence[Line]
     batch_size: int
@@ -205,7 +122,7 @@ class ComposedLines:
         self._splits, self._seed = split(dataset), seed
         self._writers = read_strokes(Path(strokes)) if strokes else load_writers()
 
-    def pools(self, batch_size: int) -> LinePools:
+    def pools(self, batch_size: int) -> Pools[LineBatch]:
         """Return pools of lines and of strips of scenes that are composed from the training digits."""
         composer = scene_composer(self._splits.train, held_out=False, writers=self._writers)
         return ComposedPools(composer, batch_size, self._seed)
@@ -231,7 +148,7 @@ class ComposedLines:
 
 
 class ComposedStrips:
-    """A `LineSource` of strips of composed scenes for one of the architectures of `STRIP_COMPOSERS`.
+    """Lines of strips of composed scenes for one of the architectures of `STRIP_COMPOSERS`.
 
     The validation and test strips use the digits of these splits, and held-out writers and fonts.
     """
@@ -248,7 +165,7 @@ class ComposedStrips:
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
 
-    def pools(self, batch_size: int) -> LinePools:
+    def pools(self, batch_size: int) -> Pools[LineBatch]:
         """Return pools of strips of scenes with the training digits."""
         composer = scene_composer(self._splits.train, held_out=False)
         return StripPools(composer, batch_size, self._seed, TRAINING_COMPOSERS[self._architecture])
@@ -269,7 +186,7 @@ class ComposedStrips:
 
 @dataclass(frozen=True)
 class StripPools:
-    """`LinePools` of strips of newly composed scenes."""
+    """Pools of strips of newly composed scenes."""
 
     composer: SceneComposer
     batch_size: int
@@ -291,7 +208,7 @@ class StripPools:
 
 
 class StoredLines:
-    """A `LineSource` of the lines in a folder; a part of them is held out.
+    """Lines of the lines in a folder; a part of them is held out.
 
     train: The lines to train on.
 
@@ -318,7 +235,7 @@ class StoredLines:
             )
             raise InputError(cause, "Provide at least 12 lines; digitcli synthesize makes more.")
 
-    def pools(self, batch_size: int) -> LinePools:
+    def pools(self, batch_size: int) -> Pools[LineBatch]:
         """Return pools of the lines that are not held out."""
         return StoredPools(self.train, batch_size, self._seed)
 
@@ -331,64 +248,68 @@ class StoredLines:
         return self._test
 
 
+@dataclass(frozen=True)
+class RehearsedPools:
+    """Pools of stored lines and, by a share, of newly composed ones.
+
+    Each pass takes all stored lines in another order, and a pool may begin and end within a pass.
+    """
+
+    lines: Sequence[Line]
+    synthesizer: LineSynthesizer
+    share: float
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, number: int) -> list[LineBatch]:
+        """Return a pool; its share of composed lines is exact, that of a batch depends on their widths."""
+        random = np.random.default_rng(derive_seed(self.seed, number))
+        size = POOL_BATCHES * self.batch_size
+        composed = round(self.share * size)
+        stored = size - composed
+        passes, places = np.divmod(np.arange(number * stored, (number + 1) * stored), len(self.lines))
+        orders = {each: self._order(each) for each in np.unique(passes).tolist()}
+        indices = [int(orders[each][place]) for each, place in zip(passes.tolist(), places, strict=True)]
+        lines = [*(self.lines[index] for index in indices), *compose(self.synthesizer, random, composed)]
+        return as_batches(lines, self.batch_size, random)
+
+    def _order(self, number: int) -> np.ndarray:
+        return np.random.default_rng(derive_seed(self.seed, 0, number)).permutation(len(self.lines))
+
+
+class RehearsedLines:
+    """Lines of stored lines that rehearses composed lines; it is validated on stored lines only."""
+
+    composes = True
+    failures: tuple[Failure, ...] = ()
+
+    def __init__(self, stored: StoredLines, composed: ComposedLines, share: float, seed: int) -> None:
+        self.name, self.digest, self.alphabet = stored.name, stored.digest, stored.alphabet
+        self.sizes = stored.sizes
+        self._stored, self._composed, self._share, self._seed = stored, composed, share, seed
+
+    def pools(self, batch_size: int) -> Pools[LineBatch]:
+        """Return pools of lines of both kinds."""
+        synthesizer = self._composed.training_synthesizer()
+        return RehearsedPools(self._stored.train, synthesizer, self._share, batch_size, self._seed)
+
+    def validation(self) -> list[Line]:
+        """Return the held-out stored lines to validate on."""
+        return self._stored.validation()
+
+    def test(self) -> list[Line]:
+        """Return the held-out stored lines to test on."""
+        return self._stored.test()
+
+
+LineSource = ComposedLines | ComposedStrips | StoredLines | RehearsedLines
+
+
 def composed_source(architecture: str, dataset: Dataset, seed: int) -> ComposedLines | ComposedStrips:
     """Return what an architecture for lines learns from, with the strokes of the package."""
     if architecture in STRIP_COMPOSERS:
         return ComposedStrips(dataset, seed, architecture)
     return ComposedLines(dataset, None, seed)
-
-
-def as_batches(
-    lines: Sequence[AnyLine],
-    size: int,
-    random: np.random.Generator,
-    alphabet: str = ALPHABET,
-    bucket_px: int = 1,
-) -> list[LineBatch]:
-    """Return batches of lines of similar width, in a random order.
-
-    Widths in the same bucket of `bucket_px` count as equal, and their lines keep their order.
-    """
-    lines = sorted(lines, key=lambda line: line.image.shape[-1] // bucket_px)
-    starts = size * random.permutation(len(lines) // size)
-    return [as_batch(lines[start : start + size], random, alphabet) for start in starts]
-
-
-def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: str = ALPHABET) -> LineBatch:
-    """Pad lines to one width and compute their targets."""
-    columns = -(-max(line.image.shape[-1] for line in lines) // COLUMN_PX // 2) * 2
-    *channels, height, _ = lines[0].image.shape
-    batch = LineBatch(
-        images=np.full(
-            (len(lines), *(channels or [1]), height, columns * COLUMN_PX),
-            STRIP_PAPER if channels else 0,
-            np.uint8,
-        ),
-        characters=np.array([alphabet.index(c) for line in lines for c in line.text], np.int64),
-        lengths=np.array([len(line.text) for line in lines], np.int64),
-        nearest=np.full((len(lines), columns), len(alphabet)),
-        boxes=np.zeros((len(lines), columns, 4), np.float32),
-        boxed=np.zeros((len(lines), columns), bool),
-    )
-    for row, line in enumerate(lines):
-        width = line.image.shape[-1]
-        margin = columns * COLUMN_PX - width
-        start = int(random.integers(0, margin + 1)) if random.random() < SHIFTED_SHARE else 0
-        batch.images[row, :, :, start : start + width] = line.image
-        if not len(line.boxes):  # nothing is written, or it is not known where
-            continue
-        x0, y0, x1, y1 = line.boxes.T
-        centres = np.clip(((x0 + x1) / 2 + start) // COLUMN_PX, 0, columns - 1).astype(np.int64)
-        batch.nearest[row, centres] = [
-            alphabet.index(character) for character in line.text if character != " "
-        ]
-        distances = np.abs(np.arange(columns)[:, None] - centres)  # columns, characters
-        near = np.flatnonzero(distances.min(axis=1) <= NEAR_COLUMNS)
-        owner = distances[near].argmin(axis=1)
-        x = (near + 0.5) * COLUMN_PX - start
-        edges = np.stack([x - x0[owner], x1[owner] - x, y0[owner], y1[owner]], axis=1)
-        batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
-    return batch
 
 
 def _digest(dataset: Dataset, strokes: str | None) -> str:

@@ -19,9 +19,9 @@ from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET
 from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.line_sources import POOL_BATCHES, AnyLine, LineBatch, LineSource
-from digitcli.training.pools import PoolReader
-from digitcli.training.task import FinalMetrics
+from digitcli.training.line_batches import AnyLine, LineBatch
+from digitcli.training.line_sources import POOL_BATCHES, LineSource
+from digitcli.training.task import FinalMetrics, PoolReader
 
 # The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
 WORKERS = min(8, max(1, usable_cores() - 1))

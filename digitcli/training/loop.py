@@ -72,16 +72,13 @@ def take_step(setup: TrainingSetup, state: TrainingState, lr: float | None = Non
     progress = setup.progress(state)
     set_lr(state.optimizer, scheduled_lr(recipe, progress) if lr is None else lr)
     set_training_mode(network)
-    if setup.graphed_step is not None:
-        loss = setup.graphed_step(state.epoch, state.step)
-    else:
-        with setup.processes.failures_explained():
-            with autocast(device, recipe):
-                loss = setup.loss(state.epoch, state.step, progress)
-            loss.backward()
-        if setup.observer is not None:
-            setup.observer.gradients_ready()
-        step_on(network, state.optimizer, recipe)
+    with setup.processes.failures_explained():
+        with autocast(device, recipe):
+            loss = setup.loss(state.epoch, state.step, progress)
+        loss.backward()
+    if setup.observer is not None:
+        setup.observer.gradients_ready()
+    step_on(network, state.optimizer, recipe)
     state.step += 1
     state.steps_total += 1
     if state.average is not None:

@@ -7,10 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from digitcli.architectures.recipe import Recipe
-from digitcli.errors import UsageError
+from torch import Tensor
 
 # The decay of the momentum, as published.
 MOMENTUM = 0.95
@@ -78,17 +75,6 @@ class Muon(torch.optim.AdamW):
         parameter.mul_(1 - lr * weight_decay)
         parameter.add_(change, alpha=-lr * RMS * math.sqrt(max(lookahead.shape)))
         parameter.grad = None
-
-
-def check_muon(arch: str, network: nn.Module, recipe: Recipe) -> None:
-    """Check that the network has a large matrix, if the recipe chooses Muon.
-
-    Raises:
-        UsageError: the recipe chooses Muon, but the network has no large matrix.
-    """
-    if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
-        cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
-        raise UsageError(cause, "Choose another --optimizer.")
 
 
 def is_large(parameter: Tensor) -> bool:

@@ -16,6 +16,7 @@ from digitcli.architectures.stages import freeze
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import load_network
+from digitcli.training.muon import SMALLEST_SIDE, is_large
 
 
 def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: int = 1) -> None:
@@ -61,6 +62,9 @@ def create_network(
     set_stochastic_depth(network, recipe.stochastic_depth or 0.0)
     freeze(network, recipe.freeze)
     check_batch_size(arch, network, recipe.batch_size)
+    if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
+        cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
+        raise UsageError(cause, "Choose another --optimizer.")
     return network
 
 

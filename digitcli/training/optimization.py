@@ -8,33 +8,28 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.stages import stages_of
 from digitcli.training.muon import Muon, is_large
 
 
-def create_optimizer(network: nn.Module, recipe: Recipe, graphed: bool = False) -> torch.optim.Optimizer:
+def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Create the recipe's optimizer, with weight decay for matrices and kernels alone.
 
-    A group of parameters has its own share of the learning rate, `lr_scale`, which is 1 in the last group.
-    For a step that is recorded as a CUDA graph (`graphed`), the learning rates are tensors on the device.
-    """
+    A group of parameters has its own share of the learning rate, `lr_scale`, which is 1 in the last group."""
     groups = _parameter_groups(network, recipe)
-    device = groups[0]["params"][0].device
-    if graphed:
-        groups = [{**group, "lr": torch.tensor(recipe.lr, device=device)} for group in groups]
-    fused = device.type in ("cpu", "cuda")
+    fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
     betas = recipe.beta1, recipe.beta2
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum
             return torch.optim.SGD(groups, recipe.lr, momentum, nesterov=momentum > 0, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, recipe.lr, betas, fused=fused, capturable=graphed)
+            return torch.optim.Adam(groups, recipe.lr, betas, fused=fused)
         case "adamw":
-            return torch.optim.AdamW(groups, recipe.lr, betas, fused=fused, capturable=graphed)
+            return torch.optim.AdamW(groups, recipe.lr, betas, fused=fused)
         case "muon":
             return Muon(_by_size(groups), recipe.lr, betas, getattr(torch, recipe.dtype), fused)
 
@@ -103,12 +98,9 @@ def step_on(network: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its share of a learning rate, in place where it is a tensor."""
+    """Give every group its share of a learning rate."""
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr * group["lr_scale"])
-        else:
-            group["lr"] = lr * group["lr_scale"]
+        group["lr"] = lr * group["lr_scale"]
 
 
 def scheduled_lr(recipe: Recipe, progress: float) -> float:

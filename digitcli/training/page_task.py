@@ -18,11 +18,9 @@ from digitcli.imaging.network_inputs import NEUTRAL, finder_input
 from digitcli.page_format import STRIDE_PX
 from digitcli.synthesis.scenes import PlacedScene, SceneComposer
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.page_loss import CoreCounts, core_counts, page_loss
-from digitcli.training.page_targets import MAPS, WEIGHTS, draw_targets
-from digitcli.training.pools import PoolReader
-from digitcli.training.scene_source import handwriting_digest, scene_composer
-from digitcli.training.task import FinalMetrics, derive_seed
+from digitcli.training.page_targets import MAPS, WEIGHTS, CoreCounts, core_counts, draw_targets, page_loss
+from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
+from digitcli.training.task import FinalMetrics, PoolReader, derive_seed
 
 # The side of a training square, in pixels.
 SIDE_PX = 256

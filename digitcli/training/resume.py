@@ -31,7 +31,6 @@ CHANGEABLE = (
     "corrections",
     "strokes",
     "fonts",
-    "cuda_graphs",
 )
 
 # Of these, an ensemble keeps two, and it keeps its epochs, so that all of its members are trained alike.

@@ -36,7 +36,7 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, stored_config
 from digitcli.training.state import model_tensors
 
 LOCK_FILE = ".lock"
@@ -139,8 +139,7 @@ def read_config(folder: Path, saved: Saved | None) -> TrainConfig:
     if saved is None and not path.exists():
         raise ModelError(f"{folder} holds no run.", "Name the folder of a run, for example runs/cnn-1.")
     try:
-        stored = saved[0].training["config"] if saved else json.loads(path.read_text())["config"]
-        return TrainConfig(**stored)
+        return stored_config(saved[0].training["config"] if saved else json.loads(path.read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError, UsageError, RecursionError) as error:
         cause = f"The settings stored in {folder} are damaged: {error}."
         raise ModelError(cause, "Start a new run.") from error

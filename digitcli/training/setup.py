@@ -10,29 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from digitcli.architectures.compression import Change
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
-from digitcli.data.dataset import Dataset, Digits, describe_failures
+from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent, RunStarted
 from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
-from digitcli.inference.model_resolution import ResolvedModel, resolve_model
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.synthesis.line_folders import is_line_folder
-from digitcli.training.composed_lines import STRIP_COMPOSERS
-from digitcli.training.configuration import (
-    TrainConfig,
-    check_data_settings,
-    check_distillation,
-    check_task_settings,
-    resolve_teachers,
-)
-from digitcli.training.cuda_graphs import GraphedStep, check_cuda_graphs
+from digitcli.training.checks import check_config, check_single, resolve_teachers
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import (
     ONE_PROCESS,
     LossFunction,
@@ -41,10 +34,14 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.fine_tuning import check_start_model, describe_start_model, least_temperature
-from digitcli.training.line_sources import ComposedLines, ComposedStrips, LineSource, StoredLines
+from digitcli.training.line_sources import (
+    ComposedLines,
+    ComposedStrips,
+    LineSource,
+    RehearsedLines,
+    StoredLines,
+)
 from digitcli.training.line_task import WORKERS, LineTask
-from digitcli.training.muon import check_muon
 from digitcli.training.network import (
     architecture_arguments,
     check_batch_size,
@@ -52,22 +49,22 @@ from digitcli.training.network import (
     count_trained_parameters,
     create_network,
 )
-from digitcli.training.observer import Observer
-from digitcli.training.optimization import (
-    autocast,
-    choose_dtype,
-    create_average,
-    create_optimizer,
-    step_on,
-)
-from digitcli.training.original import OriginalData, OriginalDigits, OriginalLines, load_original
+from digitcli.training.optimization import choose_dtype, create_average, create_optimizer
 from digitcli.training.page_task import PageTask
-from digitcli.training.rehearsed_lines import RehearsedLines
 from digitcli.training.resume import restore_state, run_recipe
 from digitcli.training.run_folder import Saved
+from digitcli.training.start_model import (
+    OriginalDigits,
+    OriginalLines,
+    check_start_model,
+    describe_start_model,
+    least_temperature,
+    load_original,
+)
 from digitcli.training.state import TrainingState
+from digitcli.training.synthetic_lines import STRIP_COMPOSERS
 from digitcli.training.task import TrainingTask
-from digitcli.training.transfer import check_transfer
+from digitcli.training.tensorboard import Curves
 
 # The most synthetic characters for each training digit in a dry run, which takes one step.
 DRY_RUN_SYNTHETIC = 0.02
@@ -92,18 +89,10 @@ StopSignal = Callable[[], int | None]
 class TrainingSetup:
     """Everything that stays the same while a network is trained.
 
-    config: The settings of the run.
-    recipe: The resolved recipe.
-    task: The examples with their losses and metrics.
-    device: The device of the network.
     folder: The run folder; None in a dry run and in every process but the first.
-    on_event: The callback for events.
     stop_signal: Returns the number of a signal that this process has received, or None.
     loss: Returns the loss of a batch by its epoch, step and progress.
-    processes: The processes of the run.
-    graphed_step: Takes a whole step by its epoch and step, and returns its loss; None if steps are not
-        recorded as a CUDA graph.
-    observer: Watches the steps; None if nothing does.
+    observer: Writes curves for TensorBoard, if they are wanted.
     start: The model that the run started from, as the header of a checkpoint has it.
     original: The data that this model was trained on, if the run needs them.
     compression: The changes by which this model was compressed.
@@ -118,10 +107,9 @@ class TrainingSetup:
     stop_signal: StopSignal
     loss: LossFunction
     processes: Processes = ONE_PROCESS
-    graphed_step: Callable[[int, int], Tensor] | None = None
-    observer: Observer | None = None
+    observer: Curves | None = None
     start: Mapping[str, Any] = field(default_factory=dict)
-    original: OriginalData | None = None
+    original: OriginalDigits | OriginalLines | None = None
     compression: Sequence[Change] = ()
 
     def progress(self, state: TrainingState) -> float:
@@ -201,24 +189,24 @@ def prepare(
             state.
         InputError, EnvironmentFault, ModelError: the data, the device or the saved state cannot be used.
     """
+    is_new = saved is None
+    check_single(config)
     recipe = run_recipe(config, saved)
+    check_config(config, recipe, is_new=is_new)
     device = device_of_process(config.device)
-    check_run(config, recipe, device, processes.size)
-    teachers = resolve_teachers(config.teacher)
-    if saved is None:
-        check_transfer(config, recipe)
-    start = resolve_model(config.start) if config.start is not None and saved is None else None
-    network = _build_seeded_network(config, recipe, saved, start)
+    start = resolve_model(config.start) if config.start is not None and is_new else None
+    before = saved[0] if saved else start.header if start else None
+    compression = tuple(before.compression) if before else ()
+    torch.manual_seed(config.seed)
+    network = create_network(config.arch, recipe, config.pretrained and is_new, start, compression)
     device = _trustworthy_device(device, network, config, on_event)
     original = load_original(config)
-    if dataset is None:
-        task = _load_task(config, recipe, teachers, original, device, folder, processes, on_event)
-    else:
-        digits = _digits_of(original)
-        task = DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
+    is_dry_run = folder is None and processes.size == 1
+    task = _load_task(config, recipe, original, dataset, device, processes, is_dry_run, on_event)
     check_batch_size(config.arch, network, task.batch_size, processes.size)
     recipe = _resolve_dtype(recipe, device, processes, on_event)
-    state = _create_state(network, device, config, recipe)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if original is not None and recipe.rehearse:
         task.sources["original"] = original.digest
     start_record = describe_start_model(start, saved)
@@ -232,47 +220,13 @@ def prepare(
         check_start_model(start, task, original, recipe.rehearse, on_event)
     if saved is not None:
         restore_state(state, saved, task, config.patience, on_event)
-    loss = average_gradients(state.network, functools.partial(task.loss, state.network), processes)
-    graphed_step = _graph_step(state, recipe, task, device) if config.cuda_graphs else None
+    loss = average_gradients(network, functools.partial(task.loss, network), processes)
     setup = TrainingSetup(
-        config, recipe, task, device, folder, on_event, stop_signal, loss, processes, graphed_step,
-        start=start_record, original=original, compression=_compression_of(saved, start),
+        config, recipe, task, device, folder, on_event, stop_signal, loss, processes,
+        start=start_record, original=original, compression=compression,
     )  # fmt: skip
     _report_start(setup, state)
     return setup, state
-
-
-def check_run(config: TrainConfig, recipe: Recipe, device: torch.device, processes: int = 1) -> None:
-    """Check that the settings of a run do not contradict each other.
-
-    Raises:
-        UsageError: two settings contradict each other, or they are those of an ensemble.
-    """
-    if config.is_ensemble:
-        cause = "The settings are those of an ensemble, but one network is needed here."
-        raise UsageError(cause, "Leave --members, --member-archs and --snapshots out.")
-    task = find_architecture(config.arch).task
-    check_data_settings(config, recipe)
-    check_distillation(config, recipe)
-    check_cuda_graphs(config, recipe, device, task, processes)
-    check_task_settings(config, recipe)
-
-
-def _build_seeded_network(
-    config: TrainConfig, recipe: Recipe, saved: Saved | None, start: ResolvedModel | None
-) -> nn.Module:
-    torch.manual_seed(config.seed)
-    pretrained = config.pretrained and saved is None
-    network = create_network(config.arch, recipe, pretrained, start, _compression_of(saved, start))
-    if saved is None:
-        check_muon(config.arch, network, recipe)
-    return network
-
-
-def _compression_of(saved: Saved | None, start: ResolvedModel | None) -> tuple[Change, ...]:
-    """Return the changes by which the network of a run was compressed before it."""
-    header = saved[0] if saved else start.header if start else None
-    return tuple(header.compression) if header else ()
 
 
 def _trustworthy_device(
@@ -288,30 +242,34 @@ def _trustworthy_device(
 def _load_task(
     config: TrainConfig,
     recipe: Recipe,
-    teachers: Sequence[ResolvedModel],
-    original: OriginalData | None,
+    original: OriginalDigits | OriginalLines | None,
+    dataset: Dataset | None,
     device: torch.device,
-    folder: Path | None,
     processes: Processes,
+    is_dry_run: bool,
     on_event: OnEvent,
 ) -> TrainingTask:
-    """Load the data of a run. A dry run, without a folder, has few synthetic characters and no workers."""
-    if config.data in PUBLISHED_DATASETS:
+    """Load the data of a run. A dry run has few synthetic characters and no workers."""
+    kind = find_architecture(config.arch).task
+    if config.data in PUBLISHED_DATASETS and dataset is None:
         on_event(Notice(f"Loading '{config.data}'; it is downloaded first if it is not there yet."))
-    is_dry_run = folder is None and processes.size == 1
-    if find_architecture(config.arch).task == "digit":
-        if is_dry_run:
+    if kind == "digit":
+        if is_dry_run and dataset is None:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        digits, dataset = _digits_of(original), load_dataset(config.data)
+        digits = original.train if isinstance(original, OriginalDigits) else None
+        dataset = load_dataset(config.data) if dataset is None else dataset
+        teachers = resolve_teachers(config.teacher)
         return DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
-    if find_architecture(config.arch).task == "page":
+    if kind == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
     source = _load_line_source(config, recipe, original)
     return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
 
 
-def _load_line_source(config: TrainConfig, recipe: Recipe, original: OriginalData | None) -> LineSource:
+def _load_line_source(
+    config: TrainConfig, recipe: Recipe, original: OriginalDigits | OriginalLines | None
+) -> LineSource:
     if config.arch in STRIP_COMPOSERS:
         return ComposedStrips(load_dataset(config.data), config.seed, config.arch)
     path = find_dataset(config.data)
@@ -326,10 +284,6 @@ def _load_line_source(config: TrainConfig, recipe: Recipe, original: OriginalDat
     return stored
 
 
-def _digits_of(original: OriginalData | None) -> Digits | None:
-    return original.train if isinstance(original, OriginalDigits) else None
-
-
 def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, on_event: OnEvent) -> Recipe:
     """Replace the dtype "auto" by the first process's choice, and report it."""
     if recipe.dtype != "auto":
@@ -339,32 +293,6 @@ def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, o
         dtype = "bfloat16" if processes.gather(float(dtype == "bfloat16"))[0] else "float32"
     on_event(Notice(f"The network is trained in {dtype}, because {reason}.", routine=True))
     return replace(recipe, dtype=dtype)
-
-
-def _create_state(
-    network: nn.Module, device: torch.device, config: TrainConfig, recipe: Recipe
-) -> TrainingState:
-    """Move the network to its device, and create its optimizer and its moving average."""
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = create_optimizer(network, recipe, config.cuda_graphs)
-    return TrainingState(network, create_average(network, recipe), optimizer)
-
-
-def _graph_step(
-    state: TrainingState, recipe: Recipe, task: TrainingTask, device: torch.device
-) -> Callable[[int, int], Tensor]:
-    """Return a function that takes whole steps, which are soon recorded as a CUDA graph."""
-    assert isinstance(task, DigitTask)  # see `check_cuda_graphs`
-
-    def take_step(indices: Tensor) -> Tensor:
-        with autocast(device, recipe):
-            loss = task.loss_of(state.network, indices)
-        loss.backward()
-        step_on(state.network, state.optimizer, recipe)
-        return loss.detach()
-
-    graphed_step = GraphedStep(take_step)
-    return lambda epoch, step: graphed_step(task.indices(epoch, step))
 
 
 def _report_start(setup: TrainingSetup, state: TrainingState) -> None:

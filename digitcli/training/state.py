@@ -191,14 +191,6 @@ class TrainingState:
             cause = f"The saved state does not fit this run: {error}."
             raise ModelError(cause, "Start a new run.") from error
 
-    def continue_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights and the optimizer of another run's state, and count steps from the first again.
-
-        Raises:
-            ModelError: The tensors belong to another network.
-        """
-        self.restore({"history": []}, tensors)
-
     def _match_strides(self) -> None:
         """Give the tensors of the optimizer the strides of their parameters, which fused optimizers need."""
         for parameter, slots in self.optimizer.state.items():

@@ -1,4 +1,4 @@
-"""Write a run to a folder for TensorBoard while it is trained, without changing its weights.
+"""Write the curves and histograms of a run for TensorBoard, without changing its weights.
 
 Abadi et al., "TensorFlow: large-scale machine learning on heterogeneous distributed systems", 2016.
 """
@@ -6,9 +6,13 @@ Abadi et al., "TensorFlow: large-scale machine learning on heterogeneous distrib
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
+import io
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,191 +20,245 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
+from digitcli.architectures.summary import input_shape
 from digitcli.atomic_write import faults_of
 from digitcli.errors import OutputError, quoted
-from digitcli.events import EpochDone, Event, Notice, StepDone
-from digitcli.inference.checkpoint import RESUME_FILE
+from digitcli.events import EpochDone, Event, Notice, OnEvent, StepDone
+from digitcli.inference.torch_runtime import as_input, device_of
 from digitcli.optional_packages import import_packages
-from digitcli.training import tensorboard_summaries as summaries
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.digit_losses import loss_function
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.resume import run_recipe
-from digitcli.training.run_folder import Saved
-from digitcli.training.setup import TrainingSetup
-from digitcli.training.state import TrainingState, TrainResult
-from digitcli.training.tensorboard_folder import has_events, remove_events, write_owner
+from digitcli.training.state import TrainingState
+from digitcli.training.task import TrainingTask
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+EVENT_FILES = "events.out.tfevents.*"
 # The least points of a curve in a long epoch. Of short steps, writing each would take as long as the step.
 POINTS_PER_EPOCH = 500
+# Events that wait for the thread which writes them: with PyTorch's 10 the training often waits for it.
+QUEUE = 1_000
+# Seconds after which events are on the disk, where TensorBoard finds them.
+FLUSH_SECONDS = 10
+# The validation digits of the histograms of activations and gradients. Chosen by hand.
+HISTOGRAM_DIGITS = 64
+# The bins of a histogram. TensorBoard draws 30; the 1,500 of the writer make files several times as large.
+BINS = 100
 # Raises an EnvironmentFault if the package tensorboard is missing or too old.
 check_installed = partial(import_packages, "--tensorboard", "tensorboard", "torch.utils.tensorboard")
 
 
+def folder_of_run(logs: Path, run: Path) -> Path:
+    """Return the folder for a run: TensorBoard lays the runs of `logs` over each other, by these names."""
+    return logs / run.resolve().name
+
+
+def has_curves(folder: Path) -> bool:
+    """Return whether a folder has curves.
+
+    Raises:
+        OutputError: the folder cannot be read.
+    """
+    with faults_of(folder):
+        return any(folder.glob(EVENT_FILES))
+
+
+def check_free(folder: Path) -> None:
+    """Check that the curves of a new run would not be mixed with those of an earlier one.
+
+    Raises:
+        OutputError: the folder has curves already, or cannot be read.
+    """
+    if has_curves(folder):
+        cause = f"{folder} contains curves that those of a new run would be mixed with."
+        raise OutputError(cause, f"Name another folder with --tensorboard, or remove {folder}.")
+
+
+def remove_curves(folder: Path) -> None:
+    """Delete the curves in a folder, and the folder if nothing else is in it.
+
+    Raises:
+        OutputError: a file cannot be deleted.
+    """
+    with faults_of(folder):
+        for file in folder.glob(EVENT_FILES):
+            file.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 @contextlib.contextmanager
-def observed(setup: TrainingSetup, state: TrainingState, folder: Path) -> Iterator[TrainingSetup]:
-    """Yield the setup of a run that is written to a folder within the context.
-
-    A new run replaces what is in the folder, a resumed run continues it. If nothing of the run was saved at
-    the end, its curves are deleted. A folder that cannot be written later costs the curves and not the run.
+def watched(
+    folder: Path, arch: str, recipe: Recipe, task: TrainingTask, state: TrainingState, on_event: OnEvent
+) -> Iterator[Curves]:
+    """Yield what writes the curves of a run to a folder; a resumed run continues those of its steps before.
 
     Raises:
-        OutputError: the folder cannot be written at the beginning.
+        OutputError: the folder cannot be written at the beginning. Later that costs the curves, not the run.
     """
+    from torch.utils.tensorboard import SummaryWriter
+
     if state.steps_total == 0:
-        remove_events(folder)
-    is_new = not has_events(folder)
+        remove_curves(folder)
+    is_new = not has_curves(folder)
+    on_event(Notice(f"See the curves with: tensorboard --logdir {quoted(folder.parent)}"))
+    with faults_of(folder):
+        writer = SummaryWriter(
+            str(folder),
+            purge_step=None if is_new else state.steps_total + 1,
+            max_queue=QUEUE,
+            flush_secs=FLUSH_SECONDS,
+        )
+    curves = Curves(folder, writer, arch, recipe, task, state, on_event)
     try:
-        if setup.folder is not None:
-            write_owner(folder, setup.folder)
-        with contextlib.ExitStack() as stack:
-            purge_step = None if is_new else state.steps_total + 1
-            writer = stack.enter_context(summaries.opened_writer(folder, purge_step))
-            observer = TensorBoard(folder, writer, setup, state)
-
-            def on_event(event: Event) -> None:
-                setup.on_event(event)
-                observer.on_event(event)
-
-            setup.on_event(Notice(f"See the curves with: tensorboard --logdir {quoted(folder.parent)}"))
-            if is_new:
-                observer.begin()
-            try:
-                yield replace(setup, on_event=on_event, observer=observer)
-            finally:
-                observer.write_points()
-                with observer.faults_noted():
-                    stack.close()
+        if is_new:
+            curves.begin()
+        yield curves
     finally:
-        if setup.folder is not None and not (setup.folder / RESUME_FILE).exists():
-            remove_events(folder)
+        curves.end()
 
 
-def write_finished_run(
-    folder: Path, run: Path, config: TrainConfig, saved: Saved, result: TrainResult
-) -> None:
-    """Write what is known of the run in the folder `run`: the figures of its epochs, settings and result.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    write_owner(folder, run)
-    with summaries.opened_writer(folder) as writer, faults_of(folder):
-        for row in saved[0].training["history"]:
-            summaries.write_epoch(writer, EpochDone(**row))
-        summaries.write_settings(writer, config, run_recipe(config, saved), result)
-
-
-class TensorBoard:
-    """An `Observer` that writes curves, histograms, pictures, the graph and the settings.
+@dataclass
+class Curves:
+    """Writes the curves, the histograms and the graph of a run, and changes nothing in it.
 
     The numbers of steps stay on the device until the progress is reported, when the training waits for the
-    device anyway.
-
-    If the folder cannot be written, a notice says so once, and nothing more is written.
+    device anyway. If the folder cannot be written, a notice says so once, and nothing more is written.
     """
 
-    def __init__(
-        self, folder: Path, writer: SummaryWriter, setup: TrainingSetup, state: TrainingState
-    ) -> None:
-        self._folder, self._writer, self._setup, self._state = folder, writer, setup, state
-        self._digits = setup.task if isinstance(setup.task, DigitTask) else None
-        self._steps_between_points = max(1, setup.task.steps // POINTS_PER_EPOCH)
-        self._points: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)
-        self._has_failed = False
+    folder: Path
+    writer: SummaryWriter
+    arch: str
+    recipe: Recipe
+    task: TrainingTask
+    state: TrainingState
+    report: OnEvent
+    points: dict[str, list[tuple[int, Tensor]]] = field(default_factory=lambda: defaultdict(list))
+    has_failed: bool = False
 
     @contextlib.contextmanager
-    def faults_noted(self) -> Iterator[None]:
+    def _faults_noted(self) -> Iterator[None]:
         """Make the first `OSError` of writing a notice, and pass over later ones."""
         try:
-            with faults_of(self._folder):
+            with faults_of(self.folder):
                 yield
         except OutputError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                self._setup.on_event(Notice(f"The curves for TensorBoard end here: {error.cause}"))
+            if not self.has_failed:
+                self.has_failed = True
+                self.report(Notice(f"The curves for TensorBoard end here: {error.cause}"))
 
     def begin(self) -> None:
-        """Write what is known before the first step that is observed."""
-        with self.faults_noted():
-            for done in self._state.history:
-                summaries.write_epoch(self._writer, done)
+        """Write what is known before the first step that is watched."""
+        with self._faults_noted():
+            for done in self.state.history:
+                self._write_figures(done)
             self._write_graph()
-            if self._state.steps_total == 0:
+            if self.state.steps_total == 0:
                 self._write_histograms(epoch=0)
 
     def gradients_ready(self) -> None:
-        """Keep the norm of all gradients."""
-        step = self._state.steps_total + 1
-        if step % self._steps_between_points == 0 and not self._has_failed:
-            gradients = [each.grad for each in self._state.network.parameters() if each.grad is not None]
-            self._points["step/gradient_norm"].append((step, nn.utils.get_total_norm(gradients)))
+        """Keep the norm of all gradients of a step before they are clipped; do not wait for the device."""
+        step = self.state.steps_total + 1
+        if self._is_point(step):
+            gradients = [each.grad for each in self.state.network.parameters() if each.grad is not None]
+            self.points["step/gradient_norm"].append((step, nn.utils.get_total_norm(gradients)))
 
     def step_taken(self, loss: Tensor) -> None:
-        """Keep the loss and the learning rate."""
-        step = self._state.steps_total
-        if step % self._steps_between_points == 0 and not self._has_failed:
-            lr = torch.as_tensor(self._state.optimizer.param_groups[-1]["lr"])
-            self._points["step/loss"].append((step, loss))
-            self._points["step/lr"].append((step, lr.clone()))  # CUDA graphs change the rate in place
+        """Keep the loss of a step, a number on the device, and its learning rate."""
+        step = self.state.steps_total
+        if self._is_point(step):
+            lr = torch.tensor(self.state.optimizer.param_groups[-1]["lr"])
+            self.points["step/loss"].append((step, loss))
+            self.points["step/lr"].append((step, lr))
+
+    def _is_point(self, step: int) -> bool:
+        return step % max(1, self.task.steps // POINTS_PER_EPOCH) == 0 and not self.has_failed
 
     def on_event(self, event: Event) -> None:
-        """Write the kept numbers with the progress, and everything else at the end of an epoch."""
-        if self._has_failed:
-            return
-        with self.faults_noted():
-            match event:
-                case StepDone():
-                    self._write_points()
-                case EpochDone():
-                    self._write_epoch(event)
+        """Pass an event on; write the kept numbers with the progress, and the rest at the end of an epoch."""
+        self.report(event)
+        if isinstance(event, StepDone | EpochDone) and not self.has_failed:
+            with self._faults_noted():
+                self._write_points()
+                if isinstance(event, EpochDone):
+                    self._write_figures(event)
+                    self._write_histograms(event.epoch)
+                    self.writer.flush()
 
-    def run_done(self, network: nn.Module, result: TrainResult) -> None:
-        """Write the features of validation digits, and the settings with the result."""
-        if self._has_failed:
-            return
-        with self.faults_noted():
-            if self._digits is not None:
-                summaries.write_features(self._writer, network, self._digits)
-            summaries.write_settings(self._writer, self._setup.config, self._setup.recipe, result)
-
-    def write_points(self) -> None:
-        """Write the kept numbers."""
-        with self.faults_noted():
+    def end(self) -> None:
+        """Write the numbers that are still kept, and close the file."""
+        with self._faults_noted():
             self._write_points()
+        with self._faults_noted():
+            self.writer.close()
+
+    def _write_points(self) -> None:
+        for tag, points in self.points.items():
+            if points:
+                values = torch.stack([value for _, value in points]).tolist()  # one transfer
+                for (step, _), value in zip(points, values, strict=True):
+                    self.writer.add_scalar(tag, value, step)
+                points.clear()
+
+    def _write_figures(self, done: EpochDone) -> None:
+        """Write the figures of an epoch, by their names in `metrics.csv`."""
+        for name, value in dataclasses.asdict(done).items():
+            if name != "epoch":
+                self.writer.add_scalar(f"epoch/{name}", value, done.epoch)
 
     def _write_graph(self) -> None:
-        """Write the graph of the network, or note that there is none."""
+        """Write the graph of the network, whose modules are nested boxes, or note that there is none."""
+        network = copy.deepcopy(self.state.network).eval()
         try:
-            task = find_architecture(self._setup.config.arch).task
-            summaries.write_graph(self._writer, self._state.network, task)
+            shape = input_shape(network, find_architecture(self.arch).task)
+            images = torch.zeros(shape, device=device_of(network))
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")  # the tracer that the writer uses is deprecated
+                self.writer.add_graph(network, images)
         except OSError:
             raise
         except Exception as error:  # the tracer runs the network's own code, which may raise anything there
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            self._setup.on_event(Notice(f"TensorBoard gets no graph of this network: {reason}"))
-
-    def _write_epoch(self, done: EpochDone) -> None:
-        summaries.write_epoch(self._writer, done)
-        self._write_histograms(done.epoch)
-        if self._digits is not None:
-            summaries.write_inputs(self._writer, self._digits, self._setup.config.seed, done.epoch)
-            summaries.write_confusion(self._writer, self._digits, done.epoch)
-        self._writer.flush()
+            self.report(Notice(f"TensorBoard gets no graph of this network: {reason}"))
 
     def _write_histograms(self, epoch: int) -> None:
-        network = self._state.weights()
-        summaries.write_weights(self._writer, network, epoch)
-        if self._digits is not None:
-            summaries.write_layers(self._writer, network, self._digits, self._setup.recipe, epoch)
+        network = copy.deepcopy(self.state.weights())
+        tensors: dict[str, Tensor] = {
+            f"weights/{name}": weight for name, weight in network.named_parameters()
+        }
+        if isinstance(self.task, DigitTask):
+            tensors |= layers_of(network, self.task, self.recipe)
+        for tag, tensor in tensors.items():
+            if tensor.numel() and bool(tensor.isfinite().all()):
+                self.writer.add_histogram(tag, tensor.detach().float(), epoch, bins=BINS)
 
-    def _write_points(self) -> None:
-        for tag, points in self._points.items():
-            if points:
-                values = torch.stack([value for _, value in points]).tolist()  # one transfer
-                for (step, _), value in zip(points, values, strict=True):
-                    self._writer.add_scalar(tag, value, step)
-                points.clear()
+
+def layers_of(network: nn.Module, task: DigitTask, recipe: Recipe) -> dict[str, Tensor]:
+    """Return the outputs of the layers and the gradients of the loss, for the first validation digits.
+
+    The network computes in evaluation mode, so that the histograms of all epochs are of the same function.
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(tag: str, output: object) -> None:
+        if isinstance(output, Tensor):  # a recurrent layer returns several
+            outputs[tag] = output.detach().clone()  # a layer that works in place would overwrite it
+
+    for name, layer in network.named_modules():
+        if not any(layer.children()):
+            tag = f"activations/{name} {type(layer).__name__}"
+            layer.register_forward_hook(lambda layer, inputs, output, tag=tag: keep(tag, output))
+    network.eval().requires_grad_().zero_grad()
+    images = torch.from_numpy(task.validation.images[:HISTOGRAM_DIGITS]).to(device_of(network))
+    labels = torch.from_numpy(task.validation.labels[:HISTOGRAM_DIGITS]).to(images.device)
+    with torch.backends.cudnn.flags(enabled=False):  # it refuses gradients of recurrent layers in this mode
+        loss_function(recipe)(network(as_input(images)), labels).backward()
+    gradients = {
+        f"gradients/{name}": weight.grad
+        for name, weight in network.named_parameters()
+        if weight.grad is not None
+    }
+    return outputs | gradients

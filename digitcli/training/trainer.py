@@ -7,41 +7,34 @@ import copy
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
 from digitcli.data.loading import find_dataset
-from digitcli.errors import UsageError, counted
+from digitcli.errors import Interrupted, UsageError, counted, quoted
 from digitcli.events import Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
+from digitcli.inference.model_resolution import resolve_model
 from digitcli.threads import torch_threads, usable_cores, use_threads
 from digitcli.training import run_folder
-from digitcli.training.configuration import TrainConfig, check_config, member_configs
+from digitcli.training.checks import check_config, member_configs, resolve_teachers
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
-from digitcli.training.ensemble import (
-    Member,
-    accuracies_before,
-    begin_member,
-    check_same_sources,
-    check_sources_stay,
-    is_trained,
-    train_ensemble,
-)
-from digitcli.training.fine_tuning import compare_with_start
+from digitcli.training.ensemble import check_like_first_member, combine, is_trained, member_folders
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters, count_trained_parameters
 from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
+from digitcli.training.start_model import compare_with_start
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
-from digitcli.training.tensorboard import check_installed, observed, write_finished_run
-from digitcli.training.tensorboard_folder import check_continued, check_new, folder_of_run, has_events
+from digitcli.training.tensorboard import check_free, check_installed, folder_of_run, remove_curves, watched
 
 
 def train(
@@ -75,21 +68,23 @@ def train(
         check_installed()
     if config.is_ensemble:
         _check_ensemble_run(config)
-        with run_folder.new_run(ENSEMBLE.name, out, name, force) as folder:
-            check_sources_stay(config, folder)
-            run_folder.begin(folder, run_folder.describe_config(config))
-            return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
-    with joined_processes(config.device) as processes:
+    with contextlib.ExitStack() as stack:
+        processes = (
+            ONE_PROCESS if config.is_ensemble else stack.enter_context(joined_processes(config.device))
+        )
         if not processes.is_first:
             return _train(config, None, None, lambda event: None, stop_signal, processes)
-        with run_folder.new_run(config.arch, out, name, force) as folder:
-            check_sources_stay(config, folder)
-            curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
-            if curves is not None:
-                check_new(curves, folder, force)
-            if not run_folder.files_to_be_replaced(folder):  # an earlier run stays until the data are loaded
-                run_folder.begin(folder, run_folder.describe_config(config))
-            return _train(config, folder, None, on_event, stop_signal, processes, curves)
+        arch = ENSEMBLE.name if config.is_ensemble else config.arch
+        folder = stack.enter_context(run_folder.new_run(arch, out, name, force))
+        _check_sources_stay(config, folder)
+        if tensorboard is not None and not force:
+            check_free(folder_of_run(tensorboard, folder))
+        # An earlier run stays until the data are loaded.
+        if config.is_ensemble or not run_folder.files_to_be_replaced(folder):
+            run_folder.begin(folder, run_folder.describe_config(config))
+        if config.is_ensemble:
+            return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
+        return _train(config, folder, None, on_event, stop_signal, processes, tensorboard)
 
 
 def resume(
@@ -115,64 +110,58 @@ def resume(
     if tensorboard is not None:
         check_installed()
     run_folder.check_is_run(folder)
-    curves = None if tensorboard is None else folder_of_run(tensorboard, folder)
     with contextlib.nullcontext() if rank else run_folder.existing_run(folder):
-        if curves is not None and not rank:
-            check_continued(curves, folder)
         saved = run_folder.read_state(folder)
         stored = run_folder.read_config(folder, saved)
         config = _with_threads(merge_changes(stored, saved, changes))
         if config.is_ensemble:
-            _prepare_ensemble(config, folder, stored, changes, on_event)
+            if is_trained(stored, folder):
+                _check_one_process()
+                recipe = resolve_recipe(stored.arch, **stored.recipe)
+                on_event(_finished(f"The ensemble in {folder}", stored, recipe, changes))
+            else:
+                _check_ensemble_run(config)
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
-            check_config(config)
             cause = f"{folder} has a configuration and no saved state; the run starts from the beginning."
             on_event(Notice(cause, routine=True))
         elif result := read_result(saved, folder):
-            idle = options_without_effect(stored, run_recipe(stored, saved), changes)
-            on_event(_finished(f"The run in {folder}", idle))
+            on_event(_finished(f"The run in {folder}", stored, run_recipe(stored, saved), changes))
             if not rank:
                 run_folder.repair_outputs(folder, saved)
-                if curves is not None and not has_events(curves):
-                    write_finished_run(curves, folder, config, saved, result)
             return result
         with joined_processes(config.device) as processes:
             if processes.is_first:
-                return _train(config, folder, saved, on_event, stop_signal, processes, curves)
+                return _train(config, folder, saved, on_event, stop_signal, processes, tensorboard)
             return _train(config, None, saved, lambda event: None, stop_signal, processes)
 
 
-def _finished(what: str, idle: Sequence[str]) -> Notice:
-    """Return the notice that a run is finished, and that these options have no effect on it."""
+def _finished(what: str, stored: TrainConfig, recipe: Recipe, changes: Mapping[str, Any]) -> Notice:
+    """Return the notice that a run is finished, and that some options have no effect on it."""
+    idle = options_without_effect(stored, recipe, changes)
     without = f" {', '.join(idle)} changed nothing." if idle else ""
     return Notice(f"{what} is finished; start a new one to train for longer.{without}", routine=not idle)
-
-
-def _prepare_ensemble(
-    config: TrainConfig,
-    folder: Path,
-    stored: TrainConfig,
-    changes: Mapping[str, Any],
-    on_event: OnEvent,
-) -> None:
-    """Check that the members of a resumed ensemble that are not finished can be trained.
-
-    Raises:
-        UsageError: a teacher or the start model is another one.
-        The errors of `_check_ensemble_run`.
-    """
-    if is_trained(stored, folder):
-        _check_one_process()
-        idle = options_without_effect(stored, resolve_recipe(stored.arch, **stored.recipe), changes)
-        return on_event(_finished(f"The ensemble in {folder}", idle))
-    _check_ensemble_run(config)
-    check_same_sources(config, folder)
 
 
 def _with_threads(config: TrainConfig) -> TrainConfig:
     """Return the settings with a number of threads, which the run stores, since its weights depend on it."""
     return dataclasses.replace(config, threads=config.threads or torch_threads())
+
+
+def _check_sources_stay(config: TrainConfig, folder: Path) -> None:
+    """Check that a new run does not replace a model from which it learns.
+
+    Raises:
+        UsageError: a teacher or the start model is a file of an earlier run in the folder.
+    """
+    replaced = {(folder / file).resolve() for file in run_folder.files_to_be_replaced(folder)}
+    if not replaced:
+        return
+    starts = [] if config.start is None else [resolve_model(config.start)]
+    for model in (*resolve_teachers(config.teacher), *starts):
+        if model.path.resolve() in replaced:
+            cause = f"The run would replace the model {model.name}, from which it learns."
+            raise UsageError(cause, "Choose another --out.")
 
 
 def _check_ensemble_run(config: TrainConfig) -> None:
@@ -201,21 +190,34 @@ def _train_ensemble(
     on_event: OnEvent,
     stop_signal: StopSignal,
 ) -> TrainResult:
-    """Train the members of an ensemble, or continue them; finished ones stay as they are."""
+    """Train the members of an ensemble, or continue them, and combine them; finished ones stay as they are.
 
-    def train_member(member: Member) -> TrainResult:
-        place = member.folder
-        with run_folder.existing_run(place):
-            saved = run_folder.read_state(place)
-            if saved is not None and (result := read_result(saved, place)):
-                run_folder.repair_outputs(place, saved)
-                return result
-            on_event(Notice(member.title, routine=True))
-            curves = None if tensorboard is None else folder_of_run(tensorboard / folder.name, place)
-            return _train(member.config, place, saved, on_event, stop_signal, ONE_PROCESS, curves, member)
-
+    Raises:
+        Interrupted: a member was interrupted.
+    """
+    logs = None if tensorboard is None else tensorboard / folder.name
+    results: list[TrainResult] = []
+    members = list(zip(member_configs(config), member_folders(config, folder), strict=True))
     with use_threads(config.threads):
-        return train_ensemble(config, folder, train_member)
+        for single, place in members:
+            with run_folder.existing_run(place):
+                saved = run_folder.read_state(place)
+                result = read_result(saved, place) if saved else None
+                if saved is not None and result is not None:
+                    run_folder.repair_outputs(place, saved)
+                    results.append(result)
+                    continue
+                title = f"Member {len(results) + 1} of {len(members)}, in {place}"
+                on_event(Notice(f"{title}: {single.arch}, seed {single.seed}.", routine=True))
+                try:
+                    result = _train(
+                        single, place, saved, on_event, stop_signal, ONE_PROCESS, logs, is_member=True
+                    )
+                except Interrupted as stop:
+                    remedy = f"Continue with: digitcli train --resume {quoted(folder)}"
+                    raise Interrupted(stop.exit_code - 128, f"{place.name}: {stop.cause}", remedy) from stop
+                results.append(result)
+        return combine(config, folder, results)
 
 
 def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> TrainResult:
@@ -269,39 +271,51 @@ def _train(
     on_event: OnEvent,
     stop_signal: StopSignal,
     processes: Processes,
-    curves: Path | None = None,
-    member: Member | None = None,
+    logs: Path | None = None,
+    *,
+    is_member: bool = False,
 ) -> TrainResult:
     """Train to the end. A process without a folder takes every step, but neither writes nor tests.
 
-    curves: the folder for what TensorBoard shows of the run, if it is wanted.
-    member: the member of an ensemble that the run is.
+    logs: the folder of the curves of several runs for TensorBoard, if they are wanted.
+    is_member: whether the run is one of an ensemble.
     """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
-    with separate_random_numbers(config), use_threads(config.threads), contextlib.ExitStack() as stack:
+    with separate_random_numbers(config), use_threads(config.threads):
         _report_many_threads(config.threads or 1, processes, on_event)
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         processes.check_equal(state.steps_total)
-        if saved is None and member is not None:
-            begin_member(member, setup.task, state)
+        if saved is None and is_member:
+            check_like_first_member(setup)
         if saved is None and folder is not None:
             run_folder.begin(folder, setup.describe())
-        if curves is not None:
-            setup = stack.enter_context(observed(setup, state, curves))
-        clock_zero = time.perf_counter() - state.seconds
-        while state.step > 0 or not state.history or not setup.is_over(state):
-            train_epoch(setup, state, clock_zero)
-            stop_if_signalled(setup, state)
-        state.seconds = time.perf_counter() - clock_zero + setup.task.preparation_seconds
+        with _watched(setup, state, logs) as setup:
+            clock_zero = time.perf_counter() - state.seconds
+            while state.step > 0 or not state.history or not setup.is_over(state):
+                train_epoch(setup, state, clock_zero)
+                stop_if_signalled(setup, state)
+            state.seconds = time.perf_counter() - clock_zero + setup.task.preparation_seconds
         if folder is None:
             accuracy = state.chosen_epoch().validation_accuracy
             return _result(setup, state, started, {"validation_accuracy": accuracy})
-        network = _model_of(state)
-        state.result = _test(setup, state, network, started, accuracies_before(member))
+        state.result = _test(setup, state, started)
         save_state(setup, state)
-        if setup.observer is not None:
-            setup.observer.run_done(network, state.result)
         return state.result
+
+
+@contextlib.contextmanager
+def _watched(setup: TrainingSetup, state: TrainingState, logs: Path | None) -> Iterator[TrainingSetup]:
+    """Write the curves for TensorBoard, if they are wanted; none stay of a run that saved nothing."""
+    if logs is None or setup.folder is None:
+        yield setup
+        return
+    place = folder_of_run(logs, setup.folder)
+    try:
+        with watched(place, setup.config.arch, setup.recipe, setup.task, state, setup.on_event) as curves:
+            yield dataclasses.replace(setup, on_event=curves.on_event, observer=curves)
+    finally:
+        if not (setup.folder / RESUME_FILE).exists():
+            remove_curves(place)
 
 
 def _report_many_threads(threads: int, processes: Processes, on_event: OnEvent) -> None:
@@ -322,30 +336,15 @@ def separate_random_numbers(config: TrainConfig) -> Iterator[None]:
         yield
 
 
-def _model_of(state: TrainingState) -> nn.Module:
-    """Return a copy of the network with the weights that the model has."""
+def _test(setup: TrainingSetup, state: TrainingState, started: float) -> TrainResult:
+    """Test a copy of the network with the weights that the model has. This uses the test examples, once."""
     network = copy.deepcopy(state.weights())
     network.load_state_dict(model_tensors(state.tensors()))
-    return network
-
-
-def _test(
-    setup: TrainingSetup,
-    state: TrainingState,
-    network: nn.Module,
-    started: float,
-    before: Mapping[str, float],
-) -> TrainResult:
-    """Test the trained network. This uses the test examples, once.
-
-    before: the accuracies of the start model, if they are known already.
-    """
     metrics = dataclasses.asdict(setup.task.test(network))
-    if setup.config.start is not None:
+    if (start := setup.config.start) is not None:
         metrics |= compare_with_start(
-            setup.start, setup.config.start, network, setup.task, setup.original, setup.device,
-            setup.on_event, before,
-        )  # fmt: skip
+            setup.start, start, network, setup.task, setup.original, setup.device, setup.on_event
+        )
     return _result(setup, state, started, metrics)
 
 

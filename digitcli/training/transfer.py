@@ -1,23 +1,19 @@
-"""Fine-tuning: the settings of a run that starts from a trained model, and their checks. Loads no torch."""
+"""Fine-tuning: the settings that follow from the model from which a run starts. Loads no torch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
+from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import DigitcliError, UsageError
 from digitcli.inference.checkpoint import CONFIG_FILE, MODEL_FILE
-from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.settings import option_name
-
-if TYPE_CHECKING:
-    from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig
 
 # The share of the recipe's peak learning rate with which a trained network is trained further. It was tuned
 # with `fast` on 1 to 20 pictures of each class: on digits of Swiss hands the accuracy was at most 0.2 points
@@ -31,6 +27,18 @@ MIN_EPOCH_STEPS = 50
 
 # The arguments of an architecture that a recipe can pass to it.
 ARGUMENTS_OF_RECIPES = ("dropout", "normalization")
+
+
+def fine_tuning(start: str, **fields: Any) -> TrainConfig:
+    """Return the settings of a run that starts from a model: its architecture, and the recipe of fine-tuning.
+
+    fields: Fields of `TrainConfig`, which override what follows from the model.
+
+    Raises:
+        UsageError: a value is out of range, or the architecture is not that of the model.
+        ModelError: there is no such model.
+    """
+    return TrainConfig(**with_start({"start": start, **fields}))
 
 
 def with_start(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +59,7 @@ def with_start(fields: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"{option_name(name)} is {fields[name]!r}.", "It must be a text.")
     model = resolve_model(fields["start"])
     completed = {"arch": model.header.architecture, **fields}
-    _check_architecture(completed["arch"], model)
+    check_architecture(completed["arch"], model)
     given = fields.get("recipe", {})
     completed["recipe"] = {**_recipe_of_fine_tuning(completed["arch"], model), **given}
     if fields.get("time_seconds") is not None and "epochs" not in given:
@@ -105,59 +113,12 @@ def _data_of_run(path: Path) -> str | None:
         return None
 
 
-def resolve_start(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with absolute paths of the start model and the original data.
+def check_architecture(arch: str, model: ResolvedModel) -> None:
+    """Check that a run of an architecture can start from a model.
 
     Raises:
-        ModelError: there is no such model.
-        UsageError, InputError: there is no such dataset.
+        UsageError: the model is an ensemble or has another architecture.
     """
-    if config.start is not None and config.start not in shipped_models():
-        resolve_model(config.start)
-        config = replace(config, start=str(Path(config.start).resolve()))
-    if config.original is not None:
-        from digitcli.data.loading import find_dataset
-
-        path = find_dataset(config.original)
-        config = config if path is None else replace(config, original=str(path.resolve()))
-    return config
-
-
-def check_transfer(config: TrainConfig, recipe: Recipe) -> None:
-    """Check the settings of a new run that have to do with the weights that it starts from.
-
-    Raises:
-        UsageError: two settings contradict each other, or the start model has another architecture.
-        ModelError: there is no such model.
-    """
-    if config.start is None:
-        _check_without_start(config, recipe)
-        return
-    if config.pretrained:
-        raise UsageError("--from and --pretrained both name the weights to start from.", "Give one of them.")
-    if recipe.initialization != "default":
-        cause = f"--initialization {recipe.initialization} would overwrite the weights of the start model."
-        raise UsageError(cause, "Leave --initialization or --from out.")
-    model = resolve_model(config.start)
-    _check_architecture(config.arch, model)
-    _check_arguments(config.arch, recipe, model)
-    if recipe.rehearse:
-        _check_rehearsal(config)
-
-
-def _check_without_start(config: TrainConfig, recipe: Recipe) -> None:
-    given = {
-        "--original": config.original is not None,
-        "--rehearse": recipe.rehearse > 0,
-        "--freeze": recipe.freeze != 0 and not config.pretrained,
-    }
-    for option, is_given in given.items():
-        if is_given:
-            cause = f"{option} is for runs that start from a trained model, but this one has random weights."
-            raise UsageError(cause, f"Name the model with --from, or leave {option} out.")
-
-
-def _check_architecture(arch: str, model: ResolvedModel) -> None:
     own = model.header.architecture
     if own == ENSEMBLE.name:
         cause = f"{model.name} is an ensemble, but a run starts from the weights of one network."
@@ -165,36 +126,3 @@ def _check_architecture(arch: str, model: ResolvedModel) -> None:
     if arch != own:
         cause = f"--arch is {arch}, but {model.name} is a model of the architecture {own}."
         raise UsageError(cause, "Leave --arch out, or start from another model.")
-
-
-def _check_arguments(arch: str, recipe: Recipe, model: ResolvedModel) -> None:
-    arguments = model.header.arguments
-    if other := sorted(arguments.keys() - {*ARGUMENTS_OF_RECIPES, "compression"}):
-        cause = f"{model.name} was built with {', '.join(other)}, which training cannot pass to '{arch}'."
-        raise UsageError(cause, "Start from another model.")
-    normalization = arguments.get("normalization", "batch")
-    if recipe.normalization not in (None, normalization):
-        cause = f"--normalization is {recipe.normalization}, but {model.name} has {normalization}."
-        raise UsageError(cause, "Leave --normalization out.")
-
-
-def _check_rehearsal(config: TrainConfig) -> None:
-    task = find_architecture(config.arch).task
-    if task != "digit" and not (task == "line" and _has_lines(config.data)):
-        cause = (
-            f"--rehearse is for single digits and for folders of lines; '{config.arch}' composes its {task}s."
-        )
-        raise UsageError(cause, "Leave --rehearse out.")
-    if config.original is None:
-        cause = f"It is not known on which data, other than '{config.data}', {config.start} was trained."
-        raise UsageError(cause, "Name data to rehearse with --original, or leave --rehearse out.")
-    if config.original == config.data:
-        raise UsageError(f"--original and --data are both {config.data}.", "Name other data for one of them.")
-
-
-def _has_lines(data: str) -> bool:
-    from digitcli.data.loading import find_dataset
-    from digitcli.synthesis.line_folders import is_line_folder
-
-    path = find_dataset(data)
-    return path is not None and is_line_folder(path)

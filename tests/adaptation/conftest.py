@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from digitcli.adaptation import adapt, settings
-from digitcli.training import original
+from digitcli.training import start_model
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -14,7 +14,7 @@ def few_lines_and_steps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapt, "COMPOSED_LINES", 48)
         patch.setattr(adapt, "COMPOSED_AT_ONCE", 24)
-        patch.setattr(original, "TEST_LINES", 24)
+        patch.setattr(start_model, "TEST_LINES", 24)
         patch.setattr(settings, "LEAST_STEPS", 1)
         patch.setattr(settings, "MOST_STEPS", 1)
         yield

@@ -27,8 +27,8 @@ from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import find_thresholds
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training import original
-from digitcli.training.composed_lines import compose
+from digitcli.training import start_model
+from digitcli.training.synthetic_lines import compose
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader
 
 TWO = FineTuning(epochs=2)
@@ -185,14 +185,14 @@ def test_a_network_that_forgets_is_moved_back_or_not_kept(
     without_training: None,
 ) -> None:
     accuracies = iter(shares)
-    monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: next(accuracies))
+    monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda self, network: next(accuracies))
     wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
     composed = compose(LineSynthesizer(digits), np.random.default_rng(0), 8)
     examples = [PictureLines(LabelledPicture("", tmp_path, line.text), (line,)) for line in composed]
     folds = divide_into_folds([None] * len(examples), 2, seed=0)
     setup = Setup(wrong, examples, folds, (), TWO, torch.device("cpu"))
     validation = cross_validate(setup)
-    lines = original.OriginalLines("mnist", None, 0)
+    lines = start_model.OriginalLines("mnist", None, 0)
     trained = final_network.train_on_all(setup, validation, lines, lambda event: None)
     assert (trained.choice.share if trained else None) == share
     if trained:

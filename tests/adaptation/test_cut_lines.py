@@ -10,7 +10,7 @@ from digitcli.data.dataset import Digits
 from digitcli.inference.ctc import digit_columns
 from digitcli.inference.predictor import load_line_recognizer
 from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.training.composed_lines import compose
+from digitcli.training.synthetic_lines import compose
 
 Example = tuple[np.ndarray, str]
 

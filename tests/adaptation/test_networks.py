@@ -16,8 +16,8 @@ from digitcli.data.dataset import Digits
 from digitcli.evaluation.metrics import line_nll
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.synthesis.lines import Line, LineSynthesizer
-from digitcli.training.composed_lines import compose
 from digitcli.training.line_task import line_logits
+from digitcli.training.synthetic_lines import compose
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.region_evidence import RegionEvidence, run_networks
 from digitcli.recognition.thresholds import find_thresholds
-from digitcli.training import original
+from digitcli.training import start_model
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, miscounting_reader
 
 
@@ -146,7 +146,7 @@ def test_no_model_is_given_if_the_labelled_part_became_worse(
         yield open_network(wrong)
 
     monkeypatch.setattr(self_training, "trained_epochs", spoiled)
-    monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: 0.9)
+    monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda self, network: 0.9)
     folder = with_further_pictures(tmp_path / "f", "copy0.png,305")
     result = adapt_unlabelled(folder, fixed_epochs=1, device="cpu")
     assert result.is_worse and result.helps is False and not result.models
@@ -157,7 +157,7 @@ def test_a_network_that_forgets_too_much_is_not_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_training: None
 ) -> None:
     accuracies = iter((0.9, 0.8, 0.8, 0.8, 0.8))
-    monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: next(accuracies))
+    monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda self, network: next(accuracies))
     folder = with_further_pictures(tmp_path / "f", "copy0.png,305")
     result = adapt_unlabelled(folder, fixed_epochs=1, device="cpu")
     assert not result.models and not result.is_worse

@@ -14,7 +14,7 @@ from digitcli.adaptation.results import AdaptedModel
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
-from digitcli.training import original
+from digitcli.training import start_model
 from tests.support.adaptation import (
     TEXTS,
     healed,
@@ -32,7 +32,7 @@ def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "trained_epochs", healed)
     monkeypatch.setattr(adapting, "COMPOSED_LINES", 8)
     monkeypatch.setattr(adapting, "COMPOSED_AT_ONCE", 8)
-    monkeypatch.setattr(original, "TEST_LINES", 24)
+    monkeypatch.setattr(start_model, "TEST_LINES", 24)
 
 
 def test_an_adapted_model_is_written_and_used(
@@ -99,7 +99,7 @@ def test_self_training_that_makes_labelled_pictures_worse_ends_with_exit_code_8(
     (folder / "labels.csv").write_text("file,text\n0.png,305\n")
     wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
     monkeypatch.setattr(self_training, "trained_epochs", lambda *arguments: iter([open_network(wrong)]))
-    monkeypatch.setattr(original.OriginalLines, "test_accuracy", lambda self, network: 0.9)
+    monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda self, network: 0.9)
     options = ("--unlabelled", "--epochs", "1", "--device", "cpu")
     done = digitcli("adapt", folder, "-o", "my-reader", *options)
     assert done.returncode == 8 and "no model was written" in done.stderr

@@ -81,7 +81,6 @@ def test_a_model_that_cannot_be_resumed_is_not_overwritten(few_digits: Path, tmp
         "convmixer:normalization=instance",
         "softmax:loss=ctc",
         "mlp:batch_size=1",
-        "softmax:cuda_graphs=on",
     ],
 )
 def test_settings_that_cannot_be_built_are_refused_before_training(

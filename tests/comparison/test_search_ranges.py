@@ -8,7 +8,8 @@ from optuna.trial import FixedTrial
 from digitcli.architectures.registry import architectures, resolve_recipe
 from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, USUAL, SearchRange, parse_ranges
 from digitcli.errors import UsageError
-from digitcli.training.configuration import TrainConfig, fine_tuning
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.transfer import fine_tuning
 
 
 @pytest.mark.parametrize("name", [name for name, row in architectures().items() if row.task == "digit"])

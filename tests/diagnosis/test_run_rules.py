@@ -37,7 +37,8 @@ from digitcli.diagnosis.trials import (
     train_briefly,
 )
 from digitcli.events import EpochDone
-from digitcli.training.configuration import TrainConfig, fine_tuning
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.transfer import fine_tuning
 from tests.support.models import saved
 from tests.support.training import train_config
 

@@ -17,8 +17,7 @@ from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.onnx_runtime import QUANTIZED_LIST, open_onnx_runtime, read_quantized_graph
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.composed_lines import STRIP_COMPOSERS, compose
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.synthetic_lines import STRIP_COMPOSERS, compose, scene_composer
 from tests.support.models import saved
 
 RUNTIMES = ("onnxruntime", "torch")

@@ -12,13 +12,12 @@ from digitcli.architectures.recipe import RECIPES, Recipe
 from digitcli.architectures.registry import ARCHITECTURES, resolve_recipe
 from digitcli.errors import InputError, UsageError
 from digitcli.settings import Setting, settings_of
+from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     TrainConfig,
-    check_config,
     config_fields,
     flat_settings,
     read_toml,
-    resolve_paths,
     to_toml,
     train_command,
 )

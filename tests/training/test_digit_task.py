@@ -20,7 +20,8 @@ from digitcli.inference.predictor import load_classifier
 from digitcli.inference.torch_runtime import infer
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.digit_task import DigitTask, loss_function, squared_error
+from digitcli.training.digit_losses import loss_function, squared_error
+from digitcli.training.digit_task import DigitTask
 from digitcli.training.trainer import resume, train
 from tests.support.processes import Run
 

@@ -22,10 +22,11 @@ from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model, open_network
-from digitcli.training.configuration import TrainConfig, resolve_teachers
+from digitcli.training.checks import resolve_teachers
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.digit_task import DigitTask, loss_function
-from digitcli.training.distillation import distillation_loss, load_teacher
+from digitcli.training.digit_losses import distillation_loss, load_teacher, loss_function
+from digitcli.training.digit_task import DigitTask
 from digitcli.training.trainer import dry_run, resume, train
 from tests.support.models import saved
 from tests.support.processes import Run

@@ -21,7 +21,8 @@ from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.predictor import load_classifier
-from digitcli.training.configuration import TrainConfig, check_config, member_configs
+from digitcli.training.checks import check_config
+from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.run_folder import begin, describe_config
 from digitcli.training.state import TrainResult
@@ -192,59 +193,10 @@ def test_the_data_must_be_those_of_the_first_member(few_digits: Path, tmp_path: 
     assert len(resume(tmp_path / "run", {}).members) == 3
 
 
-def test_a_snapshot_starts_where_the_last_one_ended(few_digits: Path, tmp_path: Path) -> None:
-    recipe = {"epochs": 4, "lr": 1e-12, "optimizer": "adam"}  # so low that the weights stay as they are
-    config = ensemble_config(few_digits, members=None, snapshots=2, recipe=recipe)
-    result = train(config, out=tmp_path / "run")
-    first, second = (tmp_path / "run" / f"member-{number}" for number in (0, 1))
-    weights = read_weights(first)["2.weight"]
-    torch.testing.assert_close(read_weights(second)["2.weight"], weights, rtol=0, atol=1e-8)
-    steps = [float(read_weights(folder, RESUME_FILE)["optimizer.0.step"]) for folder in (first, second)]
-    assert steps == [2 * STEPS, 4 * STEPS]  # the optimizer goes on, too
-    assert result.epochs == 4
-    assert [len(read_header(run / RESUME_FILE).training["history"]) for run in (first, second)] == [2, 2]
-
-
-def test_the_learning_rate_restarts_for_each_snapshot_and_the_order_of_the_digits_differs(
-    few_digits: Path, tmp_path: Path
-) -> None:
-    config = ensemble_config(few_digits, members=None, snapshots=2, recipe={"epochs": 4})
-    train(config, out=tmp_path / "run")
-    rows = [
-        read_header(tmp_path / "run" / f"member-{number}" / RESUME_FILE).training["history"]
-        for number in (0, 1)
-    ]
-    assert [row["lr"] for row in rows[0]] == [row["lr"] for row in rows[1]]
-    assert rows[0][1]["lr"] < rows[0][0]["lr"] / 10
-    assert rows[1][1]["train_loss"] < rows[1][0]["train_loss"] < rows[0][1]["train_loss"]
-    seeds = [member.seed for member in member_configs(config)]
-    assert seeds == [0, 1]
-
-
-def test_interrupted_snapshots_end_as_undisturbed_ones(few_digits: Path, tmp_path: Path) -> None:
-    config = ensemble_config(few_digits, arch="mlp", members=None, snapshots=2, recipe={"epochs": 2})
-    train(config, out=tmp_path / "undisturbed")
-    for steps in (3, 5, 5):
-        with pytest.raises(Interrupted):
-            if (tmp_path / "run").exists():
-                resume(tmp_path / "run", {}, stop_signal=stop_after(steps))
-            else:
-                train(config, out=tmp_path / "run", stop_signal=stop_after(steps))
-    resume(tmp_path / "run", {})
-    assert_same_ensemble(tmp_path / "run", tmp_path / "undisturbed")
-
-
 @pytest.mark.parametrize(
     ("settings", "cause", "remedy"),
     [
         ({"members": 1}, "--members is 1", "at least 2"),
-        ({"snapshots": 1}, "--snapshots is 1", "at least 2"),
-        ({"members": 2, "snapshots": 2}, "--members is given", "Leave --members or --snapshots out"),
-        ({"member_archs": "cnn,vgg", "snapshots": 2}, "--member-archs is given", "out"),
-        ({"snapshots": 2, "time_seconds": 9.0}, "--time is given", "Leave --time"),
-        ({"snapshots": 2, "patience": 1}, "--patience is given", "Leave --patience"),
-        ({"snapshots": 5}, "The epochs, 6, are no multiple of the snapshots, 5", "--epochs 10"),
-        ({"snapshots": 2, "recipe": {"schedule": "constant"}}, "constant", "--schedule cosine"),
         ({"members": 3, "member_archs": "cnn,vgg"}, "names 2 architectures, but --members is 3", "Leave"),
         ({"member_archs": "cnn"}, "two members or more", "commas"),
         ({"member_archs": "cnn,vgg", "arch": "mlp"}, "--arch is mlp", "Leave --arch out"),

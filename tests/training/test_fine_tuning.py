@@ -27,12 +27,13 @@ from digitcli.events import Event, Notice, RunStarted
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
 from digitcli.inference.model_resolution import ResolvedModel, shipped_models
 from digitcli.inference.torch_runtime import open_network
-from digitcli.training import original
-from digitcli.training.configuration import TrainConfig, fine_tuning, train_command
+from digitcli.training import start_model
+from digitcli.training.configuration import TrainConfig, train_command
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
 from digitcli.training.state import TrainResult
 from digitcli.training.trainer import dry_run, resume, train
+from digitcli.training.transfer import fine_tuning
 from tests.support.models import as_npz, saved
 from tests.support.processes import Run
 from tests.support.training import assert_same_run, read_weights, stop_after
@@ -253,7 +254,7 @@ def test_rehearsing_the_new_data_is_refused(few_digits: Path, start: Path, tmp_p
 def test_a_line_model_is_fine_tuned_and_rehearses_composed_lines(
     line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(original, "TEST_LINES", 4)
+    monkeypatch.setattr(start_model, "TEST_LINES", 4)
     monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)  # another process would take seconds to start
     recipe = {"batch_size": 2, "min_epoch_steps": 1, "epochs": 1, "rehearse": 0.5, "freeze": -1}
     config = config_from("reader", line_folder, recipe=recipe)
@@ -295,7 +296,7 @@ def test_an_ensemble_measures_its_start_model_once(
         opened.append(model.name)
         return open_network(model)
 
-    monkeypatch.setattr("digitcli.training.fine_tuning.open_network", open_and_count)
+    monkeypatch.setattr("digitcli.training.start_model.open_network", open_and_count)
     config = config_from(start, few_digits, original=str(other_digits), recipe={"epochs": 1}, members=3)
     result = train(config, out=tmp_path / "run")
     assert opened == [str(start)]

@@ -19,10 +19,11 @@ from digitcli.inference.checkpoint import Header, read_checkpoint, read_header, 
 from digitcli.synthesis.line_folders import is_line_folder, lines_to_evaluate, read_lines
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.strokes import load_writers, split_writers
-from digitcli.training.composed_lines import compose
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.line_sources import LineBatch, StoredLines, as_batch
+from digitcli.training.line_batches import LineBatch, as_batch
+from digitcli.training.line_sources import StoredLines
 from digitcli.training.line_task import LineTask, line_loss
+from digitcli.training.synthetic_lines import compose
 from digitcli.training.trainer import resume, train
 
 RECIPE = {"epochs": 2, "batch_size": 8, "dtype": "float32"}

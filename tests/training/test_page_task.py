@@ -18,9 +18,8 @@ from digitcli.page_format import SMALL
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.page_loss import core_counts, page_loss
-from digitcli.training.page_targets import WEIGHTS, draw_targets
-from digitcli.training.scene_source import scene_composer
+from digitcli.training.page_targets import WEIGHTS, core_counts, draw_targets, page_loss
+from digitcli.training.synthetic_lines import scene_composer
 from digitcli.training.trainer import resume, train
 
 

@@ -195,4 +195,4 @@ def test_every_process_composes_lines_in_workers_and_a_dry_run_does_not(
 def test_a_batch_is_at_most_the_training_digits(few_digits: Path) -> None:
     setup, _ = prepared(train_config(few_digits, "softmax", recipe={"batch_size": 10_000}))
     assert (setup.task.batch_size, setup.task.steps) == (471, 1)
-    assert setup.processes is ONE_PROCESS and setup.graphed_step is None
+    assert setup.processes is ONE_PROCESS

@@ -15,16 +15,9 @@ from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.ensemble import write_ensemble
 from digitcli.inference.model_resolution import resolve_models, shipped_models
-from digitcli.training.configuration import (
-    TrainConfig,
-    check_config,
-    config_fields,
-    fine_tuning,
-    flat_settings,
-    resolve_paths,
-    to_toml,
-)
-from digitcli.training.transfer import EPOCHS, LR_SHARE, MIN_EPOCH_STEPS, with_start
+from digitcli.training.checks import check_config, resolve_paths
+from digitcli.training.configuration import TrainConfig, config_fields, flat_settings, to_toml
+from digitcli.training.transfer import EPOCHS, LR_SHARE, MIN_EPOCH_STEPS, fine_tuning, with_start
 from tests.support.models import saved
 from tests.support.processes import Run
 

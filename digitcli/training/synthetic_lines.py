@@ -1,18 +1,39 @@
-"""Compose the lines and strips that readers of lines learn from."""
+"""The synthetic lines and strips that readers of lines learn from.
+
+Strips are cut out of scenes. Some are hard negatives: places without a number that the shipped page finder
+takes for one (Sung & Poggio, "Example-based learning for view-based human face detection", 1998).
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from digitcli.data.dataset import Dataset, Digits
 from digitcli.imaging.network_inputs import strip_ink
+from digitcli.inference.ctc import beam_search, digit_columns
+from digitcli.inference.line_finding import find_lines
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder
 from digitcli.strip_format import COLUMN_PX
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer, count_ctc_columns
+from digitcli.synthesis.page_layouts import fill_with_things, fill_with_words
+from digitcli.synthesis.page_parts import fill_with_choices
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.synthesis.strips import LabelledStrip, fills_picture, strip_of_picture, strips_of
-from digitcli.training.hard_negatives import mine
+from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.strips import (
+    LabelledStrip,
+    fills_picture,
+    strip_of_picture,
+    strips_of,
+    strips_of_mistakes,
+)
+from digitcli.synthesis.strokes import EMBEDDED, WriterStrokes, load_writers, split_writers
 
 # Composes a number of strips, with writing by a composer.
 ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[LabelledStrip]]
@@ -44,6 +65,36 @@ PICTURE_SHARES = {"character": 0.2, "image": 0.18, "line": 0.34, "page": 0.05, "
 # The width, in pixels, above which a line is not trained on: longer lines show the network the same short
 # stretches again.
 LONGEST_PX = 420
+
+# The shipped networks that choose the places.
+FINDER, READER = "finder", "page_reader"
+
+# The sides of the squares on which places are looked for, in pixels, and what these show. Chosen by hand.
+SIDES_PX = (256, 512)
+LAYOUT_SHARES = {fill_with_things: 0.55, fill_with_words: 0.25, fill_with_choices: 0.2}
+
+# The probability of the likeliest number, above which a place is left out: a bar or a ring may look like a
+# digit. Without this limit a reader called 12 in place of 4 % of single 1s nothing.
+LIKE_A_NUMBER = 0.5
+
+
+def scene_composer(
+    digits: Digits, *, held_out: bool, writers: Sequence[WriterStrokes] | None = None
+) -> SceneComposer:
+    """Return a composer with digits, and with the writers and fonts to train on, or the held-out ones.
+
+    writers: those of the package by default.
+    """
+    writers = split_writers(load_writers() if writers is None else writers, held_out=held_out)
+    room = WritingRoom(digits, writers, load_fonts().split(held_out=held_out))
+    return SceneComposer(room, LineSynthesizer(digits, writers))
+
+
+def handwriting_digest(dataset: Dataset) -> str:
+    """Return a hash of the digits, the strokes and the fonts."""
+    files = sorted(file for file in EMBEDDED.rglob("*") if file.suffix in (".xz", ".woff"))
+    content = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(dataset.digest.encode() + content).hexdigest()
 
 
 def compose(synthesizer: LineSynthesizer, random: np.random.Generator, count: int) -> list[Line]:
@@ -128,6 +179,43 @@ def compose_scenes(
 def _is_trainable(line: Line | LabelledStrip) -> bool:
     """Tell whether a line is not too wide, and has enough columns for CTC."""
     return bool(count_ctc_columns(line.text) * COLUMN_PX <= line.image.shape[-1] <= LONGEST_PX)
+
+
+def mine(composer: SceneComposer, random: np.random.Generator) -> list[LabelledStrip]:
+    """Return strips of the places without a number in a new scene where `FINDER` sees one.
+
+    Places that `READER` reads as a number are left out.
+    """
+    finder, reader = _networks()
+    layout = list(LAYOUT_SHARES)[int(random.choice(len(LAYOUT_SHARES), p=list(LAYOUT_SHARES.values())))]
+    side = int(random.choice(SIDES_PX))
+    scene = composer.page(random, side, side, layout=layout)
+    boxes = [line.box for line in find_lines(scene.picture, finder.maps).lines]
+    strips = strips_of_mistakes(random, scene, boxes)
+    alphabet, temperature = reader.header.alphabet, reader.header.temperature
+    outputs = reader.outputs([strip.image for strip in strips])
+    columns = [digit_columns(output.logits, alphabet, temperature) for output in outputs]
+    likeliest = [beam_search(each)[0] for each in columns]
+    return [
+        strip
+        for strip, (text, log_probability) in zip(strips, likeliest, strict=True)
+        if not text or math.exp(log_probability) <= LIKE_A_NUMBER
+    ]
+
+
+def networks_digest() -> str:
+    """Return a hash of the networks that choose the places."""
+    digests = "".join(resolve_model(name).sha256 for name in (FINDER, READER))
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
+@functools.cache
+def _networks() -> tuple[PageFinder, LineRecognizer]:
+    """Return the networks in floats, whose answers are nearly alike on all processors."""
+    return (
+        load_page_finder(FINDER, device="cpu", runtime="onnxruntime", threads=1),
+        load_line_recognizer(READER, device="cpu", runtime="onnxruntime", threads=1),
+    )
 
 
 # How the strips for an architecture are composed: to measure it on, and to learn from.

@@ -1,0 +1,237 @@
+"""Check that the settings of a run fit together, and find what they name. Loads no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from digitcli.architectures.recipe import DISTILLATION, Recipe
+from digitcli.architectures.registry import TORCHVISION, find_architecture, resolve_recipe
+from digitcli.errors import InputError, ModelError, UsageError
+from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_model, shipped_models
+from digitcli.settings import option_name, settings_of
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.transfer import ARGUMENTS_OF_RECIPES, check_architecture
+
+DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
+# The losses of tasks that have only one.
+LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
+
+
+def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: bool = True) -> None:
+    """Check that the settings of a run, or those of each member of an ensemble, fit together.
+
+    recipe: the recipe of the run, by default that of its settings.
+    is_new: whether the run starts from its start model, if it has one, and not from its saved state.
+
+    Raises:
+        UsageError: two settings contradict each other, or a value is out of range.
+        ModelError: a plug-in cannot be imported, or there is no such teacher or start model.
+    """
+    if config.is_ensemble:
+        _check_ensemble(config)
+        for member in member_configs(config):
+            check_config(member)
+        return
+    recipe = recipe or resolve_recipe(config.arch, **config.recipe)
+    for cause, remedy in _contradictions(config, recipe):
+        raise UsageError(cause, remedy)
+    if config.start is not None and is_new:
+        _check_start(config, recipe, resolve_model(config.start))
+    resolve_teachers(config.teacher)
+
+
+def check_single(config: TrainConfig) -> None:
+    """Check that the settings are not those of an ensemble.
+
+    Raises:
+        UsageError: they are.
+    """
+    if config.is_ensemble:
+        cause = "The settings are those of an ensemble, but one network is needed here."
+        raise UsageError(cause, "Leave --members and --member-archs out.")
+
+
+def member_configs(config: TrainConfig) -> tuple[TrainConfig, ...]:
+    """Return the settings of each member of an ensemble; their seeds count up from that of the ensemble."""
+    archs = config.member_archs.split(",") if config.member_archs else [config.arch] * (config.members or 0)
+    single = replace(config, members=None, member_archs=None)
+    return tuple(
+        replace(single, arch=arch.strip(), seed=config.seed + number) for number, arch in enumerate(archs)
+    )
+
+
+def _check_ensemble(config: TrainConfig) -> None:
+    """Check that the settings of an ensemble fit together; those of its members are not checked."""
+    archs = [config.arch] if config.member_archs is None else config.member_archs.split(",")
+    if config.member_archs is not None:
+        if config.start is not None:
+            cause = "--from gives all members the architecture of one model, but --member-archs names others."
+            raise UsageError(cause, "Replace --member-archs by --members.")
+        if len(archs) < 2:
+            cause = f"--member-archs is '{config.member_archs}', but an ensemble has two members or more."
+            raise UsageError(cause, "Separate the names by commas, for example cnn,resnet,allconv.")
+        if config.members not in (None, len(archs)):
+            cause = f"--member-archs names {len(archs)} architectures, but --members is {config.members}."
+            raise UsageError(cause, "Leave --members out.")
+        if config.arch != TrainConfig.arch:
+            cause = f"--arch is {config.arch}, but --member-archs names the architectures of the members."
+            raise UsageError(cause, "Leave --arch out.")
+    for arch in map(str.strip, archs):
+        if (task := find_architecture(arch).task) != "digit":
+            cause = f"The task of '{arch}' is {task}s, but ensembles are for single digits."
+            raise UsageError(cause, "Name architectures of the task digit.")
+
+
+def _contradictions(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield a cause and a remedy for everything in the settings of one network that does not fit."""
+    arch, task, initialization = config.arch, find_architecture(config.arch).task, recipe.initialization
+    if config.pretrained and not arch.startswith(TORCHVISION):
+        yield f"Architecture '{arch}' has no pretrained weights.", "Leave --pretrained out."
+    if config.pretrained and config.start is not None:
+        yield "--from and --pretrained both name the weights to start from.", "Give one of them."
+    for option, has_weights in (("--pretrained", config.pretrained), ("--from", config.start is not None)):
+        if has_weights and initialization != "default":
+            cause = f"--initialization {initialization} would overwrite the weights of {option}."
+            yield cause, f"Leave --initialization or {option} out."
+    of_digits = {
+        "--synthetic": recipe.synthetic,
+        "--corrections": config.corrections,
+        "--augment": recipe.augment,
+        "--teacher": config.teacher,
+    }
+    for option, given in of_digits.items():
+        if given and task != "digit":
+            yield (
+                f"{option} is for single digits, but the task of '{arch}' is {task}s.",
+                f"Leave {option} out.",
+            )
+    if config.strokes is not None and task != "line":
+        yield f"The task of '{arch}' is {task}s, not lines.", "Leave --strokes out."
+    if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:
+        cause = f"The dataset {config.data} has no digits, but synthetic characters are digits and letters."
+        yield cause, "Leave --synthetic out."
+    if config.fonts is not None and not recipe.synthetic:
+        yield "--fonts has no effect without --synthetic.", "Add --synthetic, or leave --fonts out."
+    is_of_another = task == "digit" and recipe.loss in LOSS_OF_TASK.values()
+    if is_of_another or LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss:
+        yield f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe."
+    if config.teacher and recipe.loss != "cross_entropy":
+        # The other losses take the sigmoid of each logit, so that no logits would satisfy them and a teacher.
+        cause = f"--teacher needs the cross-entropy of ten probabilities, but the loss is {recipe.loss}."
+        yield cause, "Leave --teacher out, or use --loss cross_entropy."
+    yield from _settings_without_effect(config, recipe)
+
+
+def _settings_without_effect(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield a cause and a remedy for settings that need a teacher or a start model, which is not given."""
+    if not config.teacher:
+        usual = resolve_recipe(config.arch)
+        for declared in settings_of(Recipe):
+            given = config.recipe.get(declared.name, declared.default)
+            if declared.group == DISTILLATION and given not in (declared.default, vars(usual)[declared.name]):
+                cause = f"{declared.option} has no effect without --teacher."
+                yield cause, f"Add --teacher, or leave {declared.option} out."
+    if config.start is None:
+        needs_start = {
+            "--original": config.original is not None,
+            "--rehearse": recipe.rehearse > 0,
+            "--freeze": recipe.freeze != 0 and not config.pretrained,
+        }
+        for option in (option for option, given in needs_start.items() if given):
+            cause = f"{option} is for runs that start from a trained model, but this one has random weights."
+            yield cause, f"Name the model with --from, or leave {option} out."
+
+
+def _check_start(config: TrainConfig, recipe: Recipe, model: ResolvedModel) -> None:
+    """Check that the network of a new run can take the weights of its start model."""
+    check_architecture(config.arch, model)
+    arguments = model.header.arguments
+    if other := sorted(arguments.keys() - {*ARGUMENTS_OF_RECIPES, "compression"}):
+        cause = (
+            f"{model.name} was built with {', '.join(other)}, which training cannot pass to '{config.arch}'."
+        )
+        raise UsageError(cause, "Start from another model.")
+    normalization = arguments.get("normalization", "batch")
+    if recipe.normalization not in (None, normalization):
+        cause = f"--normalization is {recipe.normalization}, but {model.name} has {normalization}."
+        raise UsageError(cause, "Leave --normalization out.")
+    if recipe.rehearse:
+        _check_rehearsal(config)
+
+
+def _check_rehearsal(config: TrainConfig) -> None:
+    from digitcli.data.loading import find_dataset
+    from digitcli.synthesis.line_folders import is_line_folder
+
+    task = find_architecture(config.arch).task
+    path = find_dataset(config.data) if task == "line" else None
+    if task != "digit" and (path is None or not is_line_folder(path)):
+        cause = (
+            f"--rehearse is for single digits and for folders of lines; '{config.arch}' composes its {task}s."
+        )
+        raise UsageError(cause, "Leave --rehearse out.")
+    if config.original is None:
+        cause = f"It is not known on which data, other than '{config.data}', {config.start} was trained."
+        raise UsageError(cause, "Name data to rehearse with --original, or leave --rehearse out.")
+    if config.original == config.data:
+        raise UsageError(f"--original and --data are both {config.data}.", "Name other data for one of them.")
+
+
+def resolve_teachers(names: Sequence[str]) -> tuple[ResolvedModel, ...]:
+    """Return the models behind the names of teachers.
+
+    Raises:
+        UsageError: a teacher does not read single digits, or is named twice.
+        ModelError: there is no such model, or its file is damaged.
+    """
+    teachers = tuple(map(_resolve_teacher, names))
+    check_distinct(teachers)
+    for teacher in teachers:
+        if teacher.header.task != "digit":
+            cause = f"The teacher {teacher.name} is a model of {teacher.header.task}s, not of single digits."
+            raise UsageError(cause, "Name a model of single digits, for example robust.")
+    return teachers
+
+
+def _resolve_teacher(name: str) -> ResolvedModel:
+    try:
+        return resolve_model(name)
+    except ModelError as error:
+        is_path = Path(name).is_absolute()  # a run that is continued knows its teachers by their paths
+        remedy = "If it was moved, name its new place with --teacher." if is_path else error.remedy
+        raise ModelError(f"The teacher cannot be used: {error.cause}", remedy) from error
+
+
+def resolve_paths(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with absolute paths of all data and models but the dataset itself.
+
+    Raises:
+        InputError: a path of corrections, strokes, fonts or original data does not exist.
+        UsageError: there is no such original dataset.
+        ModelError: there is no such start model.
+    """
+    from digitcli.data.loading import find_dataset  # loads NumPy
+
+    paths: dict[str, Any] = {"teacher": tuple(map(_absolute, config.teacher))}
+    for name in ("corrections", "strokes", "fonts"):
+        if (path := getattr(config, name)) is not None:
+            if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for long names)
+                cause = f"There is no file or folder {path}."
+                raise InputError(cause, f"Give an existing path to {option_name(name)}.")
+            paths[name] = str(Path(path).resolve())
+    if config.start is not None:
+        resolve_model(config.start)
+        paths["start"] = _absolute(config.start)
+    if config.original is not None and (found := find_dataset(config.original)) is not None:
+        paths["original"] = str(found.resolve())
+    return replace(config, **paths)
+
+
+def _absolute(model: str) -> str:
+    """Return the name of a model that is valid in any folder; `resolve_model` reports one that is missing."""
+    is_path = model not in shipped_models() and os.path.exists(model)  # noqa: PTH110 (see above)
+    return str(Path(model).resolve()) if is_path else model
