@@ -20,8 +20,7 @@ from digitcli import TrainConfig, console
 from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
 from digitcli.cli.predict import predict
-from digitcli.cli.train import _table
-from digitcli.cli.views.training import TrainingView
+from digitcli.cli.train import TrainingView, _table
 from digitcli.events import Event, StepDone
 from digitcli.recognition.annotation import annotate
 from digitcli.recognition.reader import Reader

@@ -13,7 +13,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.cli.options import FormatOption, complete_dataset, complete_model
 from digitcli.cli.signals import wait_with_signals
-from digitcli.cli.views.training import describe_recipe
+from digitcli.cli.train import describe_recipe
 from digitcli.errors import UsageError, counted
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.settings import settings_of

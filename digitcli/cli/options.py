@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -147,14 +147,22 @@ class CommonOptions:
 Command = Callable[..., None]
 
 
-def with_settings(*owners: type, panels: Mapping[str, str]) -> Callable[[Command], Command]:
+def with_settings(
+    *owners: type, panels: Mapping[str, str], completions: Mapping[str, Callable[[str], Any]]
+) -> Callable[[Command], Command]:
     """Give a command an option for every setting of these dataclasses, beside those of its own dataclass.
 
-    The command gets the values of those that are given, by name. panels: the heading of each group, in order.
+    The command gets the values of those that are given, by name.
+
+    panels: the heading of each group, in order.
+    completions: what the shell offers for a setting, by its name; see `Setting.complete`.
     """
+    declared = [
+        replace(each, complete=completions.get(each.name)) for owner in owners for each in settings_of(owner)
+    ]
 
     def decorate(command: Command) -> Command:
-        command.further_settings = owners, panels  # type: ignore[attr-defined]
+        command.further_settings = declared, panels  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -167,12 +175,9 @@ def as_command(command: Command, name: str) -> Command:
     reported in one way.
     """
     owner = get_type_hints(command)["options"]
-    further_settings: tuple[tuple[type, ...], Mapping[str, str]] = getattr(
-        command, "further_settings", ((), {})
-    )
-    owners, panels = further_settings
-    further = [declared for each in owners for declared in settings_of(each)]
-    further.sort(key=lambda declared: list(panels).index(declared.group))
+    further_settings: tuple[list[Setting], Mapping[str, str]] = getattr(command, "further_settings", ([], {}))
+    further, panels = further_settings
+    further = sorted(further, key=lambda declared: list(panels).index(declared.group))
     own = settings_of(owner)
     common: tuple[Setting, ...] = () if name in WITHOUT_COMMON_THREADS else settings_of(CommonOptions)
 
@@ -181,7 +186,7 @@ def as_command(command: Command, name: str) -> Command:
         if (threads := read_values(common, texts).get("threads")) is not None:
             os.environ["OMP_NUM_THREADS"] = str(threads)
         options = owner(**read_values(own, texts))
-        command(options, read_values(further, texts)) if owners else command(options)
+        command(options, read_values(further, texts)) if further else command(options)
 
     parameters = []
     for declared in (*further, *own, *common):

@@ -1,14 +1,19 @@
-"""`digitcli train`: train an architecture."""
+"""`digitcli train`: train an architecture, with the progress of the run on standard error."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from typer import Option, echo
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from typer import echo
 
 from digitcli import console
 from digitcli.architectures.recipe import (
@@ -26,14 +31,15 @@ from digitcli.cli.options import (
     complete_dataset,
     complete_device,
     complete_shipped,
-    tensorboard_option,
+    with_settings,
 )
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.cli.views.training import TrainingView, describe_gain, draw_members
 from digitcli.errors import PartialInputError, UsageError, counted
+from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, mcnemar
+from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
 from digitcli.inference.checkpoint import RUNS, is_run
 from digitcli.inference.devices import check_device_name, rank_and_size
-from digitcli.settings import DURATION, PATH, Setting, settings_of
+from digitcli.settings import setting, settings_of
 from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     RUN,
@@ -46,8 +52,9 @@ from digitcli.training.configuration import (
 from digitcli.training.transfer import with_start
 
 if TYPE_CHECKING:
-    from digitcli.training.state import TrainResult
+    from digitcli.training.state import MemberResult, TrainResult
 
+SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 OUTPUT = "Output"
 PANELS = {  # group of settings to its heading in the help
     RUN: "Run",
@@ -67,111 +74,67 @@ COMPLETIONS: dict[str, Callable[[str], Any]] = {
     "teacher": complete_shipped,
 }
 
-Out = Annotated[
-    Path | None,
-    Option(
-        metavar="DIR", help="Write the run to this folder (default: runs/ARCH-N).", rich_help_panel=OUTPUT
-    ),
-]
-Name = Annotated[
-    str | None, Option(metavar="NAME", help="Write the run to runs/NAME.", rich_help_panel=OUTPUT)
-]
-Resume = Annotated[
-    Path | None,
-    Option(metavar="DIR", help="Continue the run in this folder where it stopped.", rich_help_panel=OUTPUT),
-]
-ResumeOrStart = Annotated[
-    bool,
-    Option(
-        "--resume-or-start",
-        help="Continue the run in the folder of --out or --name if there is one, else start it: one command "
-        "for every attempt of a scheduler or of torchrun.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-Force = Annotated[bool, Option("--force", help="Replace an existing run.", rich_help_panel=OUTPUT)]
-DryRun = Annotated[
-    bool, Option("--dry-run", help="Train on one batch and write nothing.", rich_help_panel=OUTPUT)
-]
-Config = Annotated[
-    Path | None,
-    Option(
-        metavar="FILE",
-        help="Read settings from this TOML file; options override it.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-PrintConfig = Annotated[
-    bool,
-    Option("--print-config", help="Print all settings as TOML and do not train.", rich_help_panel=OUTPUT),
-]
-TensorBoard = Annotated[Path | None, tensorboard_option(OUTPUT)]
-Format = Annotated[
-    console.Format,
-    Option(help="Print the result as a table or as JSON.", rich_help_panel=OUTPUT),
-]
 
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The options of `digitcli train` beside the settings of a run."""
 
-def with_options_for(*declarations: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for every setting of some dataclasses, in place of its `**settings`.
-
-    An option that is not given is None, so that the file of `--config` and the recipe can decide.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [
-            parameter
-            for parameter in inspect.signature(command, eval_str=True).parameters.values()
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        settings = [declared for owner in declarations for declared in settings_of(owner)]
-        settings.sort(key=lambda declared: list(PANELS).index(declared.group))
-        parameters = [*map(_option, settings), *own]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return command
-
-    return decorate
-
-
-def _option(declared: Setting) -> inspect.Parameter:
-    """Return the parameter from which Typer makes the option of a setting."""
-    kind: Any = {DURATION: str, PATH: Path}.get(declared.unit, declared.type)
-    kind = list[str] if declared.is_list else kind
-    name = f"{declared.option}/--no-{declared.option[2:]}" if kind is bool else declared.option
-    shows_default = isinstance(declared.default, str | int) and not isinstance(declared.default, bool)
-    has_default = shows_default and declared not in settings_of(Recipe)
-    limits = "" if declared.unit == DURATION else declared.limits
-    details = [limits, f"default: {declared.default}" if has_default else ""]
-    brackets = f" ({'; '.join(filter(None, details))})" if any(details) else ""
-    option = Option(
-        *filter(None, (name, declared.letter)),
-        help=f"{declared.help.removesuffix('.')}{brackets}.",
-        metavar=declared.unit.upper() or None,
-        autocompletion=COMPLETIONS.get(declared.name),
-        rich_help_panel=PANELS[declared.group],
+    output: Path | None = setting(
+        None, OUTPUT, "Write the run to this folder (default: runs/ARCH-N).", unit="dir", letter="-o",
+        aliases=("--out",),
+    )  # fmt: skip
+    name: str | None = setting(None, OUTPUT, "Write the run to runs/NAME.", unit="name")
+    resume: Path | None = setting(
+        None, OUTPUT, "Continue the run in this folder where it stopped.", unit="dir"
     )
-    annotation = Annotated[kind | None, option]
-    return inspect.Parameter(
-        declared.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    resume_or_start: bool = setting(
+        False, OUTPUT, "Continue the run in the folder of --output or --name if there is one, else start it."
     )
+    force: bool = setting(False, OUTPUT, "Replace an existing run.")
+    tensorboard: Path | None = setting(
+        None, OUTPUT, "Write curves and histograms for TensorBoard to a subfolder of this folder.", unit="dir"
+    )
+    dry_run: bool = setting(False, OUTPUT, "Train on one batch and write nothing.")
+    config: Path | None = setting(
+        None, OUTPUT, "Read settings from this TOML file; options override it.", unit="file"
+    )
+    print_config: bool = setting(False, OUTPUT, "Print all settings as TOML and do not train.")
+    format: console.Format = setting("table", OUTPUT, "Print the result as a table or as JSON.")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a new run, if it is named."""
+        return self.output or (RUNS / self.name if self.name else None)
+
+    def check(self) -> None:
+        """Check that the options fit together.
+
+        Raises:
+            UsageError: two of them contradict each other.
+        """
+        writes_nothing = self.dry_run or self.print_config
+        if sum(option is not None for option in (self.output, self.name, self.resume)) > 1:
+            raise UsageError("--output, --name and --resume each name the run folder.", "Give one of them.")
+        if self.resume and self.force:
+            raise UsageError("--resume continues a run, but --force replaces it.", "Give one of them.")
+        if self.resume and writes_nothing:
+            cause = "--resume continues a run with its own settings."
+            raise UsageError(cause, "Leave --dry-run and --print-config out.")
+        if self.tensorboard and writes_nothing:
+            cause = "--tensorboard writes a run, but --dry-run and --print-config write nothing."
+            raise UsageError(cause, "Leave --tensorboard out.")
+        if self.name is not None and (self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name):
+            raise UsageError(f"--name is '{self.name}'.", "Give a plain name, or a folder with --output.")
+        if self.resume_or_start and (self.resume or self.force or writes_nothing):
+            cause = "--resume-or-start continues or starts a run."
+            raise UsageError(cause, "Leave --resume, --force, --dry-run and --print-config out.")
+        if self.resume_or_start and self.folder is None:
+            cause = "--resume-or-start needs a folder that is the same each time."
+            raise UsageError(cause, "Name it with --output or --name.")
 
 
-@with_options_for(TrainConfig, Recipe)
-def train(
-    *,
-    out: Out = None,
-    name: Name = None,
-    resume: Resume = None,
-    resume_or_start: ResumeOrStart = False,
-    force: Force = False,
-    tensorboard: TensorBoard = None,
-    dry_run: DryRun = False,
-    config: Config = None,
-    print_config: PrintConfig = False,
-    format: Format = "table",
-    **settings: Any,
-) -> None:
+@with_settings(TrainConfig, Recipe, panels=PANELS, completions=COMPLETIONS)
+def train(options: TrainOptions, settings: dict[str, Any]) -> None:
     """Train an architecture by its recipe, and evaluate it once on the test set.
 
     Example: digitcli train --arch cnn
@@ -181,75 +144,40 @@ def train(
 
     Ctrl-C saves the run, and --resume continues it as if it had not stopped.
 
-    --members, --member-archs and --snapshots train several networks that answer as one model, an ensemble.
+    --members and --member-archs train several networks that answer as one model, an ensemble.
     """
-    _check_options(out, name, resume, force, tensorboard, dry_run or print_config)
-    if resume_or_start:
-        folder = _folder_to_resume_or_start(out, name, resume or force or dry_run or print_config)
-        resume = folder if is_run(folder) else None
-    fields = config_fields((read_toml(config) if config else {}) | _given(settings))
+    options.check()
+    folder = options.folder
+    resume = options.resume
+    if options.resume_or_start and folder is not None and is_run(folder):
+        resume = folder
+    fields = config_fields((read_toml(options.config) if options.config else {}) | by_key(settings))
     checked = _check_fields(fields, is_new=resume is None)
-    if print_config:
-        return _print_config(checked, format)
+    if options.print_config:
+        return _print_config(checked, options.format)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.training import trainer
     with TrainingView() as view, stop_on_signals() as stop_signal:
-        if dry_run:
+        if options.dry_run:
             result = trainer.dry_run(checked, on_event=view)
         elif resume:
             changes = {field: getattr(checked, field) for field in fields}
             result = trainer.resume(
-                resume, changes, tensorboard=tensorboard, on_event=view, stop_signal=stop_signal
+                resume, changes, tensorboard=options.tensorboard, on_event=view, stop_signal=stop_signal
             )
         else:
             result = trainer.train(
-                checked, out=out, name=name, force=force, tensorboard=tensorboard,
+                checked, out=folder, force=options.force, tensorboard=options.tensorboard,
                 on_event=view, stop_signal=stop_signal,
             )  # fmt: skip
     if rank_and_size()[0] == 0:  # the first of several processes prints for all
-        _show_result(result, format)
+        _show_result(result, options.format)
 
 
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the given options by their keys in a configuration file."""
+def by_key(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings, given by the names of their fields, by their keys in a configuration file."""
     keys = {declared.name: declared.key for owner in (TrainConfig, Recipe) for declared in settings_of(owner)}
-    return {
-        keys[name]: str(value) if isinstance(value, Path) else value
-        for name, value in settings.items()
-        if value is not None
-    }
-
-
-def _check_options(
-    out: Path | None,
-    name: str | None,
-    resume: Path | None,
-    force: bool,
-    tensorboard: Path | None,
-    writes_nothing: bool,
-) -> None:
-    if sum(option is not None for option in (out, name, resume)) > 1:
-        raise UsageError("--out, --name and --resume each name the run folder.", "Give one of them.")
-    if resume and force:
-        raise UsageError("--resume continues a run, but --force replaces it.", "Give one of them.")
-    if resume and writes_nothing:
-        cause = "--resume continues a run with its own settings."
-        raise UsageError(cause, "Leave --dry-run and --print-config out.")
-    if tensorboard and writes_nothing:
-        cause = "--tensorboard writes a run, but --dry-run and --print-config write nothing."
-        raise UsageError(cause, "Leave --tensorboard out.")
-    if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
-        raise UsageError(f"--name is '{name}'.", "Give a plain name, or a folder with --out.")
-
-
-def _folder_to_resume_or_start(out: Path | None, name: str | None, is_contradicted: object) -> Path:
-    if is_contradicted:
-        cause = "--resume-or-start continues or starts a run."
-        raise UsageError(cause, "Leave --resume, --force, --dry-run and --print-config out.")
-    if out is None and name is None:
-        cause = "--resume-or-start needs a folder that is the same each time."
-        raise UsageError(cause, "Name it with --out or --name.")
-    return out or RUNS / str(name)
+    return {keys[name]: value for name, value in settings.items()}
 
 
 def _check_fields(fields: dict[str, Any], is_new: bool) -> TrainConfig:
@@ -330,3 +258,168 @@ def _test_accuracies(result: TrainResult) -> dict[str, str]:
         f"{original} before training": (result.original_accuracy_before, result.original_test_size),
     }
     return {name: _accuracy(*figures, result.architecture) for name, figures in rows.items()}
+
+
+class TrainingView:
+    """A view of the events of a run, for `with TrainingView() as view: train(config, on_event=view)`.
+
+    What the members of an ensemble have in common is shown once.
+    """
+
+    def __init__(self) -> None:
+        live = Live(console=console.err, auto_refresh=False, transient=True, redirect_stdout=False)
+        self.live = live if console.err.is_interactive else None
+        self.started: RunStarted | None = None
+        self.epochs: list[EpochDone] = []
+        self._shown: set[str] = set()
+        self._described: dict[str, str] = {}
+
+    def __enter__(self) -> TrainingView:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case Notice() if event.message not in self._shown:
+                self._shown.add(event.message)
+                console.show_notice(event.message)
+            case RunStarted():
+                self.started, self.epochs = event, []
+                self._show_start(event)
+            case EpochDone():
+                self.epochs.append(event)
+                console.show_message(self._epoch_line(event))
+            case StepDone() if self.live:
+                self.live.update(self.draw_progress(event), refresh=True)
+
+    def _show_start(self, start: RunStarted) -> None:
+        """Print what is trained, unless the last member of an ensemble was trained so too."""
+        rows = describe_start(start)
+        described = {name: text for name, text in rows.items() if name != "run"}
+        if described != self._described:
+            self._described = described
+            console.err.print(console.pairs(rows))
+
+    def _epoch_line(self, done: EpochDone) -> str:
+        return (
+            f"epoch {self._epoch_of_all(done.epoch)}  {self._loss_name()} {done.train_loss:.4f}  "
+            f"validation {console.percent(done.validation_accuracy)}  lr {done.lr:.2g}  "
+            f"{done.images_per_second:,.0f} images/s  {console.duration(done.seconds)}"
+        )
+
+    def _loss_name(self) -> str:
+        """Return the name of the training loss; with a teacher it is a sum, unlike that of other runs."""
+        has_teacher = self.started is not None and self.started.config.teacher
+        return "loss by teacher and labels" if has_teacher else "loss"
+
+    def _epoch_of_all(self, epoch: int) -> str:
+        """Return `3/8`, or `3` if a time was chosen, so that the number of epochs is unknown."""
+        if self.started is None or self.started.config.time_seconds is not None:
+            return str(epoch)
+        return f"{epoch}/{self.started.recipe.epochs}"
+
+    def draw_progress(self, step: StepDone) -> Group:
+        """Return the live view of a step: the progress bar of the run and its figures."""
+        bar = Table.grid(padding=(0, 2))
+        left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
+        bar.add_row(
+            f"epoch {self._epoch_of_all(step.epoch)}",
+            ProgressBar(total=1.0, completed=step.progress, width=36),
+            f"{100 * step.progress:3.0f} %",
+            f"{step.images_per_second:,.0f} images/s",
+            f"{console.duration(left)} left",
+        )
+        figures = f"{self._loss_name()} {step.loss:.4f}"
+        if self.epochs:
+            accuracies = [done.validation_accuracy for done in self.epochs]
+            figures += f"   validation {console.percent(accuracies[-1])}"
+            if console.err.encoding.startswith("utf") and len(accuracies) > 1:
+                figures += f"  {console.sparkline(accuracies[-SPARKLINE_EPOCHS:])}"
+        return Group(bar, Text(figures, style="cyan"))
+
+
+def draw_members(ensemble: TrainResult) -> Table:
+    """Return a table of the members of an ensemble and of the ensemble, each with its accuracies and NLL."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("member", "architecture", "seed", "validation", "test", "test NLL"):
+        table.add_column(heading, justify="left" if heading == "architecture" else "right")
+    rows: list[tuple[str, str, MemberResult | TrainResult]] = [
+        (str(number), str(member.seed), member) for number, member in enumerate(ensemble.members)
+    ]
+    for number, seed, each in (*rows, ("all", "", ensemble)):
+        accuracies = map(console.percent, (each.validation_accuracy, each.test_accuracy))
+        nll = "" if each.test_nll is None else f"{each.test_nll:.4f}"
+        table.add_row(number, each.architecture, seed, *accuracies, nll)
+    return table
+
+
+def describe_gain(ensemble: TrainResult) -> str:
+    """Return whether an ensemble is better than its best member; empty where that was not measured."""
+    if ensemble.best_member is None or ensemble.gained is None or ensemble.lost is None:
+        return ""
+    p = mcnemar(ensemble.gained, ensemble.lost)
+    verdict = "better" if ensemble.gained > ensemble.lost else "worse"
+    conclusion = f"the ensemble is {verdict}" if p < SIGNIFICANCE else "the difference may be chance"
+    return (
+        f"member {ensemble.best_member}; {ensemble.gained:,} of the test digits are read by the ensemble "
+        f"alone, and {ensemble.lost:,} by this member alone: {conclusion} (p = {describe_p(p)})"
+    )
+
+
+def describe_start(start: RunStarted) -> dict[str, str]:
+    """Return in words what is trained, on which data, by which recipe, and where the run is written."""
+    rows = {
+        start.config.arch: f"{_parameters(start)} on {start.device}",
+        "starts from": start.config.start or "",
+        "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
+        f"and {start.test_size:,} test {start.unit}s",
+        "stops after": _stop(start.config, start.recipe),
+        "teacher": ", ".join(start.config.teacher),
+        **describe_recipe(start.recipe, has_teacher=bool(start.config.teacher)),
+        "run": "dry run, nothing is written" if start.run is None else str(start.run),
+    }
+    if start.epochs_done or start.steps_done:
+        steps = f" and {counted(start.steps_done, 'step')}" if start.steps_done else ""
+        rows["continues"] = f"after epoch {start.epochs_done}{steps}"
+    return {name: text for name, text in rows.items() if text}
+
+
+def _parameters(start: RunStarted) -> str:
+    """Return the number of parameters, and of those that are trained if some are frozen."""
+    text = f"{start.parameters:,} parameters"
+    frozen = start.parameters - start.trained_parameters
+    return f"{text}, {start.trained_parameters:,} of them trained," if frozen else text
+
+
+def _stop(config: TrainConfig, recipe: Recipe) -> str:
+    epochs = counted(recipe.epochs, "epoch")
+    if config.time_seconds is None:
+        return epochs
+    time = console.duration(config.time_seconds)
+    return f"{epochs} or {time}, whichever comes first" if "epochs" in config.recipe else time
+
+
+def describe_recipe(recipe: Recipe, *, has_teacher: bool = False) -> dict[str, str]:
+    """Return one line for each group of settings; settings that are off or without effect are left out.
+
+    Networks that read lines have no augmentation, and so no line about it.
+    """
+    groups: dict[str, list[str]] = {}
+    for declared in settings_of(recipe):
+        value = getattr(recipe, declared.name)
+        if declared.group == DISTILLATION and not has_teacher:
+            continue
+        if declared.name not in ("epochs", "augment") and value and declared.has_effect(recipe):
+            words = declared.name.removeprefix(f"{declared.group}_").replace("_", " ")
+            groups.setdefault(declared.group, []).append(words if value is True else f"{words} {value}")
+    if recipe.loss != "ctc":
+        groups.setdefault(AUGMENTATION, ["off"])
+    return {group: ", ".join(settings) for group, settings in groups.items()}

@@ -23,8 +23,7 @@ import typer
 from typer.testing import CliRunner
 
 from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, RECIPES, WITH_AUGMENT, Recipe
-from digitcli.cli.train import PANELS, _check_fields, with_options_for
-from digitcli.cli.views.training import describe_recipe
+from digitcli.cli.train import PANELS, _check_fields, describe_recipe, with_options_for
 from digitcli.data import augmentation
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RESUME_FILE

@@ -11,7 +11,8 @@ from typer.main import get_command
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.cli import COMMANDS, with_command
-from digitcli.cli.train import _given
+from digitcli.cli.options import read_values
+from digitcli.cli.train import by_key
 from digitcli.diagnosis.findings import Finding
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig, config_fields
@@ -42,8 +43,8 @@ def train_config(command: str) -> TrainConfig:
 
 def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `TrainConfig` among the parameters of `digitcli train`."""
-    names = {declared.name for owner in (TrainConfig, Recipe) for declared in settings_of(owner)}
-    return config_fields(_given({name: value for name, value in parameters.items() if name in names}))
+    settings = [*settings_of(TrainConfig), *settings_of(Recipe)]
+    return config_fields(by_key(read_values(settings, parameters)))
 
 
 def options_of(*names: str) -> set[str]:

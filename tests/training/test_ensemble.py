@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.views.training import describe_gain
+from digitcli.cli.train import describe_gain
 from digitcli.data.dataset import Digits
 from digitcli.errors import DivergedError, Interrupted, ModelError, OutputError, UsageError
 from digitcli.evaluation.evaluate import evaluate

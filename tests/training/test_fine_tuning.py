@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import nn
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.views.training import describe_start
+from digitcli.cli.train import describe_start
 from digitcli.console import pairs
 from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
