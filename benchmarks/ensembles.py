@@ -1,10 +1,10 @@
 """Measure what an ensemble gains: `python benchmarks/ensembles.py --group seeds runs/cnn-1 runs/cnn-2`.
 
     python benchmarks/ensembles.py --group seeds runs/cnn-1 runs/cnn-2 runs/cnn-3 \\
-        --group architectures runs/cnn-1 runs/resnet-1 --group snapshots runs/ensemble-1 --tta runs/cnn-1
+        --group architectures runs/cnn-1 runs/resnet-1 --group seeds runs/ensemble-1 --tta runs/cnn-1
 
 A group is a name and the models of one ensemble. An ensemble in a group counts as its members, so that a run
-of `digitcli train --snapshots` or `--members` is a group by itself. Several groups of the same name are
+of `digitcli train --members` is a group by itself. Several groups of the same name are
 repetitions, and get a line with their mean. `--tta` makes an ensemble of one model that sees each digit five
 times, shifted by up to one pixel (test-time augmentation). Every average is calibrated on the validation
 digits of MNIST, and measured on its test digits, like its members. Times are those of PyTorch for one image

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from digitcli.architectures.recipe import RECIPES, Recipe
+from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ARCHITECTURES, resolve_recipe
-from digitcli.errors import InputError, UsageError
+from digitcli.errors import UsageError
 from digitcli.settings import Setting, settings_of
-from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     TrainConfig,
     config_fields,
@@ -95,51 +93,6 @@ def test_a_damaged_file_of_settings_is_a_usage_error(tmp_path: Path, content: st
 def test_a_missing_file_of_settings_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_toml(tmp_path / "none.toml")
-
-
-@pytest.mark.parametrize(
-    ("settings", "option"),
-    [
-        ({"arch": "cnn", "pretrained": True}, "--pretrained"),
-        (
-            {"arch": "torchvision/x", "pretrained": True, "recipe": {"initialization": "he"}},
-            "--initialization",
-        ),
-        ({"arch": "softmax", "recipe": {"momentum": 0.9}}, "--momentum"),
-        ({"arch": "softmax", "recipe": {"optimizer": "sgd", "beta1": 0.5}}, "--beta1"),
-        ({"arch": "reader", "recipe": {"synthetic": 1.0, "loss": "cross_entropy"}}, "--synthetic"),
-        ({"arch": "reader", "recipe": {"augment": True}}, "--augment"),
-        ({"arch": "cnn", "recipe": {"loss": "ctc"}}, "loss ctc"),
-        ({"arch": "cnn", "strokes": "pen.tra"}, "--strokes"),
-        ({"arch": "cnn", "data": "kmnist", "recipe": {"synthetic": 1.0}}, "--synthetic"),
-        ({"arch": "cnn", "fonts": "fonts"}, "--fonts"),
-        ({"arch": "reader", "teacher": ("cnn",)}, "--teacher"),
-        ({"arch": "capsnet", "teacher": ("cnn",)}, "--loss cross_entropy"),
-        ({"arch": "cnn", "teacher": ("finder",)}, "finder is a model of pages"),
-        ({"arch": "cnn", "recipe": {"distillation_weight": 0.5}}, "--teacher"),
-    ],
-)
-def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], option: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        check_config(TrainConfig(**settings))
-    assert option in f"{caught.value.cause} {caught.value.remedy}"
-
-
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_a_whole_recipe_may_be_given(name: str) -> None:
-    check_config(TrainConfig(arch=name, recipe=dataclasses.asdict(resolve_recipe(name))))
-
-
-def test_paths_become_absolute_and_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "pen.tra").touch()
-    assert resolve_paths(TrainConfig(strokes="pen.tra")).strokes == str(tmp_path / "pen.tra")
-    (tmp_path / "cnn").mkdir()  # does not hide the shipped model
-    (tmp_path / "run").mkdir()
-    taught = resolve_paths(TrainConfig(teacher=("cnn", "run", "none")))
-    assert taught.teacher == ("cnn", str(tmp_path / "run"), "none")
-    with pytest.raises(InputError, match=r"none\.tra"):
-        resolve_paths(TrainConfig(fonts="none.tra"))
 
 
 def test_the_command_trains_the_same_run() -> None:

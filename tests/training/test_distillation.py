@@ -23,7 +23,6 @@ from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model, open_network
 from digitcli.training.checks import resolve_teachers
-from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.digit_losses import distillation_loss, load_teacher, loss_function
 from digitcli.training.digit_task import DigitTask
@@ -225,12 +224,6 @@ def test_the_header_states_the_teachers_and_their_digests(
     assert read_header(tmp_path / "plain" / MODEL_FILE).teacher == {}
 
 
-def test_a_header_from_before_there_were_teachers_has_none() -> None:
-    path = resolve_model("cnn").path
-    assert b"teacher" not in path.read_bytes()[:10_000]
-    assert read_header(path).teacher == {}
-
-
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_run(
     few_digits: Path, tmp_path: Path, models: tuple[str, str]
 ) -> None:
@@ -316,28 +309,6 @@ def test_a_teacher_that_knows_the_test_digits_is_reported(few_digits: Path, tmp_
         notices[name] = [event.message for event in events if isinstance(event, Notice)]
     assert any("were used to train a teacher" in message for message in notices[str(tmp_path / "teacher")])
     assert not any("teacher" in message for message in notices["fast"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"arch": "reader", "teacher": ("cnn",)}, "lines"),
-        ({"arch": "finder", "teacher": ("cnn",)}, "pages"),
-        ({"arch": "capsnet", "teacher": ("cnn",)}, "margin"),
-        ({"arch": "sigmoid_mlp", "teacher": ("cnn",)}, "squared_error"),
-        ({"teacher": ("reader",)}, "reader is a model of lines"),
-        ({"teacher": ("fast", "cnn", "fast")}, "fast is named twice"),
-        ({"recipe": {"distillation_weight": 0.5}}, "--distillation-weight has no effect"),
-        ({"recipe": {"distillation_temperature": 1.5}}, "--distillation-temperature has no effect"),
-    ],
-    ids=str,
-)
-def test_settings_from_which_a_network_cannot_learn_are_refused(
-    settings: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=words) as caught:
-        train(TrainConfig(**settings), out=tmp_path / "run")
-    assert caught.value.remedy and not (tmp_path / "run").exists()
 
 
 def test_another_loss_can_be_replaced(few_digits: Path, models: tuple[str, str]) -> None:

@@ -21,7 +21,6 @@ from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.predictor import load_classifier
-from digitcli.training.checks import check_config
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.run_folder import begin, describe_config
@@ -191,32 +190,6 @@ def test_the_data_must_be_those_of_the_first_member(few_digits: Path, tmp_path: 
     assert not (tmp_path / "run" / missing).exists()
     shutil.copy(few_digits, data)
     assert len(resume(tmp_path / "run", {}).members) == 3
-
-
-@pytest.mark.parametrize(
-    ("settings", "cause", "remedy"),
-    [
-        ({"members": 1}, "--members is 1", "at least 2"),
-        ({"members": 3, "member_archs": "cnn,vgg"}, "names 2 architectures, but --members is 3", "Leave"),
-        ({"member_archs": "cnn"}, "two members or more", "commas"),
-        ({"member_archs": "cnn,vgg", "arch": "mlp"}, "--arch is mlp", "Leave --arch out"),
-        ({"member_archs": "cnn,cmm"}, "no architecture named 'cmm'", "cnn"),
-        ({"members": 2, "arch": "reader"}, "The task of 'reader' is lines", "task digit"),
-        ({"member_archs": "cnn,finder"}, "The task of 'finder' is pages", "task digit"),
-        (
-            {"members": 2, "arch": "softmax", "recipe": {"dropout": 0.5}},
-            "does not support --dropout",
-            "Leave",
-        ),
-    ],
-    ids=str,
-)
-def test_settings_that_do_not_fit_together_are_refused(
-    settings: dict[str, Any], cause: str, remedy: str
-) -> None:
-    with pytest.raises(UsageError) as caught:
-        check_config(TrainConfig(**settings))
-    assert cause in caught.value.cause and remedy in caught.value.remedy
 
 
 def test_a_dry_run_tries_the_first_member(few_digits: Path) -> None:

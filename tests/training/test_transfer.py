@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
-from digitcli.errors import ModelError, UsageError
-from digitcli.inference.checkpoint import Header, write_checkpoint
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.errors import UsageError
 from digitcli.inference.ensemble import write_ensemble
-from digitcli.inference.model_resolution import resolve_models, shipped_models
-from digitcli.training.checks import check_config, resolve_paths
+from digitcli.inference.model_resolution import resolve_models
+from digitcli.training.checks import check_config
 from digitcli.training.configuration import TrainConfig, config_fields, flat_settings, to_toml
 from digitcli.training.transfer import EPOCHS, LR_SHARE, MIN_EPOCH_STEPS, fine_tuning, with_start
 from tests.support.models import saved
@@ -79,16 +77,6 @@ def test_the_data_of_the_start_model_itself_are_not_original_data() -> None:
     assert config_from(start="cnn").original is None
 
 
-def test_paths_become_absolute_but_names_stay(tmp_path: Path, few_digits: Path) -> None:
-    saved(tmp_path / "m.safetensors", "fast")
-    config = resolve_paths(TrainConfig(start="m.safetensors", original=str(few_digits)))
-    assert (config.start, config.original) == (str(tmp_path / "m.safetensors"), str(few_digits))
-    named = resolve_paths(TrainConfig(start="cnn", original="mnist"))
-    assert (named.start, named.original) == ("cnn", "mnist")
-    with pytest.raises(ModelError):
-        resolve_paths(TrainConfig(start="none.safetensors"))
-
-
 def test_printed_settings_describe_the_same_fine_tuning() -> None:
     config = config_from(start="cnn", data=DATA, recipe={"freeze": 2, "layer_decay": 0.8, "rehearse": 0.3})
     printed = tomllib.loads(to_toml(flat_settings(config, resolve_recipe(config.arch, **config.recipe))))
@@ -96,50 +84,6 @@ def test_printed_settings_describe_the_same_fine_tuning() -> None:
     again = config_from(**config_fields(printed))
     assert (again.arch, again.start, again.original) == (config.arch, config.start, config.original)
     assert resolve_recipe(again.arch, **again.recipe) == resolve_recipe(config.arch, **config.recipe)
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"arch": "fast", "start": "cnn"}, ["--arch is fast", "architecture cnn", "Leave --arch out"]),
-        ({"start": "cnn", "member_archs": "cnn,resnet"}, ["--from", "--member-archs names", "--members"]),
-        ({"recipe": {"freeze": 2}}, ["--freeze", "random weights", "--from"]),
-        ({"recipe": {"rehearse": 0.3}}, ["--rehearse", "random weights", "--from"]),
-        ({"original": "mnist"}, ["--original", "--from"]),
-        ({"start": "cnn", "recipe": {"initialization": "he"}}, ["--initialization he", "overwrite"]),
-        ({"start": "robust", "recipe": {"normalization": "group"}}, ["--normalization", "batch"]),
-        ({"start": "cnn", "recipe": {"rehearse": 0.3}}, ["not known", "'mnist'", "--original"]),
-        ({"start": "cnn", "original": "mnist", "recipe": {"rehearse": 0.3}}, ["both mnist"]),
-        (
-            {"start": "finder", "data": DATA, "recipe": {"rehearse": 0.3}},
-            ["--rehearse", "its pages"],
-        ),
-        (
-            {"start": "reader", "data": DATA, "recipe": {"rehearse": 0.3}},
-            ["--rehearse", "its lines"],
-        ),
-    ],
-    ids=str,
-)
-def test_settings_that_contradict_each_other_are_refused(fields: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(UsageError) as caught:
-        check_config(config_from(**fields))
-    assert all(word in f"{caught.value.cause} {caught.value.remedy}" for word in words), caught.value
-
-
-def test_pretrained_weights_and_a_start_model_exclude_each_other(tmp_path: Path) -> None:
-    model = tmp_path / "m.safetensors"
-    write_checkpoint(model, Header(architecture="torchvision/resnet18"), {"weight": torch.zeros(1)})
-    with pytest.raises(UsageError, match="both name the weights"):
-        check_config(config_from(start=str(model), pretrained=True))
-    frozen = TrainConfig(arch="torchvision/resnet18", pretrained=True, recipe={"freeze": -1})
-    check_config(frozen)
-
-
-def test_a_model_with_other_arguments_is_refused(tmp_path: Path) -> None:
-    model = saved(tmp_path / "m.safetensors", "resnet", arguments={"width": 32})
-    with pytest.raises(UsageError, match="built with width"):
-        check_config(config_from(start=str(model)))
 
 
 @pytest.mark.parametrize(
@@ -165,11 +109,6 @@ def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
     assert done.returncode == code, done.stderr
     assert words in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
     assert list(tmp_path.iterdir()) == []
-
-
-def test_every_shipped_network_can_be_a_start_model() -> None:
-    for name in shipped_models().keys() - {ENSEMBLE.name}:
-        check_config(config_from(start=name))
 
 
 def test_an_ensemble_cannot_be_a_start_model(tmp_path: Path) -> None:
