@@ -29,7 +29,7 @@ from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.readings import Reading
 from digitcli.recognition.sources import Source
 from digitcli.strip_format import ALPHABET
-from digitcli.training import composed_lines, line_sources, page_task
+from digitcli.training import line_sources, page_task, synthetic_lines
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
 from tests.support.models import saved
@@ -690,7 +690,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "TEST_LINES": 2,
             "POOL_BATCHES": 4,
         },
-        composed_lines: {"SCENE_SIDE_PX": 128},
+        synthetic_lines: {"SCENE_SIDE_PX": 128},
     }
     with pytest.MonkeyPatch.context() as patch:
         for module, values in sizes.items():
