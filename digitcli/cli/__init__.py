@@ -182,7 +182,9 @@ def exit_code_of_run() -> int:
             if error.format_message():
                 return _fail(_explained(error))
             code = error.exit_code  # the help was shown
-        except SystemExit as end:  # of shell completion
+        except SystemExit as end:  # of shell completion, or of a reader that closed the pipe
+            if isinstance(end.__context__, BrokenPipeError):
+                raise end.__context__ from None
             code = end.code if isinstance(end.code, int) else 0
         if sys.stdout is not None:
             sys.stdout.flush()

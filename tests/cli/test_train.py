@@ -210,7 +210,7 @@ def test_a_field_and_a_function_of_its_name_make_an_augmentation(monkeypatch: py
     app.command()(as_command(command, "train"))
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     words = " ".join(shown.replace("│", " ").split())
-    assert "Exchange ink and paper in this fraction of the" in words and "(from 0 to 1)." in words
+    assert "Exchange ink and paper in this fraction of the" in words and "--inversion FRACTION" in words
     assert CliRunner().invoke(app, ["--inversion", "0.5", "--no-affine", "--no-stroke-width"]).exit_code == 0
     assert given == {"inversion": 0.5, "affine": False, "stroke_width": False}
     with pytest.raises(UsageError, match="--inversion is 1.5"):
