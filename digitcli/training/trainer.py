@@ -26,7 +26,13 @@ from digitcli.training import run_folder
 from digitcli.training.checks import check_config, member_configs, resolve_teachers
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
-from digitcli.training.ensemble import check_like_first_member, combine, is_trained, member_folders
+from digitcli.training.ensemble import (
+    check_same_data_as_first,
+    check_same_sources,
+    combine,
+    is_trained,
+    member_folders,
+)
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
 from digitcli.training.network import count_parameters, count_trained_parameters
 from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
@@ -121,6 +127,7 @@ def resume(
                 on_event(_finished(f"The ensemble in {folder}", stored, recipe, changes))
             else:
                 _check_ensemble_run(config)
+                check_same_sources(config, folder)
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
             cause = f"{folder} has a configuration and no saved state; the run starts from the beginning."
@@ -286,7 +293,7 @@ def _train(
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         processes.check_equal(state.steps_total)
         if saved is None and is_member:
-            check_like_first_member(setup)
+            check_same_data_as_first(setup)
         if saved is None and folder is not None:
             run_folder.begin(folder, setup.describe())
         with _watched(setup, state, logs) as setup:
