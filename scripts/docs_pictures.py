@@ -6,14 +6,17 @@ what a command printed.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 
 from digitcli import TrainConfig, console
@@ -29,6 +32,7 @@ from digitcli.training.trainer import train
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 WIDTH = 100
+RUN_WIDTH, PHOTOGRAPH_HEIGHT, GAP = 66, 420, 24  # columns of the terminal, and pixels beside it
 SHOWN_AT = 0.6  # share of the training after which the live view is caught
 
 
@@ -44,11 +48,11 @@ def main(names: list[str]) -> int:
     return 0
 
 
-def draw(name: str, command: str, run: Callable[[], None]) -> None:
+def draw(name: str, command: str, run: Callable[[], None], width: int = WIDTH) -> None:
     """Run a command on a console that records, and write the record as an SVG picture."""
     screen = Console(
         record=True,
-        width=WIDTH,
+        width=width,
         file=io.StringIO(),
         force_terminal=True,
         force_interactive=False,
@@ -58,6 +62,30 @@ def draw(name: str, command: str, run: Callable[[], None]) -> None:
     screen.print(f"[bold green]$[/] {command}")
     run()
     screen.save_svg(str(DOCS / f"{name}.svg"), title="digitcli")
+
+
+def draw_run() -> None:
+    """Draw a photograph beside what the terminal prints for it."""
+    photograph = DOCS / "pictures" / "page.jpg"
+    with Image.open(photograph) as opened:
+        scale = PHOTOGRAPH_HEIGHT / opened.height
+        width = round(opened.width * scale)
+        small = opened.convert("RGB").resize((2 * width, 2 * PHOTOGRAPH_HEIGHT))  # sharp on dense screens
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=70)
+    command = f"digitcli predict {photograph.relative_to(ROOT)}"
+    draw("run", command, lambda: predict([str(photograph.relative_to(ROOT))]), width=RUN_WIDTH)
+    terminal = (DOCS / "run.svg").read_text()
+    sides = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', terminal)
+    assert sides is not None
+    shown_width, shown_height = float(sides[1]), float(sides[2])
+    height = max(PHOTOGRAPH_HEIGHT, shown_height)
+    image = base64.b64encode(stream.getvalue()).decode()
+    (DOCS / "run.svg").write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + GAP + shown_width:g} {height:g}">\n'
+        f'<image width="{width}" height="{PHOTOGRAPH_HEIGHT}" href="data:image/jpeg;base64,{image}"/>\n'
+        f'<svg x="{width + GAP}" width="{shown_width:g}" height="{shown_height:g}" {terminal[4:]}\n</svg>\n'
+    )
 
 
 def draw_annotated() -> None:
@@ -85,6 +113,7 @@ def train_cnn() -> None:
 
 PICTURES: dict[str, Callable[[], None]] = {
     "predict": lambda: draw("predict", "digitcli predict image.png", lambda: predict(["image.png"])),
+    "run": draw_run,
     "annotated": draw_annotated,
     "evaluate": lambda: draw("evaluate", "digitcli evaluate cnn", lambda: evaluate(["cnn"])),
     "models": lambda: draw("models", "digitcli models", models),

@@ -61,6 +61,19 @@ def test_no_line_begins_with_a_figure(page: Path) -> None:
     assert re.findall("^ *<!--[=/].*", page.read_text(), re.MULTILINE) == [], "Markdown takes it for a block"
 
 
+def test_figures_of_reading_are_not_typed() -> None:
+    """Other pages that state how well pictures are read could drift from the results."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "limitations.md"):
+        sections = re.split("^## ", page.read_text(), flags=re.MULTILINE)
+        reading = [
+            text for text in sections if text.startswith(("How well", "Models", "Finding", "Confidence"))
+        ]
+        assert len(reading) == 2
+        for text in reading:
+            typed = re.findall(r"\d+\.\d+ ?%", published_figures.without_figures(text))
+            assert typed == [], page.name
+
+
 def test_the_results_fit_on_a_page() -> None:
     text = (ROOT / "docs" / "results.md").read_text()
     assert len(text.replace("|", " ").replace("---", " ").split()) <= 2500
