@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from digitcli import Reader, adapt, save_adaptation
+from digitcli.adaptation.calibrate import answer_pictures
 from digitcli.data.labelled_pictures import LABELS, LabelledPicture, read_labelled_pictures
 from digitcli.evaluation.statistics import mcnemar
-from digitcli.recognition.calibrate import answer_pictures
 
 SEED = 2026  # of the division into parts
 

@@ -1,6 +1,6 @@
 from .adaptation.adapt import adapt as adapt
-from .adaptation.saving import save_adaptation as save_adaptation
-from .adaptation.self_training import adapt_unlabelled as adapt_unlabelled
+from .adaptation.adaptation import save_adaptation as save_adaptation
+from .adaptation.calibrate import calibrate as calibrate
 from .architectures.registry import create_model as create_model
 from .benchmarking.benchmark import benchmark as benchmark
 from .benchmarking.configuration import BenchmarkConfig as BenchmarkConfig
@@ -9,7 +9,6 @@ from .evaluation.evaluate import evaluate as evaluate
 from .inference.predictor import load_classifier as load_classifier
 from .inference.torch_runtime import infer as infer
 from .inference.torch_runtime import load_model as load_model
-from .recognition.calibrate import calibrate as calibrate
 from .recognition.constraints import parse_constraints as parse_constraints
 from .recognition.reader import Reader as Reader
 from .recognition.readings import Reading as Reading

@@ -22,7 +22,7 @@ from rich.console import Console
 from digitcli import TrainConfig, console
 from digitcli.cli.evaluate import evaluate
 from digitcli.cli.models import models
-from digitcli.cli.predict import predict
+from digitcli.cli.predict import PredictOptions, predict
 from digitcli.cli.train import TrainingView, _table
 from digitcli.events import Event, StepDone
 from digitcli.recognition.annotation import annotate
@@ -74,7 +74,7 @@ def draw_run() -> None:
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=70)
     command = f"digitcli predict {photograph.relative_to(ROOT)}"
-    draw("run", command, lambda: predict([str(photograph.relative_to(ROOT))]), width=RUN_WIDTH)
+    draw("run", command, lambda: read(str(photograph.relative_to(ROOT))), width=RUN_WIDTH)
     terminal = (DOCS / "run.svg").read_text()
     sides = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', terminal)
     assert sides is not None
@@ -111,8 +111,13 @@ def train_cnn() -> None:
     console.show_table(console.pairs(_table(result)))
 
 
+def read(picture: str) -> None:
+    """Run `digitcli predict` on one picture."""
+    predict(PredictOptions(pictures=(picture,)))
+
+
 PICTURES: dict[str, Callable[[], None]] = {
-    "predict": lambda: draw("predict", "digitcli predict image.png", lambda: predict(["image.png"])),
+    "predict": lambda: draw("predict", "digitcli predict image.png", lambda: read("image.png")),
     "run": draw_run,
     "annotated": draw_annotated,
     "evaluate": lambda: draw("evaluate", "digitcli evaluate cnn", lambda: evaluate(["cnn"])),

@@ -10,12 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from digitcli.adaptation.cross_validation import Setup
-from digitcli.adaptation.examples import PictureLines, find_lines_to_learn
+from digitcli.adaptation.adaptation import (
+    FOLDS,
+    INK_READER,
+    LEAST_PICTURES,
+    Adaptation,
+    FineTuning,
+    PictureResult,
+    check_settings,
+)
+from digitcli.adaptation.calibrate import Answer, answer_pictures, numbers_of
+from digitcli.adaptation.cross_validation import Setup, divide_into_folds
 from digitcli.adaptation.final_network import train_and_judge
-from digitcli.adaptation.folds import divide_into_folds
-from digitcli.adaptation.results import Adaptation, PictureResult
-from digitcli.adaptation.settings import FOLDS, INK_READER, LEAST_PICTURES, FineTuning, check_settings
+from digitcli.adaptation.labelled_lines import PictureLines, find_lines_to_learn
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
@@ -30,7 +37,6 @@ from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, Stage
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
-from digitcli.recognition.calibrate import Answer, answer_pictures, numbers_of
 from digitcli.recognition.line_crops import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
@@ -40,11 +46,11 @@ from digitcli.training.synthetic_lines import compose
 from digitcli.training.task import derive_seed
 
 DEFAULT_SETTINGS = FineTuning()
-# The composed lines to learn besides the labelled ones: each is used about twice in a training of 8 epochs,
+# The synthetic lines to learn besides the labelled ones: each is used about twice in a training of 8 epochs,
 # and they are composed in 12 seconds.
 COMPOSED_LINES = 2_000
 COMPOSED_AT_ONCE = 100
-# A part of the seeds of the composed lines to learn, which no pool of `training.line_sources` has.
+# A part of the seeds of the synthetic lines to learn, which no pool of `training.line_sources` has.
 _COMPOSED_SEED = (3, 0)
 
 
@@ -61,12 +67,13 @@ def adapt(
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. The one of the
     architecture `reader` is fine-tuned. Cross-validation chooses the number of epochs, and tells how many
-    pictures are read rightly by networks that were not trained on them. `save_adaptation` writes the result.
+    pictures are read correctly by networks that were not trained on them. `save_adaptation`
+    writes the result.
 
     Raises:
         UsageError: a value is out of range, or there is no single network to adapt.
         InputError: there are no labels, or too few of the labelled pictures can be used.
-        QualityError: all of them are read rightly already.
+        QualityError: all of them are read correctly already.
         ModelError, EnvironmentFault: see `Reader`.
         DivergedError: the loss is not finite.
     """
@@ -79,12 +86,12 @@ def adapt(
     answers, failures = _answer_usable(reader, listed, start.header.alphabet, on_event)
     _check_room_for_improvement(answers)
     pictures = [answer.picture for answer in answers]
-    digest = digest_of(pictures)
+    digest = _digest_of(pictures)
     examples = _examples(answers, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
     original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
-    composed = compose_lines(original, settings.seed, on_event)
+    composed = _compose_lines(original, settings.seed, on_event)
     setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
     judged = train_and_judge(setup, answers, resolved, original, device, on_event)
     return Adaptation(
@@ -132,7 +139,7 @@ def _answer_usable(
     if not any(numbers_of(picture.text) for picture in labelled):
         cause = f"No row of {LABELS} has a digit in its text, so that there is no number to learn."
         raise InputError(cause, "Write the number of each picture into the column text.")
-    answers, unreadable = answer_pictures(reader, labelled, as_progress(AdaptationStage.READ, on_event))
+    answers, unreadable = answer_pictures(reader, labelled, _as_progress(AdaptationStage.READ, on_event))
     return answers, (*copies, *unusable, *unreadable)
 
 
@@ -155,7 +162,7 @@ def _examples(
     recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
     pictures = [answer.picture for answer in answers]
     rotations = {answer.picture.file: answer.rotation for answer in answers}
-    return find_lines_to_learn(pictures, recognizer, finder, on_event, rotations=rotations)
+    return find_lines_to_learn(pictures, rotations, recognizer, finder, on_event)
 
 
 def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
@@ -175,7 +182,7 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
 
 def _check_room_for_improvement(answers: Sequence[Answer]) -> None:
     if answers and all(answer.is_right for answer in answers):
-        cause = f"All {len(answers)} labelled pictures that can be read are read rightly already."
+        cause = f"All {len(answers)} labelled pictures that can be read are read correctly already."
         raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
 
 
@@ -187,7 +194,7 @@ def _checked(setup: Setup) -> Setup:
     raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
 
 
-def compose_lines(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
+def _compose_lines(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
     """Compose the lines that are mixed with those of the pictures."""
     synthesizer = original.source.training_synthesizer()
     random = np.random.default_rng(derive_seed(seed, *_COMPOSED_SEED))
@@ -215,7 +222,7 @@ def _results(before: Sequence[Answer], after: Sequence[Answer], setup: Setup) ->
     )
 
 
-def digest_of(pictures: Sequence[LabelledPicture]) -> str:
+def _digest_of(pictures: Sequence[LabelledPicture]) -> str:
     """Return the SHA-256 of pictures and their labels."""
     sha256 = hashlib.sha256()
     for picture in pictures:
@@ -224,7 +231,7 @@ def digest_of(pictures: Sequence[LabelledPicture]) -> str:
     return sha256.hexdigest()
 
 
-def as_progress(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
+def _as_progress(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
     """Return a callback that reports pictures which are read as the progress of a stage."""
 
     def report(event: Event) -> None:

@@ -1,114 +1,72 @@
-"""`digitcli adapt`: fine-tune the reader on pictures with or without labels, and say whether that helps."""
+"""`digitcli adapt`: fine-tune the reader on labelled pictures, and say whether that helps."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Argument, Option
+from types import TracebackType
+from typing import Self
 
 from digitcli import console
-from digitcli.adaptation.results import Adaptation
-from digitcli.adaptation.settings import EPOCHS, FOLDS, SELF_TRAINING_EPOCHS, FineTuning, check_settings
-from digitcli.cli.options import (
-    CheckDigitOption,
-    DeviceOption,
-    FormatOption,
-    LengthOption,
-    PatternOption,
-    RangeOption,
-    complete_shipped,
+from digitcli.adaptation.adaptation import (
+    EPOCHS,
+    FOLDS,
+    OF_ONE_GROUP,
+    Adaptation,
+    FineTuning,
+    check_output,
+    check_settings,
+    save_adaptation,
 )
+from digitcli.cli.options import complete_device, complete_shipped
 from digitcli.cli.signals import wait_with_signals
+from digitcli.cli.views.progress import CountingBar
 from digitcli.data.dataset import describe_failures
-from digitcli.errors import PartialInputError, QualityError, UsageError, counted
+from digitcli.errors import PartialInputError, QualityError, counted
+from digitcli.evaluation.statistics import describe_p
+from digitcli.events import AdaptationStage, Event, StageProgress
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_models
-from digitcli.recognition.constraints import Constraints, parse_constraints
+from digitcli.settings import REQUIRED, argument, setting
 
-if TYPE_CHECKING:
-    from digitcli.adaptation.self_training_results import SelfTraining
-    from digitcli.inference.model_resolution import ResolvedModel
-
-Folder = Annotated[
-    Path,
-    Argument(
-        metavar="FOLDER",
-        help="Learn from the pictures of this folder that its labels.csv lists: one row a picture with the "
-        "columns file, text and optionally group; other columns are ignored. With --unlabelled, learn from "
-        "the pictures that it does not list; the file may be missing.",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path,
-    Option(
-        "--output",
-        "-o",
-        metavar="DIR",
-        help="Write the adapted model to this folder, whose name digitcli predict -m then takes.",
-    ),
-]
-Model = Annotated[
-    list[str] | None,
-    Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        help="Start from this shipped model, checkpoint file or folder; repeat the option and choose as for "
-        "digitcli predict (default: reader).",
-        autocompletion=complete_shipped,
-    ),
-]
-Unlabelled = Annotated[
-    bool,
-    Option(
-        "--unlabelled",
-        help="Learn from what is read for certain in the pictures without a label, instead of from labels; "
-        "labelled pictures only show whether that helps.",
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    Option(
-        metavar="N",
-        help="Train the network that reads lines for at most this many epochs; cross-validation chooses the "
-        "number (default: "
-        f"{EPOCHS}). With --unlabelled, labelled pictures choose it; without ten of them, train for exactly "
-        f"this many (default: {SELF_TRAINING_EPOCHS}).",
-    ),
-]
-Folds = Annotated[
-    int | None,
-    Option(
-        metavar="N",
-        help="Divide the labelled pictures into this many folds for cross-validation; a group is never "
-        f"divided (default: {FOLDS}).",
-    ),
-]
-Seed = Annotated[int, Option(metavar="N", help="Draw the folds and the training by this random seed.")]
-Force = Annotated[
-    bool, Option("--force", help="Replace the adapted model that is in the folder of --output.")
-]
+STEPS_PER_NOTICE = 200  # between two progress lines where no progress bar can be drawn
 
 
-def adapt(
-    folder: Folder,
-    output: Output,
-    model: Model = None,
-    unlabelled: Unlabelled = False,
-    epochs: Epochs = None,
-    folds: Folds = None,
-    length: LengthOption = None,
-    pattern: PatternOption = None,
-    range: RangeOption = None,
-    check_digit: CheckDigitOption = None,
-    seed: Seed = 0,
-    force: Force = False,
-    device: DeviceOption = None,
-    format: FormatOption = "table",
-) -> None:
-    """Adapt the reader to your pictures, and say how many more of them it then reads rightly.
+@dataclass(frozen=True, kw_only=True)
+class AdaptOptions:
+    """The options of `digitcli adapt`."""
+
+    folder: Path = argument(
+        "FOLDER", "Learn from the pictures of this folder that its labels.csv lists: one row a picture with "
+        "the columns file, text and optionally group.",
+    )  # fmt: skip
+    output: Path = setting(
+        REQUIRED, "", "Write the adapted model to this folder, whose name digitcli predict -m then takes.",
+        letter="-o", unit="dir",
+    )  # fmt: skip
+    model: tuple[str, ...] = setting(
+        (), "", "Start from this model; may be repeated, and is chosen as for digitcli predict (default: "
+        "reader).", letter="-m", unit="model", complete=complete_shipped,
+    )  # fmt: skip
+    epochs: int = setting(
+        EPOCHS, "", "Train the network that reads lines for at most this many epochs; cross-validation "
+        "chooses the number.", unit="N", at_least=1,
+    )  # fmt: skip
+    folds: int = setting(
+        FOLDS, "", "Divide the labelled pictures into this many folds for cross-validation; a group is never "
+        "divided.", unit="N", at_least=2,
+    )  # fmt: skip
+    seed: int = setting(0, "", "Draw the folds and the training by this random seed.", unit="N")
+    force: bool = setting(False, "", "Replace the adapted model that is in the folder of --output.")
+    device: str | None = setting(
+        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).", letter="-d",
+        unit="device", complete=complete_device,
+    )  # fmt: skip
+    format: console.Format = setting("table", "", "Print a table for people, or JSON.")
+
+
+def adapt(options: AdaptOptions) -> None:
+    """Adapt the reader to your pictures, and say how many more of them it then reads correctly.
 
     Example: digitcli adapt labelled -o my-reader
 
@@ -117,99 +75,74 @@ def adapt(
     Each picture is judged by networks that were not trained on it (cross-validation). Give pictures by the
     same writer, or of the same form, the same group in labels.csv, so that they stay together. Exit
     code 8 says that the adaptation did not help, and that no model was written.
-
-    With --unlabelled, confident readings take the place of labels, and only they are learned. The constraints
-    on every number are for --unlabelled. Without a labelled picture, nothing tells whether that helps.
     """
-    if device is not None:
-        check_device_name(device)
-    constraints = parse_constraints(length, pattern, range, check_digit)
-    _check_combination(unlabelled, folds, constraints)
-    settings = FineTuning(epochs=EPOCHS if epochs is None else epochs, seed=seed)
-    fixed_epochs, folds = epochs or SELF_TRAINING_EPOCHS, FOLDS if folds is None else folds
-    check_settings(settings, folds)
-    resolved = resolve_models(model or ())
+    check_device_name(options.device or "auto")
+    settings = FineTuning(epochs=options.epochs, seed=options.seed)
+    check_settings(settings, options.folds)
+    resolved = resolve_models(options.model)
+    check_output(options.output, options.force)
     with wait_with_signals():
-        import digitcli.adaptation.self_training  # noqa: F401
-        from digitcli.adaptation.saving import check_output, save_adaptation
-    check_output(output, force)
-    result: Adaptation | SelfTraining
-    if unlabelled:
-        result = _self_train(folder, resolved, settings, fixed_epochs, constraints, device or "auto")
-    else:
-        result = _adapt(folder, resolved, settings, folds, device or "auto")
+        from digitcli.adaptation.adapt import adapt as adapt_to
+    with StagesView() as view:
+        result = adapt_to(
+            options.folder,
+            resolved,
+            settings=settings,
+            folds=options.folds,
+            device=options.device or "auto",
+            on_event=view,
+        )
     written = None
     try:
         if result.models:
-            save_adaptation(result, output)
-            written = output
+            save_adaptation(result, options.output)
+            written = options.output
     finally:  # a full disk must not take the figures with it
-        _show(result, written, format)
+        _show(result, written, options.format)
     _conclude(result)
 
 
-def _check_combination(unlabelled: bool, folds: int | None, constraints: Constraints | None) -> None:
-    if unlabelled and folds is not None:
-        cause = "--folds is for labelled pictures, but --unlabelled learns from pictures without labels."
-        raise UsageError(cause, "Leave --folds out.")
-    if constraints and not unlabelled:
-        cause = "Constraints on every number decide which readings are learned, but labels are learned here."
-        raise UsageError(cause, "Leave them out, or give --unlabelled.")
+class StagesView:
+    """A bar for each stage of an adaptation, one after the other; used as a callback for events."""
+
+    def __init__(self) -> None:
+        self.stage: AdaptationStage | None = None
+        self.bar: CountingBar | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        if not isinstance(event, StageProgress):
+            return
+        if event.stage is not self.stage:
+            self.__exit__(None, None, None)
+            self.stage, self.bar = event.stage, CountingBar(event.stage.value, STEPS_PER_NOTICE).__enter__()
+        assert self.bar is not None
+        self.bar.show(event.done, event.n)
 
 
-def _adapt(
-    folder: Path, models: tuple[ResolvedModel, ...], settings: FineTuning, folds: int, device: str
-) -> Adaptation:
-    from digitcli.adaptation.adapt import adapt
-    from digitcli.cli.views.adaptation import StagesView
-
-    with StagesView() as view:
-        return adapt(folder, models, settings=settings, folds=folds, device=device, on_event=view)
-
-
-def _self_train(
-    folder: Path,
-    models: tuple[ResolvedModel, ...],
-    settings: FineTuning,
-    fixed_epochs: int,
-    constraints: Constraints | None,
-    device: str,
-) -> SelfTraining:
-    from digitcli.adaptation.self_training import adapt_unlabelled
-    from digitcli.cli.views.adaptation import StagesView
-
-    with StagesView() as view:
-        return adapt_unlabelled(
-            folder,
-            models,
-            settings=settings,
-            fixed_epochs=fixed_epochs,
-            constraints=constraints,
-            device=device,
-            on_event=view,
-        )
-
-
-def _show(result: Adaptation | SelfTraining, output: Path | None, format: console.Format) -> None:
+def _show(result: Adaptation, output: Path | None, format: console.Format) -> None:
     """Print the result, and on standard error which pictures could not be used."""
     if result.failures:
         console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
-    if isinstance(result, Adaptation) and result.unlabelled:
+    if result.unlabelled:
         unlabelled = counted(result.unlabelled, "picture")
         console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
     else:
-        from digitcli.cli.views.adaptation import describe, describe_self_training
-
-        if isinstance(result, Adaptation):
-            rows = describe(result, output)
-        else:
-            rows = describe_self_training(result, output)
-        console.show_table(console.pairs(rows))
+        console.show_table(console.pairs(_describe(result, output)))
 
 
-def _conclude(result: Adaptation | SelfTraining) -> None:
+def _conclude(result: Adaptation) -> None:
     """End with an exit code if the adaptation does not help, or if some pictures could not be used."""
     if not result.models:
         raise QualityError(
@@ -221,3 +154,62 @@ def _conclude(result: Adaptation | SelfTraining) -> None:
             f"{counted(len(result.failures), 'picture')} could not be used; the others were.",
             "Repair or remove the files that are named above.",
         )
+
+
+def _describe(result: Adaptation, output: Path | None) -> dict[str, str]:
+    """Return the rows of a table."""
+    n = len(result.pictures)
+    rows = {
+        "model": result.model,
+        "pictures": _pictures(result),
+        "before": _answers(result.right_before, result.wrong_before, n),
+    }
+    if result.choice is not None:
+        rows |= {
+            "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by networks that were not "
+            "trained on it",
+            "difference": f"{counted(result.gained, 'picture')} gained, {result.lost:,} lost; the "
+            f"probability of that by chance is {describe_p(result.p_value)}",
+        }
+    rows |= _describe_reader(result)
+    rows["result"] = result.verdict
+    if result.divides_group:
+        rows["groups"] = OF_ONE_GROUP
+    if output is not None:
+        rows["use"] = f"digitcli predict PICTURES -m {output}"
+        rows["guarantee"] = (
+            f"digitcli calibrate OTHER-PICTURES -m {output} --max-error 0.01, with labelled pictures that "
+            "were not used here"
+        )
+    return rows
+
+
+def _pictures(result: Adaptation) -> str:
+    text = f"{len(result.pictures):,} in {counted(result.groups, 'group')}"
+    if result.unused:
+        text += f"; in {result.unused:,} it cannot be told where the text stands, and nothing was learned"
+    return text
+
+
+def _answers(right: int, wrong: int, n: int) -> str:
+    return f"{right:,} of {n:,} read correctly ({console.percent(right / n)}), {wrong:,} answered wrongly"
+
+
+def _describe_reader(result: Adaptation) -> dict[str, str]:
+    """Return the rows about the network that reads lines."""
+    choice, before = result.choice, result.scores[0]
+    if choice is None:
+        return {}
+    rows = {
+        "lines": f"of {result.lines:,} held-out lines, {console.percent(before.exact_match)} read correctly "
+        f"before, {console.percent(choice.score.exact_match)} after",
+        "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
+        "forgetting": f"of 1,000 synthetic lines, {console.percent(choice.composed_before)} read correctly "
+        f"before, {console.percent(choice.composed_after)} after",
+    }
+    if choice.share < 1:
+        rows["weights"] = (
+            f"{choice.share:g} of the way from the weights before the training to those after it, which "
+            "forget too much"
+        )
+    return rows

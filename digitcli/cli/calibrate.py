@@ -2,96 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Argument, Option
+from typing import TYPE_CHECKING
 
 from digitcli import console
-from digitcli.cli.options import (
-    MAX_PROCESSES,
-    DeviceOption,
-    FormatOption,
-    RuntimeChoice,
-    RuntimeOption,
-    complete_shipped,
-    parse_fraction,
-)
+from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice, complete_device, complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import PartialInputError, QualityError, UsageError, counted
-from digitcli.events import PicturesDone
+from digitcli.events import Event, PicturesDone
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
-from digitcli.recognition.readings import DEFAULT_MODELS
+from digitcli.settings import argument, setting
 from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
-    from digitcli.events import Event
-    from digitcli.recognition.calibrate import Calibration
+    from digitcli.adaptation.calibrate import Calibration
+    from digitcli.evaluation.risk_control import RiskControl
 
 PICTURES_PER_NOTICE = 100  # between two progress lines where no progress bar can be drawn
 
-Folder = Annotated[
-    Path,
-    Argument(
-        metavar="FOLDER",
-        help="Read the pictures of this folder that its labels.csv lists: one row a picture with the columns "
-        "file, text and optionally group; other columns are ignored.",
-        show_default=False,
-    ),
-]
-MaxError = Annotated[
-    float,
-    Option(
-        metavar="FRACTION",
-        parser=parse_fraction,
-        help="Guarantee that at most this fraction of the answers is wrong, for example 0.01 or 1%.",
-    ),
-]
-Confidence = Annotated[
-    float,
-    Option(
-        metavar="FRACTION",
-        parser=parse_fraction,
-        help="Give the guarantee this confidence level: the probability, over the choice of the labelled "
-        "pictures, that it is true.",
-    ),
-]
-Model = Annotated[
-    list[str] | None,
-    Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        help="Calibrate this shipped model, checkpoint file or run folder; repeat the option and choose as "
-        f"for digitcli predict (default: {', '.join(DEFAULT_MODELS)}).",
-        autocompletion=complete_shipped,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Write a model to this .safetensors file, with which predict uses the threshold that was found.",
-    ),
-]
-Force = Annotated[bool, Option("--force", help="Replace the file of --output if it exists.")]
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """The options of `digitcli calibrate`."""
+
+    folder: Path = argument(
+        "FOLDER", "Read the pictures of this folder that its labels.csv lists: one row a picture with the "
+        "columns file, text and optionally group.",
+    )  # fmt: skip
+    max_error: float = setting(
+        0.01, "", "Guarantee that at most this fraction of the answers is wrong, for example 0.01 or 1%.",
+        unit="fraction",
+    )  # fmt: skip
+    confidence: float = setting(
+        0.95, "", "Give the guarantee this confidence level: the probability that it is true.",
+        unit="fraction",
+    )  # fmt: skip
+    model: tuple[str, ...] = setting(
+        (), "", "Calibrate this model; may be repeated, and is chosen as for digitcli predict.", letter="-m",
+        unit="model", complete=complete_shipped,
+    )  # fmt: skip
+    output: Path | None = setting(
+        None, "", "Write a model to this .safetensors file, with which predict uses the threshold that was "
+        "found.", letter="-o", unit="file",
+    )  # fmt: skip
+    force: bool = setting(False, "", "Replace the file of --output if it exists.")
+    device: str | None = setting(
+        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).", letter="-d",
+        unit="device", complete=complete_device,
+    )  # fmt: skip
+    runtime: RuntimeChoice = setting("auto", "", "Run models with torch or onnxruntime, which starts faster.")
+    format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 
-def calibrate(
-    folder: Folder,
-    max_error: MaxError = 0.01,
-    confidence: Confidence = 0.95,
-    model: Model = None,
-    output: Output = None,
-    force: Force = False,
-    device: DeviceOption = None,
-    runtime: RuntimeOption = None,
-    format: FormatOption = "table",
-) -> None:
+def calibrate(options: CalibrateOptions) -> None:
     """Find the threshold from which on few answers to your pictures are wrong, with a guarantee.
 
     Example: digitcli calibrate labelled --max-error 0.01 -o my-reader.safetensors
@@ -102,38 +69,28 @@ def calibrate(
     The labelled pictures must be a random sample of the pictures that will be read. Exit code 8 says that
     no threshold can be guaranteed.
     """
-    if device is not None:
-        check_device_name(device)
+    check_device_name(options.device or "auto")
     with wait_with_signals():
-        from digitcli.recognition.calibrate import check_guarantee
-        from digitcli.recognition.calibrated_model import check_target, save_calibrated
-    check_guarantee(max_error, confidence)
-    if output is not None:
-        check_target(output, force)
-    elif force:
+        from digitcli.adaptation.calibrate import check_guarantee, check_target, save_calibrated
+    check_guarantee(options.max_error, options.confidence)
+    if options.output is not None:
+        check_target(options.output, options.force)
+    elif options.force:
         raise UsageError("--force replaces the file of --output, which is missing.", "Give --output too.")
-    resolved = resolve_models(model or ())
-    result = _calibrate(folder, resolved, max_error, confidence, device or "auto", runtime or "auto")
-    if result.control.proven is None:
-        output = None
+    resolved = resolve_models(options.model)
+    result = _calibrate(options, resolved)
+    output = None if result.control.proven is None else options.output
     try:
         if output is not None:
             save_calibrated(result, output)
     finally:  # a full disk must not take the figures with it
-        _show(result, output, resolved, format)
+        _show(result, output, resolved, options.format)
     _conclude(result)
 
 
-def _calibrate(
-    folder: Path,
-    models: tuple[ResolvedModel, ...],
-    max_error: float,
-    confidence: float,
-    device: str,
-    runtime: RuntimeChoice,
-) -> Calibration:
+def _calibrate(options: CalibrateOptions, models: tuple[ResolvedModel, ...]) -> Calibration:
+    from digitcli.adaptation.calibrate import calibrate
     from digitcli.cli.views.progress import CountingBar
-    from digitcli.recognition.calibrate import calibrate
 
     with CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
 
@@ -142,12 +99,12 @@ def _calibrate(
                 bar.show(event.done, event.n)
 
         return calibrate(
-            folder,
+            options.folder,
             models,
-            max_error=max_error,
-            confidence=confidence,
-            device=device,
-            runtime=runtime,
+            max_error=options.max_error,
+            confidence=options.confidence,
+            device=options.device or "auto",
+            runtime=options.runtime,
             processes=min(MAX_PROCESSES, usable_cores()),
             on_event=on_event,
         )
@@ -167,22 +124,142 @@ def _show(
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
     else:
-        from digitcli.cli.views.calibration import describe
-
-        console.show_table(console.pairs(describe(result, output, [model.name for model in models])))
+        console.show_table(console.pairs(_describe(result, output, [model.name for model in models])))
 
 
 def _conclude(result: Calibration) -> None:
     """End with an exit code if nothing is proven, or if some pictures could not be used."""
     control = result.control
     if control.proven is None:
-        from digitcli.cli.views.calibration import remedy
-
         limit, level = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
         cause = f"No threshold keeps the wrong answers below {limit} at a confidence level of {level}."
-        raise QualityError(cause, remedy(result))
+        raise QualityError(cause, _remedy(result))
     if result.failures:
         raise PartialInputError(
             f"{counted(len(result.failures), 'picture')} could not be used; the others were.",
             "Repair or remove the files that are named above.",
         )
+
+
+def _describe(result: Calibration, output: Path | None, named: Sequence[str]) -> dict[str, str]:
+    """Return the rows of a table; `named` are the models that the person named."""
+    control, proven = result.control, result.control.proven
+    limit = f"{100 * control.max_error:g} %"
+    rows = {
+        "model": result.model,
+        "pictures": f"{result.pictures:,}, of which {result.answers:,} are answered without a threshold",
+    }
+    if result.copies:
+        rows["copies"] = (
+            f"{counted(len(result.copies), 'picture')} left out: each is a copy of another, and "
+            "copies show nothing new"
+        )
+    if proven is None:
+        rows["result"] = _why_nothing(control, result.answers)
+        rows["more pictures"] = _would_help(result)
+        return rows
+    rows |= {
+        "threshold": f"{proven.threshold:g}",
+        "answered": f"{proven.answered:,} of {counted(result.pictures, 'picture')}, "
+        f"{console.percent(result.share_answered)}",
+        "wrong": f"{proven.wrong:,} of {counted(proven.answered, 'answer')}",
+        "p-value": f"{proven.p_value:.3g}, the probability of so few wrong answers if {limit} were wrong",
+        "guarantee": result.guarantee or "",
+        "tests": _tests(control),
+    }
+    if result.groups is not None:
+        rows["groups"] = (
+            f"{result.groups:,}, of which {result.groups_with_wrong:,} have wrong answers. Pictures of a "
+            "group are alike, so nothing is shown about pictures of other groups."
+        )
+    rows["more pictures"] = _for_half(result)
+    rows["use"] = _command(result, output, named)
+    return rows
+
+
+def _remedy(result: Calibration) -> str:
+    """Return what to do if no threshold is proven, because pictures or right answers are too few."""
+    looser = "allow more errors with --max-error, or give a lower --confidence"
+    if not result.answers:
+        return "None of the pictures is answered. Give models that read them with -m."
+    if result.more_pictures is None:
+        return (
+            "Too many answers are wrong, and more pictures would hardly change that. Check the labels, read "
+            "with another model (-m), or allow more errors with --max-error."
+        )
+    if result.more_pictures:
+        more = f"{_rounded(result.more_pictures):,}"
+        return f"There are too few pictures for this guarantee. Label about {more} more, {looser}."
+    return f"It may be chance. Calibrate once more with as many new pictures, {looser}."
+
+
+def _why_nothing(control: RiskControl, answers: int) -> str:
+    limit, level = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
+    if not control.tests:
+        return (
+            f"{limit} cannot be guaranteed at a confidence level of {level}: that takes at least "
+            f"{counted(control.least_answers, 'answer')}, all of them right, and these pictures give only "
+            f"{answers:,}."
+        )
+    first = control.tests[0]
+    return (
+        f"The first tested threshold, {first.threshold:g}, failed: {first.wrong:,} of {first.answered:,} "
+        f"answers are wrong (p-value {first.p_value:.3g}). Stricter ones have fewer than the "
+        f"{counted(control.first_answers, 'answer')} that a test needs here."
+    )
+
+
+def _tests(control: RiskControl) -> str:
+    """Return which thresholds were tested, and where the tests ended."""
+    first, last = control.tests[0], control.tests[-1]
+    text = (
+        f"They begin at {first.threshold:g}, the strictest threshold with "
+        f"{counted(control.first_answers, 'answer')} or more,"
+    )
+    if last == control.proven:
+        return f"{text} and all of them passed, down to {last.threshold:g}."
+    failed = f"{last.threshold:g}, with {last.wrong:,} of {last.answered:,} answers wrong"
+    return f"{text} and end at the first that failed: {failed}."
+
+
+def _would_help(result: Calibration) -> str:
+    """Return whether more labelled pictures would help where nothing is proven."""
+    if not result.answers:
+        return "They would not help, because none of these is answered."
+    limit = f"{100 * result.control.max_error:g} %"
+    enough = f"As many pictures as these suffice for {limit} in four of five samples; they did not here."
+    return _needed(limit, result.more_pictures, enough)
+
+
+def _for_half(result: Calibration) -> str:
+    """Return how many more labelled pictures a guarantee of half of the wrong answers needs."""
+    max_error = result.control.max_error / 2
+    limit = f"{100 * max_error:g} %"
+    enough = f"For {limit}, none are needed: give --max-error {max_error:g}."
+    return _needed(limit, result.tighter_more_pictures, enough)
+
+
+def _needed(limit: str, pictures: int | None, enough: str) -> str:
+    if pictures is None:
+        return f"{limit} would hardly be reached with any number, because too many answers are wrong."
+    more = counted(_rounded(pictures), "more labelled picture")
+    return f"{limit} would need about {more}, by a rough estimate." if pictures else enough
+
+
+def _rounded(number: int) -> int:
+    """Round an estimate up to two digits."""
+    unit: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
+
+
+def _command(result: Calibration, output: Path | None, named: Sequence[str]) -> str:
+    """Return the command that reads with the threshold."""
+    assert result.control.proven is not None
+    from digitcli.adaptation.calibrate import carrier_of
+
+    carrier = carrier_of(result.models).name
+    if output is None:
+        models, options = named, [f"--min-confidence {result.control.proven.threshold:g}"]
+    else:
+        models, options = [str(output), *(name for name in named if name != carrier)], []
+    return " ".join(["digitcli predict PICTURES", *(f"-m {name}" for name in models), *options])

@@ -185,7 +185,13 @@ def as_command(command: Command, name: str) -> Command:
     def run(**texts: Any) -> None:
         if (threads := read_values(common, texts).get("threads")) is not None:
             os.environ["OMP_NUM_THREADS"] = str(threads)
-        options = owner(**read_values(own, texts))
+        values = read_values(own, texts)
+        for declared in own:
+            if declared.default is REQUIRED and declared.name not in values:
+                raise UsageError(
+                    f"{declared.option} is missing.", f"Give {declared.option} {_placeholder(declared)}."
+                )
+        options = owner(**values)
         command(options, read_values(further, texts)) if further else command(options)
 
     parameters = []

@@ -2,183 +2,157 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from typer import Argument, Option
+from digitcli import console
+from digitcli.atomic_write import check_writable
+from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_device, complete_shipped
+from digitcli.cli.signals import wait_with_signals
+from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError, counted
+from digitcli.inference.devices import check_device_name
+from digitcli.inference.model_resolution import ResolvedModel, resolve_models
+from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
+from digitcli.recognition.reading_formats import Per, format_of, format_readings
+from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, TOP_K, Rotation, check_ranges
+from digitcli.recognition.resume import ResultWriter, new_results, resume_results
+from digitcli.recognition.sources import (
+    STANDARD_INPUT,
+    find_sources,
+    is_same_folder,
+    listed_sources,
+    read_list,
+)
+from digitcli.settings import argument, setting
+from digitcli.threads import usable_cores
 
-from digitcli.cli.options import (
-    CONSTRAINTS,
-    MAX_PROCESSES,
-    CheckDigitOption,
-    LengthOption,
-    PatternOption,
-    RangeOption,
-    RuntimeChoice,
-    complete_shipped,
-    device_option,
-    parse_fraction,
-    runtime_option,
-)
-from digitcli.cli.predict_run import (
-    PredictFormat,
-    PredictOptions,
-    check_options,
-    read_pictures,
-)
-from digitcli.inference.model_resolution import resolve_models
-from digitcli.recognition.constraints import parse_constraints
-from digitcli.recognition.reading_formats import Per, format_of
-from digitcli.recognition.readings import (
-    BATCH_SIZE,
-    DEFAULT_MAX_ERROR,
-    DEFAULT_MODELS,
-    MIN_CONFIDENCE,
-    TOP_K,
-    Rotation,
-)
+if TYPE_CHECKING:
+    from digitcli.cli.views.readings import ReadingView
+    from digitcli.recognition.reader import Reader
+    from digitcli.recognition.readings import Reading
+    from digitcli.recognition.sources import Source
 
 INPUT, MODELS, CERTAINTY, OUTPUT = "Input", "Models and speed", "Refusing uncertain answers", "Output"
+STANDARD_OUTPUT = Path("-")
 
-Inputs = Annotated[
-    list[str] | None,
-    Argument(metavar="PICTURE", show_default=False,
-             help="Pictures to read: files, folders and all folders below them, patterns such as "
-             "'scans/**/*.png', or - for one picture on standard input."),
-]  # fmt: skip
-FilesFrom = Annotated[
-    str | None,
-    Option(metavar="FILE", rich_help_panel=INPUT,
-           help="Also read the files and folders that FILE names, one per line; - for standard input."),
-]  # fmt: skip
-Null = Annotated[
-    bool,
-    Option("--null", "-0", rich_help_panel=INPUT,
-           help="Names in the list of --files-from end with a zero byte, as find -print0 writes them."),
-]  # fmt: skip
-Model = Annotated[
-    list[str] | None,
-    Option("--model", "-m", metavar="MODEL", autocompletion=complete_shipped, rich_help_panel=MODELS,
-           help="Read with this shipped model, checkpoint file or run folder; repeat the option to average "
-           f"models (default: {', '.join(DEFAULT_MODELS)}); a model of lines replaces reader, and "
-           "picture_reader unless calibrate or adapt wrote it; models of single digits alone, for example "
-           "cnn, read only digits that stand apart."),
-]  # fmt: skip
-Device = Annotated[str | None, device_option(MODELS)]
-Runtime = Annotated[RuntimeChoice | None, runtime_option(MODELS)]
-BatchSize = Annotated[
-    int | None,
-    Option("--batch-size", "-b", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Give a network this many crops of digits at once; each digit is seen at two sizes (default: "
-           f"{BATCH_SIZE})."),
-]  # fmt: skip
-Jobs = Annotated[
-    int | None,
-    Option("--jobs", "-j", metavar="N", min=1, rich_help_panel=MODELS,
-           help="Open this many pictures at once; after the first 128, read with this many processes, but "
-           f"with one for --annotate or --show-steps (default: the number of CPU cores, at most "
-           f"{MAX_PROCESSES})."),
-]  # fmt: skip
-MinConfidence = Annotated[
-    float | None,
-    Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
-           help="Refuse each number whose confidence is below this, for example 0.9 or 90%; cannot be given "
-           f"with --max-error (default: the ones of --max-error {DEFAULT_MAX_ERROR} for the default models, "
-           f"else the one that a model stores, or {MIN_CONFIDENCE})."),
-]  # fmt: skip
-MaxError = Annotated[
-    float | None,
-    Option(metavar="FRACTION", parser=parse_fraction, rich_help_panel=CERTAINTY,
-           help="Refuse each number whose confidence is below a stored one, above which at most this "
-           "fraction of the answers was wrong, for example 0.01 or 1%: measured on your pictures if digitcli "
-           f"calibrate or adapt wrote the model, else on synthetic ones (default: {DEFAULT_MAX_ERROR} for "
-           "the default models)."),
-]  # fmt: skip
-SingleDigit = Annotated[
-    bool,
-    Option("--single-digit", rich_help_panel=CONSTRAINTS,
-           help="Each picture holds one digit and nothing else; for tables of digits use --length 1."),
-]  # fmt: skip
-Format = Annotated[
-    PredictFormat | None,
-    Option(rich_help_panel=OUTPUT,
-           help="Print a table for people, or json, jsonl or csv for programs (default: the suffix of the "
-           "output file, csv with --per number, or table)."),
-]  # fmt: skip
-PerOption = Annotated[
-    Per,
-    Option(rich_help_panel=OUTPUT,
-           help="Write one row of CSV per page, or one per number with its row and column on the page."),
-]  # fmt: skip
-Output = Annotated[
-    Path | None,
-    Option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT,
-           help="Write the results to this .jsonl, .json or .csv file instead of standard output; it appears "
-           "when the run has finished."),
-]  # fmt: skip
-Resume = Annotated[
-    bool,
-    Option("--resume", rich_help_panel=OUTPUT,
-           help="Write each result to FILE.partial at once, and continue it if a run with -o FILE.csv or "
-           "FILE.jsonl was interrupted: read the pictures that are left or failed."),
-]  # fmt: skip
-Force = Annotated[
-    bool,
-    Option("--force", rich_help_panel=OUTPUT,
-           help="Replace an existing output file, or write into a folder that is not empty."),
-]  # fmt: skip
-TopK = Annotated[
-    int,
-    Option(metavar="K", min=1, max=10, rich_help_panel=OUTPUT,
-           help="Give this many candidates for each digit and number in JSON output, the best included; with "
-           "--per number, CSV has the second one of each number."),
-]  # fmt: skip
-Rotate = Annotated[
-    Rotation,
-    Option(metavar="DEGREES", rich_help_panel=INPUT,
-           help="Turn each page clockwise by 0, 90, 180 or 270 degrees before it is read; auto turns a page "
-           "only if it is much easier to read turned, and only with a model that finds numbers on pages."),
-]  # fmt: skip
-Annotate = Annotated[
-    Path | None,
-    Option(metavar="DIR", rich_help_panel=OUTPUT,
-           help="Write a copy of each picture into this folder, with a box and the answer at each digit: "
-           "green from a confidence of 0.95 on, orange from 0.5 on, red below and for refused numbers."),
-]  # fmt: skip
-ShowSteps = Annotated[
-    bool,
-    Option("--show-steps", rich_help_panel=OUTPUT,
-           help="Show the steps from a picture to what the networks see; with --annotate also as a picture, "
-           "FILE.steps.png."),
-]  # fmt: skip
+PredictFormat = Literal["table", "json", "jsonl", "csv"]
 
 
-def predict(
-    inputs: Inputs = None,
-    files_from: FilesFrom = None,
-    null: Null = False,
-    rotate: Rotate = "auto",
-    model: Model = None,
-    device: Device = None,
-    runtime: Runtime = None,
-    batch_size: BatchSize = None,
-    jobs: Jobs = None,
-    min_confidence: MinConfidence = None,
-    max_error: MaxError = None,
-    length: LengthOption = None,
-    pattern: PatternOption = None,
-    range: RangeOption = None,
-    check_digit: CheckDigitOption = None,
-    single_digit: SingleDigit = False,
-    format: Format = None,
-    per: PerOption = "page",
-    output: Output = None,
-    resume: Resume = False,
-    force: Force = False,
-    top_k: TopK = TOP_K,
-    annotate: Annotate = None,
-    show_steps: ShowSteps = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """The options of `digitcli predict`."""
+
+    pictures: tuple[str, ...] = argument(
+        "PICTURE", "Read these files, folders with all folders below them, or patterns such as "
+        "'scans/**/*.png'; - is one picture on standard input.", (),
+    )  # fmt: skip
+    files_from: str | None = setting(
+        None, INPUT, "Also read the files and folders that FILE lists, one per line or as find -print0 "
+        "writes them; - is standard input.", unit="file",
+    )  # fmt: skip
+    rotate: Rotation = setting(
+        "auto", INPUT, "Turn each page clockwise by these degrees before it is read; auto turns it only if "
+        "it is much easier to read then.", unit="degrees",
+    )  # fmt: skip
+    model: tuple[str, ...] = setting(
+        (), MODELS, "Read with this shipped model, checkpoint or run folder; may be repeated (default: "
+        f"{', '.join(DEFAULT_MODELS)}); models of single digits, for example cnn, read digits that stand "
+        "apart.",
+        letter="-m", unit="model", complete=complete_shipped,
+    )  # fmt: skip
+    device: str | None = setting(
+        None, MODELS, "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
+        letter="-d", unit="device", complete=complete_device,
+    )  # fmt: skip
+    runtime: RuntimeChoice = setting(
+        "auto", MODELS, "Run models with torch or onnxruntime, which starts faster."
+    )  # fmt: skip
+    jobs: int | None = setting(
+        None, MODELS, "Open this many pictures at once, and read with this many processes after the first "
+        f"128 (default: the CPU cores, at most {MAX_PROCESSES}).", letter="-j", unit="N", at_least=1,
+    )  # fmt: skip
+    min_confidence: float | None = setting(
+        None, CERTAINTY, "Refuse each number whose confidence is below this, for example 0.9 or 90%.",
+        unit="fraction", at_least=0, at_most=1,
+    )  # fmt: skip
+    max_error: float | None = setting(
+        None, CERTAINTY, "Refuse numbers below the stored confidence from which on at most this fraction of "
+        "answers was wrong, on your pictures (calibrate, adapt) or synthetic ones (default: "
+        f"{DEFAULT_MAX_ERROR}).",
+        unit="fraction",
+    )  # fmt: skip
+    length: str | None = setting(
+        None, CONSTRAINTS, "Every number has this many digits, for example 5 or 4-6; this tells which digits "
+        "form one.", unit="N or N-M",
+    )  # fmt: skip
+    pattern: str | None = setting(
+        None, CONSTRAINTS, "The digits of a number, without marks, match this regular expression as a whole, "
+        "for example '1\\d{4}'.", unit="regex",
+    )  # fmt: skip
+    range: str | None = setting(
+        None, CONSTRAINTS, "The value of a number is from A to B, for example 0-100; A alone is the only "
+        "value.",
+        unit="A-B",
+    )  # fmt: skip
+    check_digit: CheckDigit | None = setting(
+        None, CONSTRAINTS, "A number has a valid check digit: luhn (card numbers), mod97 (IBAN) or ean (EAN, "
+        "UPC)."
+    )  # fmt: skip
+    single_digit: bool = setting(
+        False, CONSTRAINTS, "Each picture holds one digit and nothing else; for tables of digits use "
+        "--length 1."
+    )  # fmt: skip
+    format: PredictFormat | None = setting(
+        None, OUTPUT, "Print a table for people, or json, jsonl or csv for programs (default: by the name of "
+        "the output file, csv with --per number, or table).",
+    )  # fmt: skip
+    per: Per = setting(
+        "page", OUTPUT, "Write one row of CSV per page, or one per number with its row and column on the "
+        "page."
+    )  # fmt: skip
+    output: Path | None = setting(
+        None, OUTPUT, "Write the results to this .jsonl, .json or .csv file, which appears when the run has "
+        "finished; - is standard output.", letter="-o", unit="file",
+    )  # fmt: skip
+    resume: bool = setting(
+        False, OUTPUT, "Continue an interrupted run with -o FILE.csv or FILE.jsonl: read the pictures that "
+        "are left or failed. Results grow in FILE.partial.",
+    )  # fmt: skip
+    force: bool = setting(
+        False, OUTPUT, "Replace an existing output file, or write into a folder that is not empty."
+    )  # fmt: skip
+    top_k: int = setting(
+        TOP_K, OUTPUT, "Give this many candidates for each digit and number in JSON, the best included.",
+        unit="K", at_least=1, at_most=10,
+    )  # fmt: skip
+    annotate: Path | None = setting(
+        None, OUTPUT, "Write a copy of each picture into this folder, with a coloured box and the answer at "
+        "each digit; red ones are uncertain or refused.", unit="dir",
+    )  # fmt: skip
+    show_steps: bool = setting(
+        False, OUTPUT, "Show the steps from a picture to what the networks see; with --annotate also as a "
+        "picture, FILE.steps.png.",
+    )  # fmt: skip
+
+    @property
+    def form(self) -> PredictFormat:
+        """The format of the results, also where none is named."""
+        if self.format is not None or self.output is None:
+            return self.format or ("csv" if self.per == "number" else "table")
+        return format_of(self.output)
+
+    @property
+    def constraints(self) -> Constraints | None:
+        """The constraints on every number."""
+        return parse_constraints(self.length, self.pattern, self.range, self.check_digit, self.single_digit)
+
+
+def predict(options: PredictOptions) -> None:
     """Read handwritten numbers in pictures, photographs and scans.
 
     Example: digitcli predict image.png
@@ -189,19 +163,241 @@ def predict(
     tells what, and its text is the best guess. A doubtful number refuses no other number of its page, and a
     file that cannot be read stops no other.
     """
-    options = PredictOptions(
-        inputs=inputs or [], files_from=files_from, null=null, rotate=rotate, device=device, runtime=runtime,
-        batch_size=batch_size, jobs=jobs, min_confidence=min_confidence, max_error=max_error,
-        constraints=parse_constraints(length, pattern, range, check_digit, single_digit),
-        form=format or _default_form(output, per), per=per, output=output, resume=resume, force=force,
-        top_k=top_k, annotate=annotate, show_steps=show_steps,
-    )  # fmt: skip
+    if options.output == STANDARD_OUTPUT:
+        options = replace(options, output=None)
+    constraints = options.constraints
     check_options(options)
-    read_pictures(options, resolve_models(model or DEFAULT_MODELS))
+    read_pictures(options, constraints, resolve_models(options.model or DEFAULT_MODELS))
 
 
-def _default_form(output: Path | None, per: Per) -> PredictFormat:
-    """Return the format where none is named."""
-    if output is not None:
-        return format_of(output)
-    return "csv" if per == "number" else "table"
+def check_options(options: PredictOptions) -> None:
+    """Find every mistake that the options alone show, before anything heavy is loaded.
+
+    Raises:
+        UsageError: options contradict each other, or a value is out of range.
+        OutputError: the output cannot be written.
+    """
+    _check_input(options)
+    check_ranges(options.min_confidence, options.max_error, options.top_k)
+    _check_output(options)
+    check_device_name(options.device or "auto")
+    if options.output:
+        check_writable(options.output, options.force or options.resume)
+
+
+def _check_input(options: PredictOptions) -> None:
+    if not options.pictures and options.files_from is None:
+        raise UsageError(
+            "No picture is named.",
+            "Name a file or a folder, e.g. digitcli predict image.png, or - for standard input.",
+        )
+    uses = [*options.pictures, options.files_from].count(STANDARD_INPUT)
+    if uses > 1:
+        raise UsageError("Standard input is named more than once.", "Give - once.")
+    if uses and (sys.stdin is None or sys.stdin.isatty()):
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise UsageError(f"Standard input is {state}.", "Pipe a file into it: digitcli predict - < image.png")
+    for name in options.pictures:
+        if options.annotate and is_same_folder(name, options.annotate):
+            cause = f"'{name}' is an input, but --annotate writes into the same folder."
+            raise UsageError(cause, "Name another folder for --annotate.")
+
+
+def _check_output(options: PredictOptions) -> None:
+    if options.output and options.form == "table":
+        cause = "A table is for a terminal, not for a file."
+        raise UsageError(cause, "Give --format jsonl, json or csv.")
+    if options.per == "number" and options.form != "csv":
+        cause = f"--per number is for CSV, but the output is {options.form}."
+        raise UsageError(cause, "Give --format csv or -o numbers.csv; JSON lists the numbers of each page.")
+    if options.resume and (options.output is None or options.form not in ("jsonl", "csv")):
+        output = f"{options.output or 'standard output'} as {options.form}"
+        cause = f"--resume needs a file of CSV or JSON lines, but the output is {output}."
+        raise UsageError(cause, "Name a .csv or .jsonl file, e.g. -o results.csv.")
+    if options.resume and STANDARD_INPUT in options.pictures:
+        cause = "--resume cannot tell whether the picture on standard input was read before."
+        raise UsageError(cause, "Name a file, or leave --resume out.")
+    if options.resume and (options.force or options.annotate):
+        cause = "--resume keeps earlier results, and works with neither --force nor --annotate."
+        raise UsageError(cause, "Leave them out.")
+    if options.force and not (options.output or options.annotate):
+        cause = "--force replaces the output of -o or --annotate, but neither is given."
+        raise UsageError(cause, "Leave --force out.")
+
+
+def read_pictures(
+    options: PredictOptions, constraints: Constraints | None, models: tuple[ResolvedModel, ...]
+) -> None:
+    """Read the pictures by these models, and show or write the readings.
+
+    Raises:
+        InputError: no picture could be read.
+        PartialInputError: some pictures could not be read.
+    """
+    with ExitStack() as stack:
+        listing = None if options.files_from is None else _open_list(stack, options.files_from)
+        annotator = None
+        if options.annotate:
+            from digitcli.recognition.annotation import Annotator
+
+            annotator = Annotator(options.annotate, options.force, options.show_steps)
+        with console.Busy("Loading the models"), wait_with_signals():
+            from digitcli.cli.views.readings import ReadingView
+
+            reader = _load_reader(options, constraints, models)
+        if reader.calibration_note is not None:
+            console.show_notice(reader.calibration_note)
+        results = stack.enter_context(_open_results(options, constraints, reader.name))
+        view = stack.enter_context(
+            ReadingView(
+                shows_table=options.form == "table",
+                writes_file=options.output is not None,
+                shows_steps=options.show_steps,
+                read_before=results.read_before.total(),
+                thresholds=_describe_thresholds(options, reader, is_resumed=bool(results.read_before)),
+            )
+        )
+        names = None if listing is None else read_list(listing)
+        if names is None and STANDARD_INPUT not in options.pictures:
+            view.count_ahead(results.left(_sources(options, None)))
+        skipped: Counter[str] = Counter()
+        readings = reader.read_all(results.left(_sources(options, names), skipped))
+        if annotator:
+            readings = annotator.write_all(readings)
+        _show(view.watch(readings), options, view, results)
+        if view.read_before:
+            console.show_notice(_describe_kept(options, skipped.total(), results))
+        elif not sum(view.counts.values()):
+            raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
+    _raise_failures(view)
+
+
+def _describe_kept(options: PredictOptions, skipped: int, results: ResultWriter) -> str:
+    """Return which results stay: those of pictures that are named, and perhaps by mistake those of others."""
+    kept = f"{counted(skipped, 'picture')} had results in {options.output} under the same names."
+    if others := results.read_before.total() - skipped:
+        kept += f" It also holds {counted(others, 'result')} of pictures that are not named now."
+    if not results.has_known_options:
+        kept += " The options with which they were read are not known, and may differ from those of this run."
+    return kept
+
+
+def _load_reader(
+    options: PredictOptions, constraints: Constraints | None, models: tuple[ResolvedModel, ...]
+) -> Reader:
+    from digitcli.recognition.reader import THREADS, Reader
+
+    return Reader(
+        *models,
+        device=options.device or "auto",
+        runtime=options.runtime,
+        jobs=options.jobs or THREADS,
+        processes=options.jobs or min(MAX_PROCESSES, usable_cores()),
+        min_confidence=options.min_confidence,
+        max_error=options.max_error,
+        constraints=constraints,
+        top_k=options.top_k,
+        keep_pictures=options.show_steps or options.annotate is not None,
+        rotate=options.rotate,
+    )
+
+
+def _describe_thresholds(options: PredictOptions, reader: Reader, *, is_resumed: bool) -> str | None:
+    """Return which numbers are refused, for people who have asked for it or have calibrated the model."""
+    if options.max_error is None and not options.show_steps and not reader.thresholds.is_guaranteed:
+        return None
+    refused = reader.thresholds.describe()
+    return f"In the pictures read now: {refused[0].lower()}{refused[1:]}" if is_resumed else refused
+
+
+def _open_list(stack: ExitStack, name: str) -> BinaryIO:
+    if name == STANDARD_INPUT:
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(Path(name).open("rb"))
+    except (OSError, ValueError) as error:
+        cause = f"The list '{name}' cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, "Name a text file with one path per line.") from error
+
+
+def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[Source]:
+    """Yield all pictures, without the annotated ones that this run writes."""
+    stdin = sys.stdin.buffer if STANDARD_INPUT in options.pictures else None
+    yield from find_sources(options.pictures, stdin, options.annotate)
+    if names is not None:
+        yield from listed_sources(names, options.annotate)
+
+
+@contextmanager
+def _open_results(
+    options: PredictOptions, constraints: Constraints | None, model: str
+) -> Iterator[ResultWriter]:
+    """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows."""
+    if options.output is None:
+        yield ResultWriter(console.show_data)
+    elif options.resume:
+        per = options.per if options.form == "csv" else None
+        with resume_results(options.output, model, per, _options_of_results(options, constraints)) as results:
+            yield results
+    else:
+        kept = _options_of_results(options, constraints) if options.form in ("csv", "jsonl") else None
+        with new_results(options.output, force=options.force, options=kept) as write:
+            try:
+                yield ResultWriter(write)
+            except Interrupted as stopped:
+                lost = f"{options.output} was not written, and the results are lost."
+                stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
+                raise
+
+
+def _options_of_results(options: PredictOptions, constraints: Constraints | None) -> dict[str, str]:
+    """Return the given options on which results depend, by their names; their models are in the results."""
+    given = {
+        "--device": None if options.device == "auto" else options.device,
+        "--runtime": None if options.runtime == "auto" else options.runtime,
+        "--rotate": None if options.rotate == "auto" else options.rotate,
+        "--min-confidence": options.min_confidence,
+        "--max-error": options.max_error,
+        "--top-k": None if options.top_k == TOP_K else options.top_k,
+    }
+    kept = {name: str(value) for name, value in given.items() if value is not None}
+    return kept | (constraints.options() if constraints else {})
+
+
+def _show(
+    readings: Iterator[Reading], options: PredictOptions, view: ReadingView, results: ResultWriter
+) -> None:
+    if options.form == "table":
+        only = None
+        for number, reading in enumerate(readings):
+            view.show_row(reading)
+            only = None if number else reading
+        if only is not None:
+            view.show_only_page(only)
+    else:
+        has_heading = not results.read_before
+        pieces = format_readings(readings, options.form, options.per, has_heading=has_heading)
+        try:
+            for piece in pieces:
+                with wait_with_signals(insisting=True):  # a signal must not tear a piece
+                    results.write(piece)
+        except Interrupted as stopped:
+            results.write(pieces.throw(stopped))  # the end that makes the format valid, where it has one
+            raise
+    if sys.stdout is not None:  # a closed pipe or a full disk matters more than a bad picture
+        sys.stdout.flush()
+
+
+def _raise_failures(view: ReadingView) -> None:
+    """Raise the error whose exit code tells how many pictures could not be read."""
+    failed, total = view.counts["error"], sum(view.counts.values())
+    if not total:
+        return
+    if view.held_error is not None:
+        raise view.held_error
+    if failed == total and not view.read_before:
+        cause = f"Of {counted(total, 'picture')}, none could be read."
+        raise InputError(cause, "Each failure is explained above.")
+    if failed:
+        cause = f"{failed} of {counted(total, 'picture')} could not be read."
+        raise PartialInputError(cause, "Each failure is explained above.")

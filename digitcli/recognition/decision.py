@@ -19,7 +19,7 @@ BLANK_CONFIDENCE = 0.9
 # Confidence of the answer that a page of several guesses shows no number: it may show one.
 NOT_A_DIGIT_CONFIDENCE = 0.5
 # Confidence of the network that reads whole pictures, from which nothing else is asked: of 1,868 such
-# answers to pictures of held-out hands, fonts and generators 2 were wrong, and 16 of 2,136 from 0.9 on.
+# answers to pictures of held-out writers, fonts and generators 2 were wrong, and 16 of 2,136 from 0.9 on.
 CERTAIN = 0.97
 # Probability from which an answer is likelier right than wrong.
 LIKELY = 0.5

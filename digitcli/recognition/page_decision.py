@@ -39,7 +39,7 @@ PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
 ALONE = "alone_"
 
 # Lengths are in heights of the lower of two numbers, if nothing else is said. The values were chosen on 260
-# composed fractions and on 200 composed pages with two or three numbers in a column.
+# composed fractions and on 200 synthetic pages with two or three numbers in a column.
 MOST_DIGITS = 3  # of a part: longer numbers above each other are a sum
 INK = 0.5  # of the contrast of the digits, from which a pixel belongs to a bar
 SHORTEST_BAR = 0.9  # length, in widths of the wider number

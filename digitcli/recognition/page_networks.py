@@ -31,7 +31,7 @@ NUMBER_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
 NOTHING_FEATURES = ("nothing", "bias")
 
 # Mean confidence over the places that were found on a page, see `PageAnswer`, below which it is read sideways
-# and upside down too. The mean of the numbers of composed pages is about 0.95, and turned 0.8 at most.
+# and upside down too. The mean of the numbers of synthetic pages is about 0.95, and turned 0.8 at most.
 DOUBTFUL = 0.75
 # Least mean confidence over the places of a turned page, and its least lead over the upright page.
 ROTATED_CONFIDENCE = 0.6

@@ -38,9 +38,9 @@ EMPTY = 0.5
 EMPTY_BEFORE_WEIGHTS = 0.98
 # Probability that a number stands at a place, below which what is read there is passed over. Of 1,726 places
 # on pages that training never sees (`finder` after 55 of its 63 epochs), this keeps 31 % of those without
-# a number, and loses 0.2 % of the numbers that are read rightly and 14 % of the others, which then cannot be
-# refused; 0.5 keeps 14 % and loses 25 %. The open real pictures counted too: at 0.3 doubtful numbers of sums
-# and combs vanished (docs/results.md).
+# a number, and loses 0.2 % of the numbers that are read correctly and 14 % of the others, which then cannot
+# be refused; 0.5 keeps 14 % and loses 25 %. The open real pictures counted too: at 0.3 doubtful numbers of
+# sums and combs vanished (docs/results.md).
 LEAST_PRESENCE = 0.2
 # Share of a line outside of the page, above which a part of it may be missing: the finder's boxes are not
 # exact. Chosen by hand.
@@ -49,12 +49,12 @@ LARGEST_CUT = 0.1
 EDGE_REACH = 0.3
 
 # Widest gap between two groups, in heights of a digit. With 1, 1.5, 2, 3 and without a limit, 77, 79, 79, 77
-# and 77 % of 2,307 numbers in rows of boxes are answered rightly, and 43, 62, 69, 73 and 73 % of 81 numbers
+# and 77 % of 2,307 numbers in rows of boxes are answered correctly, and 43, 62, 69, 73 and 73 % of 81 numbers
 # in groups, none of them wrongly, on pages composed as by `benchmarks/known_lengths.py`.
 WIDEST_GAP = 2.0
 
 # Digits from which a row of single ones is a comb on a page of several rows: two may be a label and a mark.
-# With 4, 78 in place of 79 % of those numbers in boxes are answered rightly, and 74 % if none is joined.
+# With 4, 78 in place of 79 % of those numbers in boxes are answered correctly, and 74 % if none is joined.
 LEAST_BOXES = 3
 
 # A line of a page, and the numbers that were read there.

@@ -75,26 +75,32 @@ def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Itera
         yield Source("", PictureError("not_found", error.cause, error.remedy))
 
 
-def read_list(stream: BinaryIO, separator: bytes = b"\n") -> Iterator[str]:
+def read_list(stream: BinaryIO) -> Iterator[str]:
     """Yield the names in an open list as soon as they arrive, without empty ones.
+
+    The names end with the ends of lines or, as `find -print0` writes them, with zero bytes, which no name can
+    hold; the first end tells which.
 
     Raises:
         InputError: the list cannot be read, or it is not a list of names.
     """
-    rest = b""
+    rest, separator = b"", None
     read = getattr(stream, "read1", stream.read)
     try:
         while block := read(BLOCK_BYTES):
-            *names, rest = (rest + block).split(separator)
-            yield from _decode(names, separator)
+            rest += block
+            separator = separator or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
+            if separator is not None:
+                *names, rest = rest.split(separator)
+                yield from _decode(names, separator)
+                if separator == b"\0" and b"" in names:
+                    raise InputError("The list holds zero bytes without names.", "Give a list of paths.")
             if len(rest) > MAX_NAME_BYTES:
                 cause = f"The list holds a name of more than {MAX_NAME_BYTES:,} bytes."
-                raise InputError(
-                    cause, "Give a text file with one path per line, or -0 for what find -print0 wrote."
-                )
+                raise InputError(cause, "Give a text file with one path per line.")
     except OSError as error:
         raise InputError(f"The list cannot be read: {error.strerror}.", "Give a text file.") from error
-    yield from _decode([rest], separator)
+    yield from _decode([rest], separator or b"\n")
 
 
 def _decode(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
@@ -111,8 +117,7 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
         yield Source(name, PictureError("not_found", "A name is empty.", GIVE_PICTURES))
         return
     if "\0" in name:
-        remedy = "Give -0 for a list that find -print0 wrote."
-        yield Source(name, PictureError("not_found", "A name holds a zero byte.", remedy))
+        yield Source(name, PictureError("not_found", "A name holds a zero byte.", GIVE_PICTURES))
         return
     if WEB_ADDRESS.match(name) and not os.path.lexists(name):
         cause = f"{name} is an address on the web, and digitcli fetches nothing from there."

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from digitcli.adaptation import adapt, settings
+from digitcli.adaptation import adapt, adaptation
 from digitcli.training import start_model
 
 
@@ -15,6 +15,6 @@ def few_lines_and_steps() -> Iterator[None]:
         patch.setattr(adapt, "COMPOSED_LINES", 48)
         patch.setattr(adapt, "COMPOSED_AT_ONCE", 24)
         patch.setattr(start_model, "TEST_LINES", 24)
-        patch.setattr(settings, "LEAST_STEPS", 1)
-        patch.setattr(settings, "MOST_STEPS", 1)
+        patch.setattr(adaptation, "LEAST_STEPS", 1)
+        patch.setattr(adaptation, "MOST_STEPS", 1)
         yield

@@ -12,12 +12,9 @@ import torch
 
 from digitcli.adaptation import cross_validation, final_network
 from digitcli.adaptation.adapt import adapt, model_to_adapt
-from digitcli.adaptation.cross_validation import Setup, cross_validate
-from digitcli.adaptation.examples import PictureLines
-from digitcli.adaptation.folds import divide_into_folds
-from digitcli.adaptation.results import Adaptation
-from digitcli.adaptation.saving import check_output, save_adaptation
-from digitcli.adaptation.settings import FineTuning
+from digitcli.adaptation.adaptation import Adaptation, FineTuning, check_output, save_adaptation
+from digitcli.adaptation.cross_validation import Setup, cross_validate, divide_into_folds
+from digitcli.adaptation.labelled_lines import PictureLines
 from digitcli.data.dataset import Digits
 from digitcli.data.labelled_pictures import LabelledPicture
 from digitcli.errors import InputError, ModelError, OutputError, QualityError, UsageError
@@ -290,7 +287,7 @@ def test_an_earlier_adaptation_is_replaced_with_force_and_stays_after_a_failure(
         check_output(folder, force=False)
     check_output(folder, force=True)
     with monkeypatch.context() as patch:
-        patch.setattr("digitcli.adaptation.saving.write_whole", _interrupt)
+        patch.setattr("digitcli.adaptation.adaptation.write_whole", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             save_adaptation(helpful, folder)
     assert (folder / "adaptation.json").read_text() == "{}"

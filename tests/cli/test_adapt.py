@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from digitcli.adaptation import adapt as adapting
-from digitcli.adaptation import cross_validation, final_network, saving, self_training
-from digitcli.adaptation.results import AdaptedModel
+from digitcli.adaptation import adaptation, cross_validation, final_network
+from digitcli.adaptation.adaptation import AdaptedModel
 from digitcli.inference.checkpoint import Header
-from digitcli.inference.model_resolution import resolve_model
-from digitcli.inference.torch_runtime import open_network
 from digitcli.training import start_model
 from tests.support.adaptation import (
     TEXTS,
@@ -28,7 +26,7 @@ from tests.support.processes import Run
 
 @pytest.fixture
 def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (final_network, cross_validation, self_training):
+    for module in (final_network, cross_validation):
         monkeypatch.setattr(module, "trained_epochs", healed)
     monkeypatch.setattr(adapting, "COMPOSED_LINES", 8)
     monkeypatch.setattr(adapting, "COMPOSED_AT_ONCE", 8)
@@ -47,7 +45,7 @@ def test_an_adapted_model_is_written_and_used(
     done = digitcli("adapt", folder, "-o", "my-reader", *common)
     assert done.returncode == 4 and "broken.png" in done.stderr  # one picture could not be used
     shown = " ".join(done.stdout.split())
-    assert "after 12 of 12 read rightly (100.00 %), 0 answered wrongly" in shown
+    assert "after 12 of 12 read correctly (100.00 %), 0 answered wrongly" in shown
     assert "digitcli predict PICTURES -m my-reader" in shown and "hardly chance" in shown
     (record,) = records(predict(folder / "2.png", "-m", "my-reader", "--format", "jsonl", "--device", "cpu"))
     assert record["text"] == TEXTS[2] and record["status"] == "read"
@@ -74,46 +72,10 @@ def test_an_adaptation_that_does_not_help_ends_with_exit_code_8(
     assert not (tmp_path / "my-reader").exists() and not Path("my-reader").exists()
 
 
-def test_self_training_says_that_nothing_tells_whether_it_helps(
-    digitcli: Run, predict: Run, tmp_path: Path, without_training: None
-) -> None:
-    folder = labelled_numbers(tmp_path / "f")
-    (folder / "labels.csv").unlink()
-    (folder / "broken.png").write_text("no picture")
-    options = ("--unlabelled", "--epochs", "1", "--device", "cpu", "--pattern", r"\d+")
-    done = digitcli("adapt", folder, "-o", "my-reader", *options)
-    assert done.returncode == 4 and "broken.png" in done.stderr  # the others were used
-    shown = " ".join(done.stdout.split())
-    assert "Nothing tells whether this helps" in shown and "12 without a label, 0 with one" in shown
-    (record,) = records(predict(folder / "2.png", "-m", "my-reader", "--format", "jsonl", "--device", "cpu"))
-    assert record["text"] == TEXTS[2]
-    (folder / "broken.png").unlink()
-    done = digitcli("adapt", folder, "-o", "my-reader", *options, "--force", "--format", "json")
-    assert done.returncode == 0 and json.loads(done.stdout)["helps"] is None
-
-
-def test_self_training_that_makes_labelled_pictures_worse_ends_with_exit_code_8(
-    digitcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_training: None
-) -> None:
-    folder = labelled_numbers(tmp_path / "f")
-    (folder / "labels.csv").write_text("file,text\n0.png,305\n")
-    wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
-    monkeypatch.setattr(self_training, "trained_epochs", lambda *arguments: iter([open_network(wrong)]))
-    monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda self, network: 0.9)
-    options = ("--unlabelled", "--epochs", "1", "--device", "cpu")
-    done = digitcli("adapt", folder, "-o", "my-reader", *options)
-    assert done.returncode == 8 and "no model was written" in done.stderr
-    assert "Fewer labelled pictures" in " ".join(done.stdout.split())
-    assert not Path("my-reader").exists()
-
-
 @pytest.mark.parametrize(
     ("options", "code"),
     [
         ((), 2),
-        (("-o", "x", "--unlabelled", "--folds", "3"), 2),
-        (("-o", "x", "--length", "5"), 2),
-        (("-o", "x", "--unlabelled"), 3),
         (("-o", "x", "--folds", "1"), 2),
         (("-o", "x", "--epochs", "0"), 2),
         (("-o", "f"), 7),
@@ -128,7 +90,7 @@ def test_mistakes_have_exit_codes(
 
 
 @pytest.mark.parametrize(
-    ("format", "figure"), [("table", "after 2 of 4 read rightly"), ("json", '"pictures": 4')]
+    ("format", "figure"), [("table", "after 2 of 4 read correctly"), ("json", '"pictures": 4')]
 )
 def test_a_full_disk_leaves_the_figures_and_no_advice_to_use_the_model(
     digitcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, figure: str
@@ -138,7 +100,7 @@ def test_a_full_disk_leaves_the_figures_and_no_advice_to_use_the_model(
 
     result = measured_adaptation([AdaptedModel("reader", Header(architecture="reader"), {})])
     monkeypatch.setattr(adapting, "adapt", lambda *arguments, **options: result)
-    monkeypatch.setattr(saving, "write_checkpoint", full)
+    monkeypatch.setattr(adaptation, "write_checkpoint", full)
     done = digitcli("adapt", tmp_path, "-o", "my-reader", "--format", format)
     assert done.returncode == 7 and "No space left" in done.stderr
     assert figure in " ".join(done.stdout.split()) and "my-reader" not in done.stdout

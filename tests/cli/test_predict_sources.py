@@ -83,20 +83,20 @@ def test_a_name_that_looks_like_a_pattern_is_taken_to_the_letter_if_it_is_there(
 
 
 @pytest.mark.parametrize(
-    ("listing", "options"),
+    "listing",
     [
-        (b"a.png\nin\n\nnone.png\n", []),
-        (b"a.png\nin\nnone.png", []),
-        (b"\xef\xbb\xbfa.png\r\nin\r\nnone.png\r\n", []),
-        (b"a.png\0in\0none.png\0", ["-0"]),
+        b"a.png\nin\n\nnone.png\n",
+        b"a.png\nin\nnone.png",
+        b"\xef\xbb\xbfa.png\r\nin\r\nnone.png\r\n",
+        b"a.png\0in\0none.png\0",
     ],
 )
-def test_a_list_names_pictures_and_folders(predict: Run, listing: bytes, options: list[str]) -> None:
+def test_a_list_names_pictures_and_folders(predict: Run, listing: bytes) -> None:
     put("a.png", "2"), put("in/b.png", "7"), put("c.png", "4")
     Path("list.txt").write_bytes(listing)
     expected = [("c.png", "4"), ("a.png", "2"), ("in/b.png", "7"), ("none.png", None)]
     for name in ("list.txt", "-"):
-        done = predict("c.png", "--files-from", name, *options, "--format", "jsonl", input=listing)
+        done = predict("c.png", "--files-from", name, "--format", "jsonl", input=listing)
         assert read(done) == expected and done.returncode == 4
 
 
@@ -104,7 +104,7 @@ def test_with_zero_bytes_names_may_hold_newlines_and_patterns_are_letters(predic
     strange = os.fsdecode(b"\xff\n\r*.png")
     put(strange, "2")
     listing = os.fsencode(strange) + b"\0*.png\0"
-    done = predict("--files-from", "-", "--null", "--format", "jsonl", input=listing)
+    done = predict("--files-from", "-", "--format", "jsonl", input=listing)
     assert read(done) == [(strange, "2"), ("*.png", None)]
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from digitcli.adaptation.results import Adaptation, AdaptedModel, Choice, EpochScore, PictureResult
-from digitcli.adaptation.self_training_results import PictureReadTwice, SelfTraining
+from digitcli.adaptation.adaptation import Adaptation, AdaptedModel, Choice, EpochScore, PictureResult
 from digitcli.data.dataset import Failure
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
@@ -79,19 +78,3 @@ def measured_adaptation(models: Sequence[AdaptedModel], **changes: object) -> Ad
         **changes,
     }
     return Adaptation(**fields)  # type: ignore[arg-type]
-
-
-def measured_self_training(models: Sequence[AdaptedModel], labels: Sequence[str | None]) -> SelfTraining:
-    """Results of pictures of which the first is read differently afterwards: 75 in place of 15."""
-    pictures = tuple(
-        PictureReadTwice(
-            f"{number}.png", label, 0 if label else 5, "75" if number else "15", "75", 0.5, 0.95, False, True
-        )
-        for number, label in enumerate(labels)
-    )
-    return SelfTraining(
-        folder="scans/cheques", model="reader@0", digest="0" * 64, pictures=pictures, failures=(),
-        threshold=0.9, page_threshold=0.95, evidence="it was measured", epochs=4,
-        most_epochs=8 if any(labels) else None, forgets=False, share=1.0, composed_before=0.914,
-        composed_after=0.908, settings={}, seconds=61.0, models=tuple(models),
-    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,7 @@ OTHER_ROWS = 4
 UPDATE_SECONDS = 0.2
 # Probability from which an alternative is shown; less likely ones are noise to a person (chosen by hand).
 LEAST_SHOWN = 0.01
+WORDS = {"read": "read", "partial": "read in part", "refused": "refused", "blank": "blank", "error": "failed"}
 STYLES = {"read": "bold green", "partial": "yellow", "refused": "yellow", "blank": "dim", "error": "red"}
 
 
@@ -133,15 +135,8 @@ class ReadingView:
     def summary(self) -> str:
         """Return the number of pictures of each status and the speed, as one line."""
         total, seconds = sum(self.counts.values()), time.monotonic() - self._started
-        words = {
-            "read": "read",
-            "partial": "read in part",
-            "refused": "refused",
-            "blank": "blank",
-            "error": "failed",
-        }
         parts = ", ".join(
-            f"{self.counts[status]:,} {word}" for status, word in words.items() if self.counts[status]
+            f"{self.counts[status]:,} {word}" for status, word in WORDS.items() if self.counts[status]
         )
         rate = f"{total / seconds:,.0f} a second" if total > seconds else f"{seconds / total:.1f} s each"
         return f"{counted(total, 'picture')} in {console.duration(seconds)}: {parts} ({rate})"
@@ -163,7 +158,8 @@ class ReadingView:
         if not console.out.is_terminal or self.shows_steps or not reading.digits:
             return
         rows_of_thresholds = -(-len(self.thresholds or "") // console.out.width)
-        rows = max(1, console.out.height - OTHER_ROWS - rows_of_thresholds)
+        rows_of_note = describe(reading).plain.count("\n")
+        rows = max(1, console.out.height - OTHER_ROWS - rows_of_thresholds - rows_of_note)
         if len(reading.numbers) > 1:
             console.out.print(draw_grid(reading.numbers, console.out.width, rows))
             return
@@ -240,19 +236,27 @@ def describe_refusal(reading: Reading) -> str:
 
 
 def _row(name: str, text: str, confidence: str, style: str, note: str = "") -> Text:
-    """Return the row of a picture; on a terminal it is one line, and long names and texts are shortened."""
-    columns = NAME_COLUMNS
+    """Return the row of a picture.
+
+    On a terminal, long names and texts are shortened, and a note that does not fit stands in lines below.
+    """
+    columns, width, fits = NAME_COLUMNS, console.out.width, True
     if console.out.is_terminal:
-        columns = max(12, min(NAME_COLUMNS, console.out.width - TEXT_COLUMNS - NOTE_COLUMNS - 11))
+        columns = max(12, min(NAME_COLUMNS, width - TEXT_COLUMNS - NOTE_COLUMNS - 11))
+        fits = columns + TEXT_COLUMNS + 11 + len(note) <= width
         if len(name) > columns:
             name = "..." + name[3 - columns :]
-        room = max(TEXT_COLUMNS, console.out.width - columns - len(note) - 11)
+        room = max(TEXT_COLUMNS, width - columns - 11 - (len(note) if fits else 0))
         if len(text) > room:
             text = text[: room - 3] + "..."
     row = Text(f"{name:<{columns}}  ")
-    row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {confidence:>7}").append(note, style)
+    row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {confidence:>7}").append(
+        note if fits else "", style
+    )
     if console.out.is_terminal:
-        row.truncate(console.out.width, overflow="ellipsis")
+        row.truncate(width, overflow="ellipsis")
+    for line in () if fits else textwrap.wrap(note.strip(), width - 2):
+        row.append(f"\n  {line}", style)
     return row
 
 

@@ -1,4 +1,4 @@
-"""Find the threshold of a reader from which on few answers are wrong, with a guarantee."""
+"""Find the threshold of a reader from which on few answers are wrong, with a guarantee, and store it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from digitcli.atomic_write import check_writable
 from digitcli.data.dataset import Failure
 from digitcli.data.labelled_pictures import (
     LABELS,
@@ -17,21 +18,25 @@ from digitcli.data.labelled_pictures import (
     read_labelled_pictures,
     unlabelled_pictures,
 )
-from digitcli.errors import InputError, UsageError, counted
+from digitcli.errors import InputError, OutputError, UsageError, counted
 from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures_to_plan
 from digitcli.events import OnEvent, PicturesDone
-from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
+from digitcli.inference.checkpoint import Guarantee, read_checkpoint, write_checkpoint
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models, shipped_models
 from digitcli.inference.runtime import RuntimeName
-from digitcli.recognition.models import complete_models
+from digitcli.recognition.models import complete_models, reads_strips
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import TOP_K, Reading, check_ranges
 from digitcli.recognition.sources import Source
+from digitcli.recognition.thresholds import companions_of
 from digitcli.strip_format import SEPARATORS
 
 # The fraction of wrong answers that the documentation of `predict` recommends.
 MAX_ERROR = 0.01
 # The usual confidence level of intervals and tests.
 CONFIDENCE = 0.95
+
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -275,3 +280,46 @@ def _count_groups(answers: Sequence[Answer], control: RiskControl) -> tuple[int 
         and not answer.is_right
     }
     return len(groups), len(with_wrong - {None})
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Check, before the work begins, that a calibrated model can be written to a file.
+
+    Raises:
+        UsageError: the name has another suffix than that of a checkpoint.
+        OutputError: it is a shipped model, or it cannot be written, see `check_writable`.
+    """
+    if path.suffix.lower() != SUFFIX:
+        raise UsageError(f"--output is '{path}'.", f"Name a file that ends in {SUFFIX}.")
+    if path.is_file() and any(path.samefile(shipped) for shipped in shipped_models().values()):
+        raise OutputError(f"{path} is a shipped model, which is never changed.", "Name another file.")
+    check_writable(path, force)
+
+
+def carrier_of(models: Sequence[ResolvedModel]) -> ResolvedModel:
+    """Return the model of a reader that carries its guarantee: one of lines, else one of strips or digits."""
+    line_models = [model for model in models if model.header.task == "line"]
+    return min(line_models or models, key=reads_strips)
+
+
+def save_calibrated(calibration: Calibration, path: Path) -> None:
+    """Write a copy of the model that carries the guarantee, with the guarantee in its header.
+
+    Raises:
+        ValueError: no threshold is proven.
+        ModelError: the model was replaced meanwhile.
+        OutputError: the file cannot be written.
+    """
+    control = calibration.control
+    if control.proven is None:
+        raise ValueError("no threshold is proven")
+    model = carrier_of(calibration.models)
+    header, tensors = read_checkpoint(model.path, model.sha256)
+    guarantee = Guarantee(
+        max_error=control.max_error,
+        confidence=control.confidence,
+        **dataclasses.asdict(control.proven),
+        copy_of=header.guarantee.copy_of if header.guarantee else model.sha256,
+        companions=companions_of(model, calibration.models),
+    )
+    write_checkpoint(path, dataclasses.replace(header, guarantee=guarantee), tensors)

@@ -1,4 +1,4 @@
-"""Fine-tune a line network in memory, on few labelled lines and as many composed ones."""
+"""Fine-tune a line network in memory, on few labelled lines, which are varied, and as many synthetic ones."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from digitcli.adaptation.settings import BATCH_SIZE, FineTuning
-from digitcli.adaptation.variation import vary
+from digitcli.adaptation.adaptation import BATCH_SIZE, FineTuning
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
+from digitcli.data.augmentation import augment
 from digitcli.errors import DivergedError
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.torch_runtime import open_network
-from digitcli.synthesis.lines import Line
+from digitcli.inference.runtime import pad_lines
+from digitcli.inference.torch_runtime import as_input, open_network
+from digitcli.strip_format import COLUMN_PX
+from digitcli.synthesis.lines import Line, count_ctc_columns
 from digitcli.training.line_batches import LineBatch, as_batches
 from digitcli.training.line_task import line_loss
 from digitcli.training.optimization import (
@@ -32,6 +36,15 @@ from digitcli.training.optimization import (
 )
 from digitcli.training.task import derive_seed, seed_random
 
+# Chosen by hand, so that a varied line could be by the same hand.
+STRETCH = 0.12  # standard deviation of the logarithm of the width, and of half of it for the height
+SHEAR = 0.12  # standard deviation, pixels across for each pixel down
+SHIFT_PX = 1.5  # standard deviation of a shift up or down, in rows of 40
+LEAST_WIDTH = 0.8  # of a line, so that its characters keep the columns that CTC needs
+AT_ONCE = 32  # lines of similar width, whose strokes are varied together
+# The widths of strokes and smooth displacements as for digits, with the strength of the recipe `robust`.
+STROKES = Recipe(augment=True, affine=False, stroke_width=True, elastic=0.5)
+
 # The steps of the warm-up.
 WARMUP_STEPS = 10
 # The decay of the moving average of the weights, which takes the place of a falling learning rate: every
@@ -39,6 +52,47 @@ WARMUP_STEPS = 10
 EMA_DECAY = 0.98
 # A part of the seeds of variation, which no step has.
 _VARIATION = -1
+
+
+def vary(lines: Sequence[Line], random: np.random.Generator) -> list[Line]:
+    """Return lines in another shape and with other strokes, the narrowest first.
+
+    The random numbers are those of `random`, and of PyTorch's global generator for the strokes.
+    """
+    shapes = [_vary_shape(line.image, random, COLUMN_PX * count_ctc_columns(line.text)) for line in lines]
+    order = sorted(range(len(lines)), key=lambda index: shapes[index].shape[1])
+    varied: list[Line] = []
+    for start in range(0, len(order), AT_ONCE):
+        # The first images of a batch become thicker or thinner, see `data.augmentation.stroke_width`.
+        indices = random.permutation(order[start : start + AT_ONCE]).tolist()
+        images = _vary_strokes([shapes[index] for index in indices])
+        varied += [
+            dataclasses.replace(lines[index], image=image)
+            for index, image in zip(indices, images, strict=True)
+        ]
+    return varied
+
+
+def _vary_shape(
+    image: npt.NDArray[np.uint8], random: np.random.Generator, least_width: int
+) -> npt.NDArray[np.uint8]:
+    """Stretch, shear and shift a line, uint8 (40, W); it stays at least `least_width` pixels wide."""
+    height, width = image.shape
+    factor = max(LEAST_WIDTH, float(np.exp(random.normal(0, STRETCH))))
+    new_width = max(round(factor * width), least_width)
+    scale_x, scale_y = new_width / width, float(np.exp(random.normal(0, STRETCH / 2)))
+    shear, shift = random.normal(0, SHEAR), random.normal(0, SHIFT_PX)
+    middle = (height - 1) / 2
+    matrix = np.array([[scale_x, -shear, shear * middle], [0, scale_y, middle * (1 - scale_y) + shift]])
+    return np.asarray(cv2.warpAffine(image, matrix, (new_width, height), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _vary_strokes(images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
+    """Vary the width of strokes and bend them a little, uint8 (40, W), see `data.augmentation`."""
+    padded = pad_lines(images, max(image.shape[1] for image in images))
+    varied = augment(as_input(torch.from_numpy(padded)), STROKES).squeeze(1)
+    levels = (255 * varied.clamp(0, 1)).round().byte().numpy()
+    return [line[:, : image.shape[1]] for line, image in zip(levels, images, strict=True)]
 
 
 def trained_epochs(
@@ -86,8 +140,8 @@ def _set_training_mode(network: nn.Module) -> None:
     """Put a network into training mode, but keep the statistics of batch normalization.
 
     The statistics of batches that mix lines of two kinds are those of neither. With them, an epoch on the
-    pictures named at `settings.LR_SHARE` raised the held-out lines read rightly from 77.5 to 78.8 %; with the
-    kept ones, to 84.0 %.
+    pictures named at `LR_SHARE` raised the held-out lines read correctly from 77.5 to 78.8 %; with
+    the kept ones, to 84.0 %.
     """
     network.train()
     for layer in network.modules():
@@ -114,7 +168,7 @@ def recipe_of(start: ResolvedModel, settings: FineTuning, device: torch.device) 
 def _batches(
     labelled: Sequence[Line], composed: Sequence[Line], settings: FineTuning, epoch: int, alphabet: str
 ) -> list[LineBatch]:
-    """Return the batches of an epoch, which share the composed lines by chance."""
+    """Return the batches of an epoch, which share the synthetic lines by chance."""
     steps = settings.steps_of_epoch(len(labelled))
     count = steps * BATCH_SIZE
     count_composed = round(settings.composed_share * count)

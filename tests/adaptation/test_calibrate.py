@@ -11,13 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from digitcli.cli.views.calibration import describe
+from digitcli.adaptation.calibrate import (
+    Calibration,
+    calibrate,
+    carrier_of,
+    check_target,
+    numbers_of,
+    save_calibrated,
+)
+from digitcli.cli.calibrate import _describe as describe
 from digitcli.errors import InputError, OutputError, UsageError
 from digitcli.events import Event, PicturesDone
 from digitcli.inference.checkpoint import read_header
 from digitcli.inference.model_resolution import resolve_models, shipped_models
-from digitcli.recognition.calibrate import Calibration, calibrate, numbers_of
-from digitcli.recognition.calibrated_model import carrier_of, check_target, save_calibrated
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Number, Reading

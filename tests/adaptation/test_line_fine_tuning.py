@@ -1,17 +1,20 @@
-"""A network learns from few labelled lines."""
+"""A line network is fine-tuned in memory, on varied lines; folds do not divide groups."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from digitcli.adaptation import settings
-from digitcli.adaptation.cross_validation import copied_weights
-from digitcli.adaptation.examples import NO_BOXES
-from digitcli.adaptation.networks import trained_epochs
-from digitcli.adaptation.settings import FineTuning
-from digitcli.adaptation.variation import vary
+from digitcli.adaptation import adaptation
+from digitcli.adaptation.adaptation import FineTuning
+from digitcli.adaptation.cross_validation import copied_weights, divide_into_folds
+from digitcli.adaptation.labelled_lines import NO_BOXES
+from digitcli.adaptation.line_fine_tuning import trained_epochs, vary
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.metrics import line_nll
 from digitcli.inference.model_resolution import resolve_model
@@ -28,7 +31,7 @@ def lines(digits: Digits) -> list[Line]:
 def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
     lines: list[Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "LEAST_STEPS", 3)
+    monkeypatch.setattr(adaptation, "LEAST_STEPS", 3)
     start, device = resolve_model("reader"), torch.device("cpu")
     swapped = [
         Line(line.image, line.text.translate(str.maketrans("0123456789", "1234567890")), NO_BOXES)
@@ -49,8 +52,8 @@ def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
 
 @pytest.mark.parametrize(("count", "steps"), [(10, 5), (16 * 7, 7), (10_000, 9)])
 def test_an_epoch_is_a_pass_within_limits(count: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "LEAST_STEPS", 5)
-    monkeypatch.setattr(settings, "MOST_STEPS", 9)
+    monkeypatch.setattr(adaptation, "LEAST_STEPS", 5)
+    monkeypatch.setattr(adaptation, "MOST_STEPS", 9)
     assert FineTuning().steps_of_epoch(count) == steps
 
 
@@ -63,3 +66,43 @@ def test_varied_lines_keep_their_texts_and_enough_columns(lines: list[Line]) -> 
     assert {line.image.shape[0] for line in varied} == {40}
     images = {line.text: line.image for line in lines}
     assert any(not np.array_equal(line.image, images.get(line.text)) for line in varied)
+
+
+@given(
+    groups=st.lists(st.sampled_from([None, "a", "b", "c", "d"]), min_size=2, max_size=40),
+    folds=st.integers(2, 7),
+    seed=st.integers(0, 99),
+)
+def test_no_group_is_divided_and_no_fold_is_empty(groups: list[str | None], folds: int, seed: int) -> None:
+    divided = divide_into_folds(groups, folds, seed)
+    distinct = len({group for group in groups if group is not None}) + groups.count(None)
+    assert divided.groups == distinct
+    assert divided.divides_group == (distinct == 1)
+    assert divided.count == min(folds, len(groups) if distinct == 1 else distinct)
+    assert set(divided.numbers) == set(range(divided.count))
+    assert sorted(index for fold in range(divided.count) for index in divided.held_out(fold)) == list(
+        range(len(groups))
+    )
+    if distinct > 1:
+        pairs = {(group, number) for group, number in zip(groups, divided.numbers, strict=True) if group}
+        assert len(pairs) == len({group for group in groups if group})
+
+
+def test_folds_without_groups_are_of_equal_size() -> None:
+    sizes = Counter(divide_into_folds([None] * 50, 5, seed=0).numbers)
+    assert set(sizes.values()) == {10}
+
+
+def test_the_largest_group_does_not_share_its_fold_with_others_while_there_are_smaller_folds() -> None:
+    divided = divide_into_folds(["a"] * 6 + ["b", "c", "d"], 2, seed=1)
+    assert set(divided.held_out(divided.numbers[0])) == set(range(6))
+
+
+def test_the_seed_decides() -> None:
+    first, again, other = (divide_into_folds([None] * 30, 5, seed).numbers for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_one_picture_cannot_be_divided() -> None:
+    with pytest.raises(ValueError, match="1 pictures"):
+        divide_into_folds([None], 5, seed=0)

@@ -1,0 +1,233 @@
+"""The lines that a network learns from labelled pictures, and their texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from digitcli.adaptation.calibrate import numbers_of
+from digitcli.data.labelled_pictures import LabelledPicture
+from digitcli.errors import DigitcliError
+from digitcli.evaluation.metrics import edit_distance
+from digitcli.events import AdaptationStage, OnEvent, StageProgress
+from digitcli.imaging.grayscale import rotate
+from digitcli.imaging.network_inputs import strip_ink
+from digitcli.imaging.opening import open_pages
+from digitcli.inference.ctc import (
+    Columns,
+    align,
+    best_path,
+    best_path_of,
+    digit_columns,
+    log_probability,
+    log_softmax,
+)
+from digitcli.inference.line_finding import find_lines
+from digitcli.inference.predictor import LineRecognizer, PageFinder
+from digitcli.inference.runtime import LineOutput
+from digitcli.recognition.line_crops import as_levels, crop_lines, reading_order
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX
+from digitcli.synthesis.lines import Line, count_ctc_columns
+
+# The probability of the label's digits below which a network misreads the line, or sees only a part of them,
+# and what it takes for marks is not trusted. Chosen by hand.
+LEAST_PROBABILITY = 0.01
+# The ink, from 0 to 255, and the rows of it that make a column of a crop part of a stroke.
+LEAST_INK, LEAST_ROWS = 100, 2
+# The least columns of ink of a digit that is not read, as a share of the mean width of those that are. It is
+# less than the width of a 1. Chosen, like the two values above, on 500 synthetic lines, half of them cut off:
+# of the clean ones 438 cut and no whole line were found, and with noise 205 cut and 3 whole ones.
+LEAST_SHARE_OF_WIDTH = 0.3
+
+# The probability of a mark in a column from which it may be a part of the text: less is no more than a doubt.
+LEAST_MARK_PROBABILITY = 0.1
+# The largest share of the digits by which the readings of several regions may differ from the label that is
+# divided between them. Chosen by hand.
+LARGEST_DIFFERENCE = 1 / 3
+# Digits by which the part of a label may be longer or shorter than what is read in its region.
+LENGTH_DIFFERENCE = 2
+
+# The width in pixels above which a line is not learned: it has more than 20 digits, and takes long.
+LONGEST_PX = 840
+NO_BOXES = np.zeros((0, 4), np.float32)
+
+
+def shows_part_only(image: npt.NDArray[np.uint8], answer: LineOutput, columns: Columns, digits: str) -> bool:
+    """Tell whether a crop, uint8 (40, W), shows a part of a label's digits, and no ink where others would be.
+
+    This is so if the network reads a part of the digits, takes all of them for unlikely, and beside what it
+    reads is less ink than the others need. A number that the network misreads in another way, or whose other
+    digits have left ink, is probably whole.
+
+    answer, columns: what the network answers to the crop, and the log-probabilities of its digits (T, 11).
+    """
+    reading = best_path(columns)
+    if not reading or len(reading) >= len(digits) or reading not in digits or answer.distances is None:
+        return False
+    if log_probability(columns, digits) >= math.log(LEAST_PROBABILITY):
+        return False
+    places = align(columns, reading)
+    to_sides = answer.distances * BOX_SCALE_PX  # T, 4
+    left = (places[0] + 0.5) * COLUMN_PX - float(to_sides[places[0], 0])
+    right = (places[-1] + 0.5) * COLUMN_PX + float(to_sides[places[-1], 1])
+    has_stroke = (image >= LEAST_INK).sum(axis=0) >= LEAST_ROWS  # W
+    before, after = has_stroke[: max(0, int(left) - 1)].sum(), has_stroke[math.ceil(right) + 1 :].sum()
+    needed = LEAST_SHARE_OF_WIDTH * (right - left) / len(reading)
+    starts = [start for start in range(len(digits)) if digits.startswith(reading, start)]
+    return not any(
+        before >= needed * start and after >= needed * (len(digits) - start - len(reading))
+        for start in starts
+    )
+
+
+def divide_label(label: str, readings: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the digits of a label that stand in each region of a picture; None if that cannot be told.
+
+    A single region has all digits. As many regions as the label has numbers have one number each. Otherwise
+    the division counts that is closest to what is read in the regions, by edit distance, if it is the only
+    one.
+
+    readings: the digits that are read in each region, in reading order.
+    """
+    numbers = numbers_of(label).split()
+    digits = "".join(numbers)
+    if len(readings) == 1 or not digits:
+        return (digits,) * len(readings)
+    if len(numbers) == len(readings):
+        parts, distance = tuple(numbers), sum(map(edit_distance, readings, numbers))
+    else:
+        divided = _closest_division(digits, readings)
+        if divided is None:
+            return None
+        parts, distance = divided
+    return parts if distance <= LARGEST_DIFFERENCE * len(digits) else None
+
+
+def _closest_division(digits: str, readings: Sequence[str]) -> tuple[tuple[str, ...], int] | None:
+    """Return the only division with the least edit distance, and this distance; None if there are several."""
+    best: dict[int, tuple[int, int, tuple[str, ...]]] = {0: (0, 1, ())}  # end -> distance, ways, parts
+    for reading in readings:
+        longer: dict[int, tuple[int, int, tuple[str, ...]]] = {}
+        for start, (distance, ways, parts) in best.items():
+            shortest = max(0, len(reading) - LENGTH_DIFFERENCE)
+            last = min(len(digits), start + len(reading) + LENGTH_DIFFERENCE)
+            for end in range(start + shortest, last + 1):
+                part = digits[start:end]
+                total = distance + edit_distance(reading, part)
+                known = longer.get(end)
+                if known is None or total < known[0]:
+                    longer[end] = total, ways, (*parts, part)
+                elif total == known[0]:
+                    longer[end] = total, ways + known[1], known[2]
+        best = longer
+    distance, ways, parts = best.get(len(digits), (0, 0, ()))
+    return (parts, distance) if ways == 1 else None
+
+
+def target_text(logits: npt.NDArray[np.float32], alphabet: str, temperature: float, digits: str) -> str:
+    """Return the text to learn for a line: its digits with the marks that a network reads beside them.
+
+    A label often has digits only, although points or a dash are written. Learning the digits alone would
+    teach a network to overlook marks. If the network gives the digits less than `LEAST_PROBABILITY`, what it
+    takes for marks may be digits, and the digits alone are learned.
+
+    logits: (T, A + 1), the answer of the network to the line.
+    """
+    columns = digit_columns(logits, alphabet, temperature)
+    if not digits or log_probability(columns, digits) < math.log(LEAST_PROBABILITY):
+        return digits
+    return best_path_of(log_softmax(logits, temperature), digits, alphabet, LEAST_MARK_PROBABILITY)
+
+
+def marks_of(label: str, alphabet: str) -> str | None:
+    """Return a label as a network writes it, if it has marks of the alphabet; None if it has digits only."""
+    known = "".join(character for character in label if character in alphabet)
+    return None if known.isdecimal() or not known else known
+
+
+@dataclass(frozen=True)
+class PictureLines:
+    """The lines to learn from that a labelled picture gives.
+
+    picture: the picture.
+    lines: the crops of its regions with their texts; the boxes of the characters are not known.
+    """
+
+    picture: LabelledPicture
+    lines: tuple[Line, ...]
+
+
+def find_lines_to_learn(
+    pictures: Sequence[LabelledPicture],
+    rotations: Mapping[str, int],
+    recognizer: LineRecognizer,
+    finder: PageFinder,
+    on_event: OnEvent = lambda event: None,
+) -> list[PictureLines]:
+    """Return the lines of pictures of one page each, which can be opened.
+
+    They are the ink of the strips of the lines that a page finder finds. A picture whose regions cannot be
+    matched with its label has none, and a strip that shows only a part of its number is left out.
+
+    rotations: the degrees by which pictures are turned clockwise until they are upright, by their names.
+
+    Raises:
+        ModelError: a network answers with values that are not finite.
+    """
+    examples = []
+    for number, picture in enumerate(pictures, start=1):
+        grey = _open_upright(picture, rotations.get(picture.file, 0))
+        lines = _labelled_lines(_ink_of_strips(grey, finder), picture.text, recognizer)
+        examples.append(PictureLines(picture, tuple(lines)))
+        on_event(StageProgress(AdaptationStage.CROP, number, len(pictures)))
+    return examples
+
+
+def _open_upright(picture: LabelledPicture, degrees: int) -> np.ndarray:
+    """Open a picture of one page, and turn it clockwise: float32 (H, W) in [0, 1].
+
+    Raises:
+        PictureError: the picture cannot be read.
+    """
+    ((_, grey),) = open_pages(picture.path)
+    if isinstance(grey, DigitcliError):
+        raise grey
+    return rotate(grey, degrees)
+
+
+def _ink_of_strips(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray]]:
+    """Return the ink of the strips of each line that a page finder finds, uint8 (40, W)."""
+    levels = as_levels(grey)
+    regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
+    return [[strip_ink(strip.image) for strip in region.strips] for region in regions]
+
+
+def _labelled_lines(
+    regions: Sequence[Sequence[np.ndarray]], label: str, recognizer: LineRecognizer
+) -> list[Line]:
+    """Return the crops of regions with their texts; none if the label cannot be divided between them."""
+    alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
+    outputs = iter(recognizer.outputs([crop for crops in regions for crop in crops]))
+    answers = [[next(outputs) for _ in crops] for crops in regions]
+    readings = [best_path(digit_columns(region[0].logits, alphabet)) for region in answers]
+    parts = divide_label(label, readings)
+    if parts is None:
+        return []
+    given = marks_of(label, alphabet) if len(regions) == 1 else None
+    lines = [
+        Line(crop, given or target_text(answer.logits, alphabet, temperature, digits), NO_BOXES)
+        for crops, region, digits in zip(regions, answers, parts, strict=True)
+        for crop, answer in zip(crops, region, strict=True)
+        if not shows_part_only(crop, answer, digit_columns(answer.logits, alphabet, temperature), digits)
+    ]
+    return [line for line in lines if _is_trainable(line)]
+
+
+def _is_trainable(line: Line) -> bool:
+    """Tell whether a line is not too wide, and has enough columns for CTC."""
+    width = line.image.shape[-1]
+    return bool(count_ctc_columns(line.text) * COLUMN_PX <= width <= LONGEST_PX)
