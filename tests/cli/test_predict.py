@@ -209,7 +209,7 @@ def test_a_fraction_may_be_given_in_percent(predict: Run) -> None:
     for option, fraction, percent in (("--max-error", "0.01", "1%"), ("--min-confidence", "0.5", "50%")):
         assert predict("4.png", option, percent).stdout == predict("4.png", option, fraction).stdout
     refused = predict("4.png", "--max-error", "one")
-    assert refused.returncode == 2 and "'one' is not a fraction" in refused.stderr
+    assert refused.returncode == 2 and "--max-error is 'one'" in refused.stderr
 
 
 def test_a_doubtful_number_leaves_the_others_of_its_page_read(predict: Run) -> None:
