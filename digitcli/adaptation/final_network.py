@@ -35,8 +35,8 @@ from digitcli.recognition.thresholds import companions_of
 from digitcli.training.start_model import OriginalLines, describe_start_model
 
 # The largest loss of accuracy on 1,000 synthetic lines. It is about two standard errors of their accuracy
-# (0.86 percentage points), and six of the difference between two networks (see `training.start_model`), so that
-# a network which loses more has clearly become worse at other pictures.
+# (0.86 percentage points), and six of the difference between two networks (see `training.start_model`), so
+# that a network which loses more has clearly become worse at other pictures.
 LARGEST_LOSS = 0.02
 # More than the rounding of a difference of two shares, and less than one line.
 ROUNDING = 1e-9
