@@ -20,7 +20,7 @@ from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
 from digitcli.recognition.reading_formats import Per, format_of, format_readings
 from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, TOP_K, Rotation, check_ranges
-from digitcli.recognition.resume import ResultWriter, new_results, resume_results
+from digitcli.recognition.result_files import ResultWriter, new_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
