@@ -46,7 +46,7 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "evaluate": "Measure the accuracy and the calibration of models on labelled digits, and show their "
     "mistakes.",
     "calibrate": "Find the threshold from which on few answers to your pictures are wrong, with a guarantee.",
-    "adapt": "Adapt the reader to your pictures, and say how many more of them it then reads rightly.",
+    "adapt": "Adapt the reader to your pictures, and say how many more of them it then reads correctly.",
     "explain": "Show what in a picture made a model read it as one digit and not as another.",
     "compare": "Compare architectures and models over several seeds and tell real differences from chance.",
     "tune": "Search the settings of a recipe on the validation digits.",

@@ -18,7 +18,7 @@ from digitcli.adaptation.adaptation import (
     check_settings,
     save_adaptation,
 )
-from digitcli.cli.options import complete_device, complete_shipped
+from digitcli.cli.options import complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.cli.views.progress import CountingBar
 from digitcli.data.dataset import describe_failures
@@ -58,10 +58,7 @@ class AdaptOptions:
     )  # fmt: skip
     seed: int = setting(0, "", "Draw the folds and the training by this random seed.", unit="N")
     force: bool = setting(False, "", "Replace the adapted model that is in the folder of --output.")
-    device: str | None = setting(
-        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).", letter="-d",
-        unit="device", complete=complete_device,
-    )  # fmt: skip
+    device: str | None = device_setting()
     format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitcli import console
-from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice, complete_device, complete_shipped
+from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import PartialInputError, QualityError, UsageError, counted
@@ -50,10 +50,7 @@ class CalibrateOptions:
         "found.", letter="-o", unit="file",
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the file of --output if it exists.")
-    device: str | None = setting(
-        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).", letter="-d",
-        unit="device", complete=complete_device,
-    )  # fmt: skip
+    device: str | None = device_setting()
     runtime: RuntimeChoice = setting("auto", "", "Run models with torch or onnxruntime, which starts faster.")
     format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 

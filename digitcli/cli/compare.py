@@ -13,7 +13,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import complete_architecture, complete_dataset, complete_device
+from digitcli.cli.options import complete_architecture, complete_dataset, device_setting
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved_comparison import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
@@ -59,14 +59,7 @@ class CompareOptions:
         "Evaluate on this part of the dataset; choose among variants on the validation digits (default: "
         "test, or that of the saved comparisons).",
     )
-    device: str = setting(
-        TrainConfig.device,
-        "",
-        "Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest.",
-        unit="device",
-        letter="-d",
-        complete=complete_device,
-    )
+    device: str = device_setting(TrainConfig.device)
     runs: Path = setting(
         OUT, "", "Keep the run folders in this folder, and reuse its finished runs.", unit="dir",
         aliases=("--out",),

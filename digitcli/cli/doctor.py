@@ -13,7 +13,7 @@ from rich.text import Text
 
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import DRAWINGS, complete_device
+from digitcli.cli.options import DRAWINGS, device_setting
 from digitcli.diagnosis.findings import Diagnosis, Kind, kind_of, percent
 from digitcli.errors import UsageError, counted
 from digitcli.inference.devices import check_device_name
@@ -54,10 +54,7 @@ class DoctorOptions:
         letter="-o", unit="file", aliases=("--out", "--save"),
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the files of --output if they exist.")
-    device: str | None = setting(
-        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
-        letter="-d", unit="device", complete=complete_device,
-    )  # fmt: skip
+    device: str | None = device_setting()
     format: console.Format = setting("table", "", "Print text for people, or JSON.")
 
 

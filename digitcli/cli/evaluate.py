@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.cli.options import RuntimeChoice, complete_dataset, complete_device, complete_shipped
+from digitcli.cli.options import RuntimeChoice, complete_dataset, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import PartialInputError, QualityError, UsageError, counted
@@ -91,14 +91,7 @@ class EvaluateOptions:
         at_least=1,
         unit="N",
     )
-    device: str | None = setting(
-        None,
-        "",
-        "Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
-        unit="device",
-        letter="-d",
-        complete=complete_device,
-    )
+    device: str | None = device_setting()
     runtime: RuntimeChoice | None = setting(
         None, "", "Run the models with torch or onnxruntime; auto takes what suits them (default: auto)."
     )

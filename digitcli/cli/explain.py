@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
-from digitcli.cli.options import DRAWINGS, complete_device, complete_shipped
+from digitcli.cli.options import DRAWINGS, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.files import PICTURE_SUFFIXES
 from digitcli.errors import (
@@ -83,10 +83,7 @@ class ExplainOptions:
         unit="digit", at_least=0, at_most=9,
     )  # fmt: skip
     all: bool = setting(False, "", "Search the nearest digits among all 55,000 training digits, not 2,000.")
-    device: str | None = setting(
-        None, "", "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
-        letter="-d", unit="device", complete=complete_device,
-    )  # fmt: skip
+    device: str | None = device_setting()
     output: Path | None = setting(
         None, "", "Draw the explanations in a .png, .svg or .html file, or write all arrays to an .npz file.",
         letter="-o", unit="file", aliases=("--save", "--out"),

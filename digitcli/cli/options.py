@@ -89,13 +89,21 @@ def tensorboard_option(panel: str | None = None) -> Any:
 RuntimeChoice = Literal["auto", "torch", "onnxruntime"]
 
 
+def device_setting(default: str | None = None, group: str = "") -> Any:
+    """Declare the option --device, in a group of the help."""
+    return setting(
+        default, group, "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
+        unit="device", letter="-d", complete=complete_device,
+    )  # fmt: skip
+
+
 def device_option(panel: str | None = None) -> Any:
     """Return the option --device, in this panel of the help."""
     return Option(
         "--device",
         "-d",
         metavar="DEVICE",
-        help="Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
+        help="Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
         autocompletion=complete_device,
         rich_help_panel=panel,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
-from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_device, complete_shipped
+from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name
@@ -65,10 +65,7 @@ class PredictOptions:
         "apart.",
         letter="-m", unit="model", complete=complete_shipped,
     )  # fmt: skip
-    device: str | None = setting(
-        None, MODELS, "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
-        letter="-d", unit="device", complete=complete_device,
-    )  # fmt: skip
+    device: str | None = device_setting(group=MODELS)
     runtime: RuntimeChoice = setting(
         "auto", MODELS, "Run models with torch or onnxruntime, which starts faster."
     )  # fmt: skip

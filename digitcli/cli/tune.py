@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.markup import escape
 
 from digitcli import console
-from digitcli.cli.options import complete_architecture, complete_dataset, complete_device
+from digitcli.cli.options import complete_architecture, complete_dataset, device_setting
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, Objective, parse_ranges
 from digitcli.comparison.specification import parse_specification
@@ -55,14 +55,7 @@ class TuneOptions:
         TrainConfig.data, "", "Train on this dataset: a name, a file or a folder, as for digitcli train.",
         unit="dataset", complete=complete_dataset,
     )  # fmt: skip
-    device: str = setting(
-        TrainConfig.device,
-        "",
-        "Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest.",
-        unit="device",
-        letter="-d",
-        complete=complete_device,
-    )
+    device: str = device_setting(TrainConfig.device)
     output: Path | None = setting(
         None, "", "Keep the search in this folder (default: runs/tune/NAME).", unit="dir", letter="-o",
         aliases=("--out",),

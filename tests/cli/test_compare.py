@@ -35,8 +35,8 @@ def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Pa
     assert "softmax:epochs=6" in shown.stdout and "test images" in shown.stdout
     assert len(list((tmp_path / "runs" / "compare").iterdir())) == 4
 
-    options = ("--seeds", "2", "--data", few_digits, "--format", "json", "-o", "two.svg")
-    again = digitcli("compare", *TWO, *options)
+    options = ("--seeds", "2", "--data", few_digits, "--format", "json", "--plot", "two.svg")
+    again = digitcli("compare", *TWO, *options, "--save", "two.json")
     assert again.returncode == 0 and again.stderr.count("reused") == 4
     record = json.loads(again.stdout)
     assert [model["label"] for model in record["models"]] == list(TWO)

@@ -28,7 +28,9 @@ class TeaOptions:
     milk: bool = setting(False, "", "Add milk.")
     lids: bool = setting(True, "", "Close the cups.")
     output: Path | None = setting(None, "", "Write the bill here.", letter="-o", aliases=("--out", "--save"))
-    cakes: tuple[int, ...] = setting((), "", "Serve cakes of these sizes.", unit="cm", at_least=1)
+    cakes: tuple[int, ...] = setting(
+        (), "", "Serve cakes of these sizes.", unit="cm", at_least=1, aliases=("--pies", "--buns")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,12 @@ def test_what_is_not_given_has_its_default() -> None:
 
 
 def test_every_kind_of_value_is_read() -> None:
-    words = "Ada Bob -n 3 --kind black --sugar 5% --milk --no-lids --out bill.txt --cakes 20 --cakes 26"
+    words = (
+        "Ada Bob -n 3 --kind black --sugar 5% --milk --no-lids --out bill.txt --cakes 20 --pies 26 --buns 8"
+    )
     assert serve(*words.split()) == TeaOptions(
         guests=("Ada", "Bob"), cups=3, kind="black", sugar=0.05, milk=True, lids=False,
-        output=Path("bill.txt"), cakes=(20, 26),
+        output=Path("b.txt"), cakes=(20, 26, 8),
     )  # fmt: skip
 
 
@@ -110,7 +114,7 @@ def test_an_argument_may_be_required() -> None:
 def test_a_command_gets_those_settings_of_others_that_are_given() -> None:
     served: list[Any] = []
 
-    @with_settings(Kitchen, panels={"stove": "Stove"})
+    @with_settings(Kitchen, panels={"stove": "Stove"}, completions={})
     def tea(options: TeaOptions, given: dict[str, Any]) -> None:
         served.append((options.cups, given))
 
