@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from digitcli.architectures.recipe import Recipe
-    from digitcli.training.configuration import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -47,36 +41,6 @@ class PicturesDone:
 
     done: int
     n: int
-
-
-@dataclass(frozen=True)
-class RunStarted:
-    """A training run whose settings are resolved and whose data are loaded; its first step comes next.
-
-    config: The settings of the run.
-    recipe: The resolved recipe, with every default filled in.
-    run: The run folder; None in a dry run.
-    device: The device with the name of its maker.
-    parameters: The number of parameters.
-    trained_parameters: The number of those that are not frozen.
-    unit: The name of one example, "digit" or "line".
-    train_size, validation_size, test_size: The number of examples of each split.
-    epochs_done: The number of epochs that an earlier part of the run completed.
-    steps_done: The number of steps that it took in the epoch after these.
-    """
-
-    config: TrainConfig
-    recipe: Recipe
-    run: Path | None
-    device: str
-    parameters: int
-    trained_parameters: int
-    unit: str
-    train_size: int
-    validation_size: int
-    test_size: int
-    epochs_done: int
-    steps_done: int
 
 
 @dataclass(frozen=True)
@@ -164,5 +128,6 @@ class StageProgress:
     n: int
 
 
-Event = Notice | DigitsDone | PicturesDone | ModelStarted | RunStarted | StepDone | EpochDone | StageProgress
-OnEvent = Callable[[Event], None]
+# `training.configuration.RunStarted` is an event, too.
+Event = object
+OnEvent = Callable[[object], None]

@@ -36,13 +36,14 @@ from digitcli.cli.options import (
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.errors import PartialInputError, UsageError, counted
 from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, mcnemar
-from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
+from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import RUNS, is_run
 from digitcli.inference.devices import check_device_name, rank_and_size
 from digitcli.settings import setting, settings_of
 from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     RUN,
+    RunStarted,
     TrainConfig,
     config_fields,
     flat_settings,

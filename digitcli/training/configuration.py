@@ -158,6 +158,36 @@ class TrainConfig:
         return any(given is not None for given in (self.members, self.member_archs))
 
 
+@dataclass(frozen=True)
+class RunStarted:
+    """A training run whose settings are resolved and whose data are loaded; its first step comes next.
+
+    config: The settings of the run.
+    recipe: The resolved recipe, with every default filled in.
+    run: The run folder; None in a dry run.
+    device: The device with the name of its maker.
+    parameters: The number of parameters.
+    trained_parameters: The number of those that are not frozen.
+    unit: The name of one example, "digit" or "line".
+    train_size, validation_size, test_size: The number of examples of each split.
+    epochs_done: The number of epochs that an earlier part of the run completed.
+    steps_done: The number of steps that it took in the epoch after these.
+    """
+
+    config: TrainConfig
+    recipe: Recipe
+    run: Path | None
+    device: str
+    parameters: int
+    trained_parameters: int
+    unit: str
+    train_size: int
+    validation_size: int
+    test_size: int
+    epochs_done: int
+    steps_done: int
+
+
 def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `TrainConfig` that are given by flat settings, as options and files name them.
 

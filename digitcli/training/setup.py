@@ -19,13 +19,13 @@ from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import find_dataset, load_dataset
 from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
 from digitcli.errors import UsageError
-from digitcli.events import Notice, OnEvent, RunStarted
+from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.checks import check_config, check_single, resolve_teachers
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.data_parallel import (
     ONE_PROCESS,
     LossFunction,

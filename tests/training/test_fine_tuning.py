@@ -22,11 +22,11 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, UsageError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.metrics import wilson_interval
-from digitcli.events import Event, Notice, RunStarted
+from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.training import start_model
-from digitcli.training.configuration import TrainConfig, train_command
+from digitcli.training.configuration import RunStarted, TrainConfig, train_command
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
 from digitcli.training.state import TrainResult

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from digitcli.errors import UsageError
-from digitcli.events import EpochDone, Event, Notice, RunStarted
-from digitcli.training.configuration import TrainConfig
+from digitcli.events import EpochDone, Event, Notice
+from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.setup import DRY_RUN_SYNTHETIC, TrainingSetup, prepare

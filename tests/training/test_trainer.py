@@ -19,7 +19,7 @@ from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, Interrupted, OutputError, UsageError
 from digitcli.evaluation.metrics import accuracy
-from digitcli.events import EpochDone, Event, Notice, RunStarted, StepDone
+from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import (
     MODEL_FILE,
     RESUME_FILE,
@@ -29,7 +29,7 @@ from digitcli.inference.checkpoint import (
 )
 from digitcli.inference.torch_runtime import infer, load_model
 from digitcli.training import digit_task, loop, trainer
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
 from digitcli.training.trainer import dry_run, resume, train

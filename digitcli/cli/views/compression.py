@@ -14,7 +14,8 @@ from rich.table import Table
 from digitcli import console
 from digitcli.cli.views.progress import CountingBar
 from digitcli.compression.results import CompressionResult, Speed, TestResult, TriedModel
-from digitcli.events import EpochDone, Event, ModelStarted, Notice, RunStarted, StepDone
+from digitcli.events import EpochDone, Event, ModelStarted, Notice, StepDone
+from digitcli.training.configuration import RunStarted
 
 PERCENT = 100
 
