@@ -165,9 +165,8 @@ def with_settings(
     panels: the heading of each group, in order.
     completions: what the shell offers for a setting, by its name; see `Setting.complete`.
     """
-    declared = [
-        replace(each, complete=completions.get(each.name)) for owner in owners for each in settings_of(owner)
-    ]
+    settings = [each for owner in owners for each in settings_of(owner) if each.has_option]
+    declared = [replace(each, complete=completions.get(each.name)) for each in settings]
 
     def decorate(command: Command) -> Command:
         command.further_settings = declared, panels  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,35 @@ def remove_curves(folder: Path) -> None:
         folder.rmdir()
 
 
+def write_history(folder: Path, history: Sequence[EpochDone]) -> None:
+    """Write the figures of the epochs of a finished run, unless the folder has curves.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if not has_curves(folder):
+        writer = _open_writer(folder)
+        with faults_of(folder):
+            for done in history:
+                write_figures(writer, done)
+            writer.close()
+
+
+def write_figures(writer: SummaryWriter, done: EpochDone) -> None:
+    """Write the figures of an epoch, by their names in `metrics.csv`."""
+    for name, value in dataclasses.asdict(done).items():
+        if name != "epoch":
+            writer.add_scalar(f"epoch/{name}", value, done.epoch)
+
+
+def _open_writer(folder: Path, purge_step: int | None = None) -> SummaryWriter:
+    """Return a writer, which makes TensorBoard forget what the folder has from the step `purge_step` on."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with faults_of(folder):
+        return SummaryWriter(str(folder), purge_step=purge_step, max_queue=QUEUE, flush_secs=FLUSH_SECONDS)
+
+
 @contextlib.contextmanager
 def watched(
     folder: Path, arch: str, recipe: Recipe, task: TrainingTask, state: TrainingState, on_event: OnEvent
@@ -99,19 +128,11 @@ def watched(
     Raises:
         OutputError: the folder cannot be written at the beginning. Later that costs the curves, not the run.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     if state.steps_total == 0:
         remove_curves(folder)
     is_new = not has_curves(folder)
     on_event(Notice(f"See the curves with: tensorboard --logdir {quoted(folder.parent)}"))
-    with faults_of(folder):
-        writer = SummaryWriter(
-            str(folder),
-            purge_step=None if is_new else state.steps_total + 1,
-            max_queue=QUEUE,
-            flush_secs=FLUSH_SECONDS,
-        )
+    writer = _open_writer(folder, None if is_new else state.steps_total + 1)
     curves = Curves(folder, writer, arch, recipe, task, state, on_event)
     try:
         if is_new:
@@ -154,7 +175,7 @@ class Curves:
         """Write what is known before the first step that is watched."""
         with self._faults_noted():
             for done in self.state.history:
-                self._write_figures(done)
+                write_figures(self.writer, done)
             self._write_graph()
             if self.state.steps_total == 0:
                 self._write_histograms(epoch=0)
@@ -184,7 +205,7 @@ class Curves:
             with self._faults_noted():
                 self._write_points()
                 if isinstance(event, EpochDone):
-                    self._write_figures(event)
+                    write_figures(self.writer, event)
                     self._write_histograms(event.epoch)
                     self.writer.flush()
 
@@ -202,12 +223,6 @@ class Curves:
                 for (step, _), value in zip(points, values, strict=True):
                     self.writer.add_scalar(tag, value, step)
                 points.clear()
-
-    def _write_figures(self, done: EpochDone) -> None:
-        """Write the figures of an epoch, by their names in `metrics.csv`."""
-        for name, value in dataclasses.asdict(done).items():
-            if name != "epoch":
-                self.writer.add_scalar(f"epoch/{name}", value, done.epoch)
 
     def _write_graph(self) -> None:
         """Write the graph of the network, whose modules are nested boxes, or note that there is none."""

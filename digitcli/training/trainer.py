@@ -17,7 +17,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
 from digitcli.data.loading import find_dataset
 from digitcli.errors import Interrupted, UsageError, counted, quoted
-from digitcli.events import Notice, OnEvent
+from digitcli.events import EpochDone, Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.inference.model_resolution import resolve_model
@@ -40,7 +40,14 @@ from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.start_model import compare_with_start
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
-from digitcli.training.tensorboard import check_free, check_installed, folder_of_run, remove_curves, watched
+from digitcli.training.tensorboard import (
+    check_free,
+    check_installed,
+    folder_of_run,
+    remove_curves,
+    watched,
+    write_history,
+)
 
 
 def train(
@@ -136,6 +143,9 @@ def resume(
             on_event(_finished(f"The run in {folder}", stored, run_recipe(stored, saved), changes))
             if not rank:
                 run_folder.repair_outputs(folder, saved)
+                if tensorboard is not None:
+                    history = [EpochDone(**row) for row in saved[0].training["history"]]
+                    write_history(folder_of_run(tensorboard, folder), history)
             return result
         with joined_processes(config.device) as processes:
             if processes.is_first:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,14 +71,6 @@ def test_curves_of_all_runs_lie_in_one_folder_by_the_names_of_the_run_folders(
         compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", tensorboard=logs)
     assert not (tmp_path / "other").exists()
     assert caught.value.remedy.endswith(f"remove {logs / 'softmax_epochs=1-0'}.")
-    compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", seeds=2)
-    with pytest.raises(OutputError, match="contains curves"):  # before the run of the third seed is trained
-        compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", seeds=3, tensorboard=logs)
-    assert len(list((tmp_path / "other").iterdir())) == 2
-    shutil.rmtree(out)
-    with pytest.raises(OutputError, match="contains curves") as caught:
-        compare_quickly(few_digits, out, "softmax:epochs=1", tensorboard=logs)
-    assert "--force" not in caught.value.remedy  # which compare has for other files
 
 
 def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ def test_a_run_that_began_without_tensorboard_gets_the_curves_of_its_epochs(
     resumed = read_events(tmp_path / "tb" / "run")
     assert list(curve(resumed, "epoch/lr")) == [1, 2, 3]
     assert list(curve(resumed, "step/lr")) == list(range(11, STEPS + 1))
+    resume(tmp_path / "run", {}, tensorboard=tmp_path / "later")  # it is finished, so nothing is trained
+    assert list(curve(read_events(tmp_path / "later" / "run"), "epoch/lr")) == [1, 2, 3]
 
 
 def test_curves_of_an_earlier_run_are_replaced_only_with_force(few_digits: Path, tmp_path: Path) -> None:
