@@ -53,6 +53,7 @@ class Setting:
     unit: the unit of the value, or one word for what it is: `epochs`, `fraction`, `file|dir`.
     letter: the short form of the option, for example `-e`.
     aliases: former names of the option, which are accepted and not shown.
+    hidden: whether the help leaves the setting out, since it is accepted for old scripts only.
     is_argument: whether the setting is an argument, for which `unit` is the placeholder, and no option.
     complete: a function from the beginning of a value to the values that the shell offers.
     above, at_least, below, at_most: the range of a number.
@@ -68,6 +69,7 @@ class Setting:
     unit: str = ""
     letter: str = ""
     aliases: tuple[str, ...] = ()
+    hidden: bool = False
     is_argument: bool = False
     complete: Callable[[str], Any] | None = None
     above: float | None = None

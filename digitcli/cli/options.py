@@ -237,6 +237,7 @@ def _parameters(declared: Setting, panel: str) -> list[inspect.Parameter]:
         "autocompletion": declared.complete or _complete_choice(declared.choices),
         "rich_help_panel": panel or None,
         "show_default": False,
+        "hidden": declared.hidden,
     }
     if declared.is_argument:
         required = declared.default is REQUIRED

@@ -55,6 +55,9 @@ class PredictOptions:
         None, INPUT, "Also read the files and folders that FILE lists, one per line or as find -print0 "
         "writes them; - is standard input.", unit="file",
     )  # fmt: skip
+    null: bool = setting(
+        False, INPUT, "Has no effect: zero bytes in a list are noticed.", letter="-0", hidden=True
+    )  # fmt: skip
     rotate: Rotation = setting(
         "auto", INPUT, "Turn each page clockwise by these degrees before it is read; auto turns it only if "
         "it is much easier to read then.", unit="degrees",

@@ -27,6 +27,7 @@ class TeaOptions:
     sugar: float | None = setting(None, "", "Add this much sugar.", unit=FRACTION, at_least=0, at_most=1)
     milk: bool = setting(False, "", "Add milk.")
     lids: bool = setting(True, "", "Close the cups.")
+    tea_bags: bool = setting(False, "", "Has no effect.", hidden=True)
     output: Path | None = setting(None, "", "Write the bill here.", letter="-o", aliases=("--out", "--save"))
     cakes: tuple[int, ...] = setting(
         (), "", "Serve cakes of these sizes.", unit="cm", at_least=1, aliases=("--pies", "--buns")
@@ -93,7 +94,7 @@ def test_the_help_shows_ranges_and_defaults_and_no_former_names() -> None:
     text = " ".join(serve("--help").replace("│", " ").split())
     assert "Fill this many cups (at least 1; default: 2)." in text
     assert "--lids" in text and "--no-lids" in text and "--no-milk" not in text
-    assert "--output" in text and "--save" not in text
+    assert "--output" in text and "--save" not in text and "--tea-bags" not in text
     assert "[green|black]" in text and "GUEST" in text
 
 
