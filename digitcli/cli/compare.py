@@ -198,7 +198,7 @@ COLUMNS: dict[str, Callable[[ComparedModel], str]] = {
     "95 % interval": lambda model: _interval(model.low, model.high),
     "seeds": lambda model: str(len(model.runs)),
     "trained in": lambda model: "" if model.train_seconds is None else _seconds(model.train_seconds),
-    "ms": lambda model: _milliseconds(model.latency_ms),
+    "ms": lambda model: f"{model.latency_ms:.{'2g' if model.latency_ms < 10 else '0f'}}",
     "behind": lambda model: _points(model.behind),
     "its 95 % interval": lambda model: _interval(model.behind_low, model.behind_high),
     "p": lambda model: "" if model.p is None else describe_p(model.p),
@@ -242,12 +242,6 @@ def _points(fraction: float | None) -> str:
 
 def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
-
-
-def _milliseconds(latency_ms: float | None) -> str:
-    if latency_ms is None:
-        return ""
-    return f"{latency_ms:.2g}" if latency_ms < 10 else f"{latency_ms:.0f}"
 
 
 def _seconds(seconds: float) -> str:

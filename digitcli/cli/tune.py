@@ -60,7 +60,7 @@ class TuneOptions:
         None, "", "Keep the search in this folder (default: runs/tune/NAME).", unit="dir", letter="-o",
         aliases=("--out",),
     )  # fmt: skip
-    format: console.TableFormat = setting("table", "", "Print a table for people, JSON or CSV.")
+    format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 
 def tune(options: TuneOptions) -> None:
@@ -142,11 +142,7 @@ def _conclusion(result: Tuning) -> str:
     digits = f"{result.validation_digits:,} validation digits"
     if result.best is None:
         return f"No trial is better than the recipe on the {digits}."
-    gain = f"Trial {result.best.number} is the best of {len(result.trials)} on the {digits}."
-    if not result.rivals:
-        return gain
-    others = "Another training lies" if result.rivals == 1 else f"{result.rivals} other trainings lie"
-    return f"{gain} {others} within its 95 % interval."
+    return f"Trial {result.best.number} is the best of {len(result.trials)} on the {digits}."
 
 
 def _value(value: Any) -> str:

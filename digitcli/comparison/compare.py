@@ -16,12 +16,7 @@ import numpy.typing as npt
 from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.comparison.runs import (
-    Conditions,
-    build_network,
-    define_model,
-    evaluate_run,
-)
+from digitcli.comparison.runs import Conditions, build_network, define_model, evaluate_run
 from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
 from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
 from digitcli.data.dataset import describe_failures
@@ -49,7 +44,7 @@ class ComparedModel:
     low, high: the 95 % interval: of the mean over seeds (Student), or over images (Wilson) for a single run
         and for runs of the same accuracy, which do not show how much seeds change it.
     train_seconds: the median over the runs; None for a model that was not trained here.
-    latency_ms: the median time that PyTorch takes for one image on this machine; None if not measured.
+    latency_ms: the median time that PyTorch takes for one image on this machine.
     behind: the accuracy of the best minus that of this model; None, like the next three, for the best itself.
     behind_low, behind_high: its 95 % interval over seeds (Welch); None unless both have runs that differ.
     p: McNemar's probability for a typical run of each model, corrected for all pairs of models (Holm).
@@ -63,7 +58,7 @@ class ComparedModel:
     low: float
     high: float
     train_seconds: float | None
-    latency_ms: float | None
+    latency_ms: float
     runs: tuple[ComparedRun, ...]
     definition: ModelDefinition
     behind: float | None = None
@@ -189,12 +184,12 @@ def compare(
         raise UsageError(f"--seeds is {seeds}.", "Give at least 1.")
     if tensorboard is not None:
         check_installed()
-    conditions = Conditions(load_dataset(data), split, device, out, tensorboard)
+    conditions = Conditions(load_dataset(data), split, device, out, tensorboard, on_event, stop_signal)
     if conditions.dataset.failures:
         on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
     definitions = {each.label: define_model(each, seeds, conditions) for each in specifications}
     runs = {each.label: each.saved_runs(seeds) for each in specifications}
-    diverged = _evaluate_all(plan_runs(specifications, seeds), conditions, runs, on_event, stop_signal)
+    diverged = _evaluate_all(plan_runs(specifications, seeds), conditions, runs)
     if len(diverged) == len(specifications):
         raise next(iter(diverged.values()))
     models = [
@@ -218,8 +213,6 @@ def _evaluate_all(
     planned: Sequence[tuple[Specification, int | None]],
     conditions: Conditions,
     runs: Mapping[str, list[ComparedRun]],
-    on_event: OnEvent,
-    stop_signal: StopSignal,
 ) -> dict[str, DivergedError]:
     """Train and evaluate the planned runs, add them to `runs`, and return the errors of diverged models."""
     diverged: dict[str, DivergedError] = {}
@@ -227,7 +220,7 @@ def _evaluate_all(
         if each.label in diverged:
             continue
         try:
-            run, reused = evaluate_run(each, seed, conditions, on_event, stop_signal)
+            run, reused = evaluate_run(each, seed, conditions)
         except (DigitcliError, Interrupted) as error:
             name = each.label if seed is None else f"{each.label}, seed {seed}"
             error.cause = f"{name}: {error.cause}"
@@ -235,22 +228,18 @@ def _evaluate_all(
                 error.remedy = CONTINUE
             if not isinstance(error, DivergedError):
                 raise
-            on_event(Notice(f"{error.cause} {each.label} is left out."))
+            conditions.on_event(Notice(f"{error.cause} {each.label} is left out."))
             diverged[each.label] = error
             continue
         runs[each.label].append(run)
-        on_event(RunEvaluated(each.label, run, reused, done, len(planned)))
-        if number := stop_signal():
+        conditions.on_event(RunEvaluated(each.label, run, reused, done, len(planned)))
+        if number := conditions.stop_signal():
             raise Interrupted(number, "Stopped between two runs.", CONTINUE)
     return diverged
 
 
 def _summarize_model(
-    label: str,
-    definition: ModelDefinition,
-    runs: tuple[ComparedRun, ...],
-    images: int,
-    device: str,
+    label: str, definition: ModelDefinition, runs: tuple[ComparedRun, ...], images: int, device: str
 ) -> ComparedModel:
     """Return the figures of a model; its latency is measured."""
     network = build_network(definition)
@@ -331,17 +320,17 @@ def _typical_p(first: ComparedModel, second: ComparedModel) -> float:
 
 
 def draw_comparison_chart(result: Comparison) -> str:
-    """Return the error against the parameters and, if measured, the milliseconds per image, as SVG.
+    """Return the error against the parameters and against the milliseconds per image, as SVG.
 
     The models are numbered from the smallest error on. A logarithmic axis has no zero, so a model without
     errors is drawn as if it had misread half an image.
     """
     models = sorted(result.models, key=lambda model: -model.accuracy)
     errors = [100 * max(1 - model.accuracy, 0.5 / result.images) for model in models]
-    costs = {"parameters": [float(model.parameters) for model in models]}
-    latencies_ms = [model.latency_ms for model in models if model.latency_ms is not None]
-    if len(latencies_ms) == len(models):
-        costs["milliseconds per image"] = latencies_ms
+    costs = {
+        "parameters": [float(model.parameters) for model in models],
+        "milliseconds per image": [model.latency_ms for model in models],
+    }
     panels = [
         Panel(
             f"{result.split} error in %",

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.splits import report_overlap
-from digitcli.events import OnEvent
 from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import resolve_model
@@ -41,22 +41,14 @@ from digitcli.training.tensorboard import check_free, folder_of_run
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
 PASSED_ON_RESUME = (
-    "arch",
-    "data",
-    "teacher",
-    "device",
-    "time_seconds",
-    "corrections",
-    "fonts",
-    "pretrained",
-    "start",
+    "arch", "data", "teacher", "device", "time_seconds", "corrections", "fonts", "pretrained", "start",
     "original",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions that are equal for all runs of a comparison.
+    """What is equal for all runs of a comparison.
 
     dataset: the digits for training and evaluation.
     split: the part of them on which the models are evaluated.
@@ -69,7 +61,9 @@ class Conditions:
     split: EvaluationSplit
     device: str
     out: Path
-    tensorboard: Path | None = None
+    tensorboard: Path | None
+    on_event: Callable[[Any], None]
+    stop_signal: StopSignal
 
     @functools.cached_property
     def digits(self) -> Digits:
@@ -101,24 +95,14 @@ def _definition_of(specification: Specification) -> ModelDefinition:
     if specification.model is not None:
         return _define_from_header(specification.model.header)
     assert specification.saved is not None
-    check_saved_definition(specification.label, specification.saved.definition)
-    return specification.saved.definition
-
-
-def check_saved_definition(label: str, definition: ModelDefinition) -> None:
-    """Check that a model of a saved comparison can be built.
-
-    Raises:
-        UsageError: there is no such architecture.
-        InputError: the architecture reads lines or does not take the arguments.
-    """
-    name = f"{label} in a saved comparison"
+    definition, name = specification.saved.definition, f"{specification.label} in a saved comparison"
     if find_architecture(definition.architecture).task != "digit":
         raise InputError(f"{name} reads lines.", "Leave its file out.")
     try:
         build_network(definition)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be built: {error}.", "Leave its file out.") from error
+    return definition
 
 
 def define_from_config(config: TrainConfig) -> ModelDefinition:
@@ -248,11 +232,7 @@ def folder_name(label: str) -> str:
 
 
 def evaluate_run(
-    specification: Specification,
-    seed: int | None,
-    conditions: Conditions,
-    on_event: OnEvent,
-    stop_signal: StopSignal,
+    specification: Specification, seed: int | None, conditions: Conditions
 ) -> tuple[ComparedRun, bool]:
     """Return a run, trained first if it is missing, and whether it existed already.
 
@@ -261,9 +241,8 @@ def evaluate_run(
     """
     if specification.config is not None and seed is not None:
         folder = folder_of(specification, seed, conditions.out)
-        result, reused = _train(
-            specification.config, seed, folder, conditions.tensorboard, on_event, stop_signal
-        )
+        reused = _is_finished(folder)
+        result = _train(specification.config, seed, folder, conditions)
         model, train_seconds = str(result.run), result.train_seconds
         misread = result.misread if conditions.split == "test" else None
     else:
@@ -273,29 +252,25 @@ def evaluate_run(
     if misread is None:
         classifier = load_classifier(specification.model or model, device=conditions.device)
         if specification.model is not None:
-            report_overlap(digits, conditions.dataset, classifier, on_event)
+            report_overlap(digits, conditions.dataset, classifier, conditions.on_event)
         predictions = classifier.logits(digits.images).argmax(axis=-1)
         misread = tuple(np.flatnonzero(predictions != digits.labels).tolist())
     return ComparedRun(model, accuracy_of(misread, len(digits)), misread, seed, train_seconds), reused
 
 
-def _train(
-    config: TrainConfig,
-    seed: int,
-    folder: Path,
-    tensorboard: Path | None,
-    on_event: OnEvent,
-    stop_signal: StopSignal,
-) -> tuple[TrainResult, bool]:
-    """Train or resume the run in a folder; return its result and whether it was finished already."""
+def _is_finished(folder: Path) -> bool:
+    file = folder / RESUME_FILE
+    return file.exists() and bool(read_header(file).training.get("result"))
+
+
+def _train(config: TrainConfig, seed: int, folder: Path, conditions: Conditions) -> TrainResult:
+    """Train the run in a folder, or resume it, and return its result."""
     options: dict[str, Any] = {
-        "tensorboard": tensorboard,
-        "on_event": on_event,
-        "stop_signal": stop_signal,
+        "tensorboard": conditions.tensorboard,
+        "on_event": conditions.on_event,
+        "stop_signal": conditions.stop_signal,
     }
     if not (folder / RESUME_FILE).exists():
-        config = replace(config, seed=seed)
-        return trainer.train(config, out=folder, **options), False
-    finished = bool(read_header(folder / RESUME_FILE).training.get("result"))
+        return trainer.train(replace(config, seed=seed), out=folder, **options)
     changes = {"seed": seed, **{name: getattr(config, name) for name in PASSED_ON_RESUME}}
-    return trainer.resume(folder, changes, **options), finished
+    return trainer.resume(folder, changes, **options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,6 @@ from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, InputError, Interrupted, UsageError
-from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
 from digitcli.events import EpochDone, Event, Notice
 from digitcli.inference.checkpoint import RUNS
@@ -112,23 +111,13 @@ class Tuning:
     trials: tuple[TunedTrial, ...]
     importances: dict[str, float]
     folder: str
-    recipe_settings: dict[str, Any] = field(default_factory=dict)
+    recipe_settings: dict[str, Any]
 
     @property
     def best(self) -> TunedTrial | None:
         """The best trial, or None if none is better than the recipe."""
         first = min((self.recipe, *self.trials), key=lambda trial: trial.rank(self.objective))
         return None if first is self.recipe else first
-
-    @property
-    def rivals(self) -> int:
-        """The number of other trials whose accuracy lies within the best one's 95 % interval (Wilson)."""
-        best = self.best or self.recipe
-        if best.accuracy is None:
-            return 0
-        low, _ = wilson_interval(round(best.accuracy * self.validation_digits), self.validation_digits)
-        others = (trial for trial in (self.recipe, *self.trials) if trial is not best)
-        return sum(trial.state == "complete" and (trial.accuracy or 0) >= low for trial in others)
 
     @property
     def confirmation(self) -> list[str]:
@@ -142,13 +131,7 @@ class Tuning:
     def record(self) -> dict[str, Any]:
         """Return the result as JSON shows it."""
         best = None if self.best is None else asdict(self.best)
-        return {**asdict(self), "best": best, "rivals": self.rivals, "confirmation": self.confirmation}
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the recipe and the trials as CSV shows them; a setting is a column."""
-        rows = [asdict(trial) for trial in (self.recipe, *self.trials)]
-        settings = [row.pop("settings") for row in rows]
-        return [{**row, **self.recipe_settings, **chosen} for row, chosen in zip(rows, settings, strict=True)]
+        return {**asdict(self), "best": best, "confirmation": self.confirmation}
 
 
 def specification_with(specification: str, settings: Mapping[str, Any]) -> str:
@@ -166,6 +149,8 @@ class _Search:
 
     config: TrainConfig
     dataset: Dataset
+    ranges: Sequence[SearchRange]
+    objective: Objective
     on_event: Callable[[Event | TrialDone], None]
     stop_signal: StopSignal
 
@@ -238,20 +223,23 @@ def tune(
     config = replace(specification.config, seed=SEED)
     check_installed()
     dataset = load_dataset(config.data)
-    _check_ends(config, ranges)
-    search = _Search(config, dataset, on_event, stop_signal)
+    for each in ranges:
+        for value in each.ends():
+            check_trainable(replace(config, recipe={**config.recipe, each.setting: value}))
+    search = _Search(config, dataset, ranges, objective, on_event, stop_signal)
     with faults_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        study = open_study(folder / STUDY_FILE, config, objective)
-        check_same_search(study, folder, config, dataset, ranges, objective)
+        study = _open_study(folder / STUDY_FILE, search)
+        _check_same_search(study, folder, search)
         recipe = _train_recipe(study, search, trials)
-        done = finished_trials(study)
+        done = _finished_trials(study)
         while len(done) < trials:
-            done.append(_run_trial(study, search, ranges, objective, len(done) + 1))
+            done.append(_run_trial(study, search, len(done) + 1))
             best = min((recipe, *done), key=lambda trial: trial.rank(objective))
             on_event(TrialDone(done[-1], best, trials))
-        shares = importances(study, done)
+        shares = _importances(study, done)
+    recipe_values = resolve_recipe(config.arch, **config.recipe)
     return Tuning(
         specification=specification.label,
         data=config.data,
@@ -261,24 +249,8 @@ def tune(
         trials=tuple(sorted(done, key=lambda trial: trial.rank(objective))),
         importances=shares,
         folder=str(folder),
-        recipe_settings=_recipe_settings(config, ranges),
+        recipe_settings={each.setting: getattr(recipe_values, each.setting) for each in ranges},
     )
-
-
-def _recipe_settings(config: TrainConfig, ranges: Sequence[SearchRange]) -> dict[str, Any]:
-    recipe = resolve_recipe(config.arch, **config.recipe)
-    return {each.setting: getattr(recipe, each.setting) for each in ranges}
-
-
-def _check_ends(config: TrainConfig, ranges: Sequence[SearchRange]) -> None:
-    """Check that the network can be trained with the choices, or the ends, of every range.
-
-    Raises:
-        UsageError: it cannot be trained with one of them.
-    """
-    for each in ranges:
-        for value in each.ends():
-            check_trainable(replace(config, recipe={**config.recipe, each.setting: value}))
 
 
 def _train_recipe(study: Study, search: _Search, trials: int) -> TunedTrial:
@@ -292,19 +264,17 @@ def _train_recipe(study: Study, search: _Search, trials: int) -> TunedTrial:
             )
         study.set_user_attr(RECIPE, asdict(trial))
         search.on_event(TrialDone(trial, trial, trials))
-    return parse_trial(study.user_attrs[RECIPE])
+    return _parse_trial(study.user_attrs[RECIPE])
 
 
-def _run_trial(
-    study: Study, search: _Search, ranges: Sequence[SearchRange], objective: Objective, number: int
-) -> TunedTrial:
+def _run_trial(study: Study, search: _Search, number: int) -> TunedTrial:
     from optuna.trial import TrialState
 
     asked = study.ask()
-    settings = {each.setting: each.suggest(asked) for each in ranges}
+    settings = {each.setting: each.suggest(asked) for each in search.ranges}
 
     def is_hopeless(epoch: EpochDone) -> bool:
-        value = epoch.validation_accuracy if objective == "accuracy" else epoch.validation_loss
+        value = epoch.validation_accuracy if search.objective == "accuracy" else epoch.validation_loss
         asked.report(value, epoch.epoch)
         return asked.should_prune()
 
@@ -315,7 +285,7 @@ def _run_trial(
         trial = TunedTrial(number, settings, None, None, 0, 0.0, "invalid")
     asked.set_user_attr(RECIPE, asdict(trial))
     if trial.state == "complete":
-        study.tell(asked, trial.accuracy if objective == "accuracy" else trial.loss)
+        study.tell(asked, trial.accuracy if search.objective == "accuracy" else trial.loss)
     else:
         study.tell(asked, state=TrialState.PRUNED)
     return trial
@@ -333,7 +303,7 @@ def check_installed() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
+def _open_study(file: Path, search: _Search) -> Study:
     """Return the study in a file, or a new one; its next trials are those that a killed search had begun.
 
     Raises:
@@ -351,7 +321,7 @@ def open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
                 study_name=STUDY_NAME,
                 storage=storage,
                 pruner=optuna.pruners.MedianPruner(),
-                direction="maximize" if objective == "accuracy" else "minimize",
+                direction="maximize" if search.objective == "accuracy" else "minimize",
                 load_if_exists=True,
             )
     except (ValueError, KeyError, TypeError) as error:
@@ -360,7 +330,7 @@ def open_study(file: Path, config: TrainConfig, objective: Objective) -> Study:
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(trial.params)
     # A search that goes on must not choose the same values again.
-    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=SEED + len(study.trials))
     return study
 
 
@@ -370,21 +340,15 @@ def _drop_incomplete_line(file: Path) -> None:
         write_whole(file, content[: content.rfind(b"\n") + 1])
 
 
-def check_same_search(
-    study: Study,
-    folder: Path,
-    config: TrainConfig,
-    dataset: Dataset,
-    ranges: Sequence[SearchRange],
-    objective: Objective,
-) -> None:
+def _check_same_search(study: Study, folder: Path, search: _Search) -> None:
     """Store how the study searches, or check that it goes on searching so.
 
     Raises:
         UsageError: it searches in another way.
     """
+    config = search.config
     definition = define_from_config(config)
-    search = {
+    wanted = {
         "architecture": config.arch,
         "recipe": dict(config.recipe),
         "teacher": list(definition.teacher),
@@ -395,39 +359,31 @@ def check_same_search(
         "pretrained weights": config.pretrained,
         "time": config.time_seconds,
         "seed": config.seed,
-        "dataset": dataset.digest,
-        "objective": objective,
-        "ranges": [[each.setting, *each.ends()] for each in ranges],
+        "dataset": search.dataset.digest,
+        "objective": search.objective,
+        "ranges": [[each.setting, *each.ends()] for each in search.ranges],
     }
     stored = study.user_attrs.get(SEARCH)
     if stored is None:
-        study.set_user_attr(SEARCH, search)
+        study.set_user_attr(SEARCH, wanted)
     elif stored.get("seed") != config.seed:
         cause = f"{folder} has a search that another version of digitcli began."
         raise UsageError(cause, "Name another folder with --output.")
-    elif changed := [name for name, value in search.items() if stored.get(name) != value]:
+    elif changed := [name for name, value in wanted.items() if stored.get(name) != value]:
         cause = f"{folder} has a search with another {' and another '.join(changed)}."
         raise UsageError(cause, "Repeat its command, or name another folder with --output.")
 
 
-def finished_trials(study: Study) -> list[TunedTrial]:
-    """Return the trials of a study that ended, in their order.
-
-    Raises:
-        InputError: one of them is damaged.
-    """
+def _finished_trials(study: Study) -> list[TunedTrial]:
+    """Return the trials of a study that ended, in their order."""
     from optuna.trial import TrialState
 
     trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return [parse_trial(trial.user_attrs.get(RECIPE)) for trial in trials]
+    return [_parse_trial(trial.user_attrs.get(RECIPE)) for trial in trials]
 
 
-def parse_trial(record: Any) -> TunedTrial:
-    """Return a trial that was kept with a study.
-
-    Raises:
-        InputError: it is damaged.
-    """
+def _parse_trial(record: Any) -> TunedTrial:
+    """Return a trial that was kept with a study."""
     try:
         trial: TunedTrial = parse_record(record, TunedTrial)
     except ValueError as error:
@@ -435,7 +391,7 @@ def parse_trial(record: Any) -> TunedTrial:
     return trial
 
 
-def importances(study: Study, trials: Sequence[TunedTrial]) -> dict[str, float]:
+def _importances(study: Study, trials: Sequence[TunedTrial]) -> dict[str, float]:
     """Return how much each setting decides (Watanabe et al., "PED-ANOVA", 2023)."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 

@@ -71,7 +71,7 @@ def test_every_kind_of_value_is_read() -> None:
     )
     assert serve(*words.split()) == TeaOptions(
         guests=("Ada", "Bob"), cups=3, kind="black", sugar=0.05, milk=True, lids=False,
-        output=Path("b.txt"), cakes=(20, 26, 8),
+        output=Path("bill.txt"), cakes=(20, 26, 8),
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -59,35 +58,23 @@ def test_npz_without_images_and_labels_names_its_arrays(
     assert caught.value.remedy
 
 
-def test_npz_with_pickled_objects_is_refused(tmp_path: Path, digits: Digits) -> None:
-    np.savez(tmp_path / "d.npz", images=np.array([object()]), labels=digits.labels)
-    with pytest.raises(InputError, match="Python objects"):
-        load_npz(tmp_path / "d.npz")
-
-
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06" + b"\0" * 18])
-def test_npz_that_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "d.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"d\.npz"):
-        load_npz(tmp_path / "d.npz")
-
-
-def test_npz_that_is_truncated_is_refused(tmp_path: Path, digits: Digits) -> None:
+def test_npz_that_is_damaged_or_holds_objects_is_refused(tmp_path: Path, digits: Digits) -> None:
     path = tmp_path / "d.npz"
+    np.savez(path, images=np.array([object()]), labels=digits.labels)
+    objects = path.read_bytes()
     np.savez(path, images=digits.images, labels=digits.labels)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="cannot be read as a NumPy archive"):
-        load_npz(path)
-
-
-def test_npz_with_a_wrong_checksum_is_refused(tmp_path: Path, digits: Digits) -> None:
-    path = tmp_path / "d.npz"
-    np.savez(path, images=digits.images, labels=digits.labels)
-    content = bytearray(path.read_bytes())
-    content[5000] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="CRC"):
-        load_npz(path)
+    whole = path.read_bytes()
+    for content, words in [
+        (objects, "Python objects"),
+        (b"", r"d\.npz"),
+        (b"not a zip", r"d\.npz"),
+        (b"PK\x05\x06" + b"\0" * 18, r"d\.npz"),
+        (whole[:-100], "cannot be read as a NumPy archive"),
+        (whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], "CRC"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            load_npz(path)
 
 
 def test_npz_that_decompresses_to_too_many_bytes_is_refused(
@@ -111,45 +98,20 @@ def test_npz_whose_header_announces_too_much_is_refused(tmp_path: Path) -> None:
         load_npz(tmp_path / "d.npz")
 
 
-@pytest.mark.parametrize("compressed", [True, False])
-def test_npz_with_any_byte_changed_is_read_or_refused(
-    tmp_path: Path, few_digits: Digits, compressed: bool
-) -> None:
-    path = tmp_path / "d.npz"
-    (np.savez_compressed if compressed else np.savez)(
-        path, images=few_digits.images, labels=few_digits.labels
-    )
-    whole, chance = path.read_bytes(), random.Random(0)
-    for _ in range(100):
-        content = bytearray(whole)
-        for _ in range(chance.choice((1, 1, 4))):
-            place = chance.choice((chance.randrange(len(content)), -chance.randrange(1, 400)))
-            content[place] = chance.randrange(256)
-        path.write_bytes(content)
-        try:
-            assert isinstance(load_npz(path), Dataset)
-        except InputError as error:
-            assert error.remedy
-
-
-@pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("form", ["plain", "gz", "crlf", "bom", "blank lines", "spaces"])
-def test_csv_in_every_usual_form_is_read(
-    tmp_path: Path, digits: Digits, csv_text: AsCsv, header: bool, form: str
-) -> None:
-    text = csv_text(digits, header=header)
-    content = {
-        "plain": text.encode(),
-        "gz": gzip.compress(text.encode()),
-        "crlf": text.replace("\n", "\r\n").encode(),
-        "bom": text.encode("utf-8-sig"),
-        "blank lines": ("\n" + text.replace("\n", "\n\n")).encode(),
-        "spaces": text.replace(",", ", ").encode(),
-    }[form]
-    path = tmp_path / ("digits.csv.gz" if form == "gz" else "digits.csv")
-    path.write_bytes(content)
-    dataset = load_csv(path)
-    assert are_equal(dataset.train, digits) and dataset.test is None
+def test_csv_in_every_usual_form_is_read(tmp_path: Path, digits: Digits, csv_text: AsCsv) -> None:
+    for header in (True, False):
+        text = csv_text(digits, header=header)
+        for form, content in {
+            "plain.csv": text.encode(),
+            "compressed.csv.gz": gzip.compress(text.encode()),
+            "crlf.csv": text.replace("\n", "\r\n").encode(),
+            "bom.csv": text.encode("utf-8-sig"),
+            "blank lines.csv": ("\n" + text.replace("\n", "\n\n")).encode(),
+            "spaces.csv": text.replace(",", ", ").encode(),
+        }.items():
+            (tmp_path / form).write_bytes(content)
+            dataset = load_csv(tmp_path / form)
+            assert are_equal(dataset.train, digits) and dataset.test is None, form
 
 
 def test_csv_with_its_labels_last_is_read(tmp_path: Path, digits: Digits) -> None:
@@ -195,9 +157,8 @@ def test_csv_named_test_that_is_damaged_is_an_error(tmp_path: Path, digits: Digi
         load_csv(tmp_path / "train.csv")
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "words"),
-    [
+def test_csv_errors_name_the_line(tmp_path: Path, few_digits: Digits, csv_text: AsCsv) -> None:
+    for column, value, words in [
         (1, "256", "line 4: column 2 holds 256, which is not from 0 to 255"),
         (784, "-1", "line 4: column 785 holds -1, which"),
         (1, "x", "line 4: column 2 holds 'x', which is not an integer"),
@@ -207,30 +168,19 @@ def test_csv_named_test_that_is_damaged_is_an_error(tmp_path: Path, digits: Digi
         (0, "-1", "line 4: the label -1 is not a digit"),
         (0, "seven", "line 4: column 1 holds 'seven'"),
         (3, "0,0", "line 4: .* 786 columns instead of 785"),
-    ],
-)
-def test_csv_errors_name_the_line(
-    tmp_path: Path, few_digits: Digits, csv_text: AsCsv, column: int, value: str, words: str
-) -> None:
-    lines = csv_text(few_digits).splitlines()
-    values = lines[3].split(",")
-    values[column] = value
-    lines[3] = ",".join(values)
-    (tmp_path / "d.csv").write_text("\n".join(lines))
-    with pytest.raises(InputError, match=words) as caught:
-        load_csv(tmp_path / "d.csv")
-    assert "784" in caught.value.remedy
+    ]:
+        lines = csv_text(few_digits).splitlines()
+        values = lines[3].split(",")
+        values[column] = value
+        lines[3] = ",".join(values)
+        (tmp_path / "d.csv").write_text("\n".join(lines))
+        with pytest.raises(InputError, match=words) as caught:
+            load_csv(tmp_path / "d.csv")
+        assert "784" in caught.value.remedy
 
 
-def test_csv_with_the_same_wrong_number_of_columns_in_every_row_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("1,2,3\n4,5,6\n")
-    with pytest.raises(InputError, match="line 1: .* 3 columns instead of 785"):
-        load_csv(tmp_path / "d.csv")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
+def test_csv_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
+    for content, words in [
         (b"", "is empty"),
         (b"\n \n", "is empty"),
         (b"label,pixel0\n", "has a header but no rows"),
@@ -238,13 +188,12 @@ def test_csv_with_the_same_wrong_number_of_columns_in_every_row_is_refused(tmp_p
         (b"1,2\n\xff\xfe\x00,3\n", "not UTF-8 text at line 2"),
         (b"1," * 40_000, "too long at line 1"),
         (b"1,\x002\n", "line 1: .* 2 columns"),
-    ],
-)
-def test_csv_that_is_not_a_table_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
-    (tmp_path / "d.csv").write_bytes(content)
-    with pytest.raises(InputError, match=words) as caught:
-        load_csv(tmp_path / "d.csv")
-    assert caught.value.remedy
+        (b"1,2,3\n4,5,6\n", "line 1: .* 3 columns instead of 785"),
+    ]:
+        (tmp_path / "d.csv").write_bytes(content)
+        with pytest.raises(InputError, match=words) as caught:
+            load_csv(tmp_path / "d.csv")
+        assert caught.value.remedy
 
 
 def test_csv_that_is_compressed_and_truncated_is_refused(

@@ -85,19 +85,14 @@ def test_what_changed_is_described_and_what_could_not(tmp_path: Path) -> None:
     assert rows == f"Rows of validation or test digits, which stay as they are: {len(held_out)}."
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+def test_what_a_spreadsheet_writes_is_read(tmp_path: Path) -> None:
     index = int(split(dataset()).train_indices[0])
-    assert corrected(f"\ufeffindex,label\r\n{index},8\r\n", tmp_path).train.labels[0] == 8
-
-
-def test_empty_cells_and_other_columns_are_ignored(tmp_path: Path) -> None:
-    index = int(split(dataset()).train_indices[0])
-    text = f"index,error,label,given,part\n{index},yes,8,  , \n"
-    assert corrected(text, tmp_path).train.labels[0] == 8
-    assert corrected(f"index;label\n;\n ; \n{index};8\n", tmp_path).train.labels[0] == 8
-
-
-def test_a_file_without_rows_changes_nothing(tmp_path: Path) -> None:
+    for text in (
+        f"\ufeffindex,label\r\n{index},8\r\n",
+        f"index,error,label,given,part\n{index},yes,8,  , \n",
+        f"index;label\n;\n ; \n{index};8\n",
+    ):
+        assert corrected(text, tmp_path).train.labels[0] == 8, text
     assert are_equal(corrected("index,label\n", tmp_path).train, split(dataset()).train)
 
 

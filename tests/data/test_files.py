@@ -31,10 +31,10 @@ def test_other_files_and_hidden_files_are_skipped(tmp_path: Path) -> None:
     assert list_pictures(tmp_path) == ["a.PNG", "b.Jpeg"]
 
 
-@pytest.mark.parametrize("name", ["x.bmp", "x.GIF", "x.jpeg", "x.jpg", "x.pgm", "x.ppm", "x.tif", "x.webp"])
-def test_pictures_are_recognized_by_their_suffix(name: str) -> None:
-    assert is_picture(name)
-    assert not is_picture(f"{name}.gz") and not is_picture(Path(name).suffix)
+def test_pictures_are_recognized_by_their_suffix() -> None:
+    for name in ("x.bmp", "x.GIF", "x.jpeg", "x.jpg", "x.pgm", "x.ppm", "x.tif", "x.webp"):
+        assert is_picture(name), name
+        assert not is_picture(f"{name}.gz") and not is_picture(Path(name).suffix), name
 
 
 def test_a_folder_named_like_a_picture_is_a_folder(tmp_path: Path) -> None:

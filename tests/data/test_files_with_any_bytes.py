@@ -30,9 +30,9 @@ def encode_idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
 
-def encode_npz(digits: Digits) -> bytes:
+def encode_npz(digits: Digits, compressed: bool = True) -> bytes:
     stream = io.BytesIO()
-    np.savez_compressed(stream, images=digits.images, labels=digits.labels)
+    (np.savez_compressed if compressed else np.savez)(stream, images=digits.images, labels=digits.labels)
     return stream.getvalue()
 
 
@@ -95,6 +95,7 @@ def test_any_bytes_of_an_idx_file_are_an_array_or_an_input_error(content: bytes)
 
 FILES = {
     "digits.npz": (load_npz, encode_npz(EXAMPLE)),
+    "stored.npz": (load_npz, encode_npz(EXAMPLE, compressed=False)),
     "digits.csv": (load_csv, encode_csv(EXAMPLE)),
     "digits.csv.gz": (load_csv, gzip.compress(encode_csv(EXAMPLE, header=False))),
 }

@@ -10,28 +10,26 @@ from digitcli.data.arrays import digits_from_arrays
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError
 from digitcli.inference.predictor import load_classifier
+from tests.support.digits import are_equal
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
-@pytest.mark.parametrize("shape", [(-1, 28, 28), (-1, 784), (-1, 1, 28, 28), (-1, 28, 28, 1)])
-@pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "unit", "inverted"])
-def test_mnist_like_arrays_are_taken_as_they_are(digits: Digits, shape: tuple[int, ...], kind: str) -> None:
-    images = digits.images.reshape(shape)
-    variants = {
-        "uint8": images,
-        "int64": images.astype(np.int64),
-        "float32": images.astype(np.float32),
-        "unit": images / 255,
-        "inverted": 255 - images,
-    }
-    read, failures = digits_from_arrays(variants[kind], digits.labels, "x")
-    assert np.array_equal(read.images, digits.images)
-    assert np.array_equal(read.labels, digits.labels)
-    assert read.images.dtype == np.uint8 and read.labels.dtype == np.int64
-    assert failures == ()
+def test_mnist_like_arrays_are_taken_as_they_are(digits: Digits) -> None:
+    for shape in ((-1, 28, 28), (-1, 784), (-1, 1, 28, 28), (-1, 28, 28, 1)):
+        images = digits.images.reshape(shape)
+        for kind, variant in {
+            "uint8": images,
+            "int64": images.astype(np.int64),
+            "float32": images.astype(np.float32),
+            "unit": images / 255,
+            "inverted": 255 - images,
+        }.items():
+            read, failures = digits_from_arrays(variant, digits.labels, "x")
+            assert are_equal(read, digits) and failures == (), (shape, kind)
+            assert read.images.dtype == np.uint8 and read.labels.dtype == np.int64, (shape, kind)
 
 
 def test_binary_images_become_black_and_white(digits: Digits) -> None:
@@ -82,9 +80,10 @@ def test_blank_images_become_failures(few_digits: Digits) -> None:
     assert [(failure.file, failure.reason) for failure in failures] == [("x[3]", "blank")]
 
 
-def test_blank_images_alone_are_refused() -> None:
-    with pytest.raises(InputError, match="blank"):
-        digits_from_arrays(np.zeros((3, 16, 16)), np.zeros(3), "x")
+def test_blank_images_alone_and_empty_arrays_are_refused() -> None:
+    for shape, words in (((3, 16, 16), "blank"), ((0, 28, 28), "no images"), ((0, 784), "no images")):
+        with pytest.raises(InputError, match=words):
+            digits_from_arrays(np.zeros(shape), np.zeros(shape[0]), "x")
 
 
 @pytest.mark.parametrize(
@@ -130,9 +129,3 @@ def test_arrays_that_are_not_images_are_refused(images: np.ndarray, words: str) 
     with pytest.raises(InputError, match=words) as caught:
         digits_from_arrays(images, np.arange(10), "x")
     assert caught.value.remedy
-
-
-@pytest.mark.parametrize("shape", [(0, 28, 28), (0, 784)])
-def test_empty_arrays_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="no images"):
-        digits_from_arrays(np.zeros(shape), np.zeros(0), "x")
