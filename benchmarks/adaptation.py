@@ -22,7 +22,7 @@ import numpy as np
 
 from digitcli import Reader, adapt, save_adaptation
 from digitcli.adaptation.calibrate import answer_pictures
-from digitcli.data.labelled_pictures import LABELS, LabelledPicture, read_labelled_pictures
+from digitcli.data.label_tables import LABELS, LabelledPicture, read_labelled_pictures
 from digitcli.evaluation.statistics import mcnemar
 
 SEED = 2026  # of the division into parts

@@ -25,7 +25,7 @@ from digitcli.adaptation.final_network import train_and_judge
 from digitcli.adaptation.labelled_lines import PictureLines, find_lines_to_learn
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
-from digitcli.data.labelled_pictures import (
+from digitcli.data.label_tables import (
     LABELS,
     LabelledPicture,
     leave_copies_out,

@@ -11,7 +11,7 @@ from typing import Any
 
 from digitcli.atomic_write import check_writable
 from digitcli.data.dataset import Failure
-from digitcli.data.labelled_pictures import (
+from digitcli.data.label_tables import (
     LABELS,
     LabelledPicture,
     leave_copies_out,

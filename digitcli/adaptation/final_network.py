@@ -23,7 +23,7 @@ from digitcli.adaptation.cross_validation import (
     score_interpolated,
 )
 from digitcli.adaptation.line_fine_tuning import recipe_of, trained_epochs
-from digitcli.data.labelled_pictures import LabelledPicture
+from digitcli.data.label_tables import LabelledPicture
 from digitcli.errors import InputError
 from digitcli.evaluation.calibration import risk_table
 from digitcli.events import AdaptationStage, OnEvent, StageProgress

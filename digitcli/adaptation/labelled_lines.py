@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.adaptation.calibrate import numbers_of
-from digitcli.data.labelled_pictures import LabelledPicture
+from digitcli.data.label_tables import LabelledPicture
 from digitcli.errors import DigitcliError
 from digitcli.evaluation.metrics import edit_distance
 from digitcli.events import AdaptationStage, OnEvent, StageProgress

@@ -93,7 +93,10 @@ def tune(options: TuneOptions) -> None:
             specification, ranges, folder, trials=options.trials, objective=options.objective,
             on_event=RunsView(bar, options.trials + 1, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
-    console.show_result(result, options.format, show_tuning)
+    if options.format == "json":
+        console.show_json(result.record())
+    else:
+        show_tuning(result)
 
 
 def line_of_trial(event: object) -> tuple[int, str] | None:

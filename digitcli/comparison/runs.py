@@ -21,8 +21,8 @@ from digitcli.architectures.registry import TORCHVISION, create_model, find_arch
 from digitcli.atomic_write import faults_of
 from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
 from digitcli.comparison.specification import Specification
-from digitcli.data.corrections import digest_of
 from digitcli.data.dataset import Dataset, Digits, split
+from digitcli.data.label_tables import digest_of
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, UsageError
 from digitcli.evaluation.splits import report_overlap

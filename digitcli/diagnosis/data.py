@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from digitcli.data.corrections import corrections_csv
 from digitcli.data.dataset import (
     Dataset,
     Digits,
@@ -24,6 +23,7 @@ from digitcli.data.dataset import (
     find_copies,
     find_imbalance,
 )
+from digitcli.data.label_tables import corrections_csv
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import InputError, UsageError, counted, quoted

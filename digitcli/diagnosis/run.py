@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.recipe import DISTILLATION, Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
-from digitcli.data.corrections import correct_labels, digest_of
 from digitcli.data.dataset import Digits, split
+from digitcli.data.label_tables import correct_labels, digest_of
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, faults_of_reading, percent
 from digitcli.diagnosis.model import gradient_faults, inactive_units

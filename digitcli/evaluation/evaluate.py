@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Dataset, Digits, describe_failures
-from digitcli.data.loading import load_dataset
-from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
+from digitcli.data.loading import PUBLISHED_DATASETS, load_dataset
 from digitcli.errors import UsageError
 from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin, coverage, reliability
 from digitcli.evaluation.metrics import (

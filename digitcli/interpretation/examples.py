@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from digitcli.atomic_write import write_whole
 from digitcli.data.dataset import split
+from digitcli.data.loading import cache_folder
 from digitcli.data.mnist import load_mnist
-from digitcli.data.torchvision_datasets import cache_folder
 from digitcli.errors import OutputError
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, device_of

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
-from digitcli.data.corrections import (
+from digitcli.data.dataset import Dataset, Digits, concatenate, split, worst_fault
+from digitcli.data.label_tables import (
     apply_corrections,
     describe_corrections,
     digest_of,
     read_corrections,
 )
-from digitcli.data.dataset import Dataset, Digits, concatenate, split, worst_fault
 from digitcli.data.mnist import DIGEST as MNIST_DIGEST
 from digitcli.errors import UsageError, quoted
 from digitcli.evaluation.calibration import fit_temperature

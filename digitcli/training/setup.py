@@ -16,8 +16,7 @@ from digitcli.architectures.compression import Change
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
 from digitcli.data.dataset import Dataset, describe_failures
-from digitcli.data.loading import find_dataset, load_dataset
-from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS
+from digitcli.data.loading import PUBLISHED_DATASETS, find_dataset, load_dataset
 from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions

@@ -16,7 +16,7 @@ from digitcli.adaptation.adaptation import Adaptation, FineTuning, check_output,
 from digitcli.adaptation.cross_validation import Setup, cross_validate, divide_into_folds
 from digitcli.adaptation.labelled_lines import PictureLines
 from digitcli.data.dataset import Digits
-from digitcli.data.labelled_pictures import LabelledPicture
+from digitcli.data.label_tables import LabelledPicture
 from digitcli.errors import InputError, ModelError, OutputError, QualityError, UsageError
 from digitcli.events import AdaptationStage, Event, StageProgress
 from digitcli.inference.model_resolution import resolve_model, resolve_models, shipped_models

@@ -17,7 +17,7 @@ from digitcli.adaptation.labelled_lines import (
     target_text,
 )
 from digitcli.data.dataset import Digits
-from digitcli.data.labelled_pictures import LabelledPicture
+from digitcli.data.label_tables import LabelledPicture
 from digitcli.errors import PictureError
 from digitcli.inference.ctc import digit_columns
 from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.data.corrections import (
+from digitcli.data.dataset import Dataset, Digits, Splits, split
+from digitcli.data.label_tables import (
     apply_corrections,
     correct_labels,
     corrections_csv,
@@ -16,7 +17,6 @@ from digitcli.data.corrections import (
     digest_of,
     read_corrections,
 )
-from digitcli.data.dataset import Dataset, Digits, Splits, split
 from digitcli.errors import InputError
 from tests.support.digits import are_equal
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.data.labelled_pictures import (
+from digitcli.data.label_tables import (
     LabelledPicture,
     leave_copies_out,
     read_labelled_pictures,

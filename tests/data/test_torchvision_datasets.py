@@ -15,10 +15,9 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from digitcli.data import torchvision_datasets
+from digitcli.data import loading
 from digitcli.data.dataset import Digits
-from digitcli.data.loading import load_dataset
-from digitcli.data.torchvision_datasets import PUBLISHED_DATASETS, cache_folder
+from digitcli.data.loading import PUBLISHED_DATASETS, cache_folder, load_dataset
 from digitcli.errors import EnvironmentFault, InputError, Interrupted
 from tests.support.digits import are_equal
 
@@ -143,7 +142,7 @@ def test_a_download_prints_nothing_and_has_a_timeout(
     monkeypatch.setattr("torchvision.datasets.KMNIST", chatty)
     load_dataset("kmnist")
     assert capfd.readouterr() == ("", "")
-    assert timeouts == [torchvision_datasets.TIMEOUT_S] * 2
+    assert timeouts == [loading.TIMEOUT_S] * 2
     assert socket.getdefaulttimeout() is None
 
 

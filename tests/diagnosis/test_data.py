@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from digitcli.data.corrections import COLUMNS, correct_labels
 from digitcli.data.dataset import Dataset, Digits, Failure, split
+from digitcli.data.label_tables import CORRECTIONS_COLUMNS, correct_labels
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis import data as data_examination
 from digitcli.diagnosis.data import (
@@ -136,7 +136,7 @@ def test_wrong_labels_are_found_and_their_corrections_can_be_trained_with(
     assert (after.train.labels != truth).sum() < (before.train.labels != truth).sum()
     unsure = replace(data, agreement=0.9).corrections().splitlines()[1:]
     assert all(row.split(",")[2] == row.split(",")[3] for row in unsure)
-    assert data.corrections().splitlines()[0] == ",".join(COLUMNS)
+    assert data.corrections().splitlines()[0] == ",".join(CORRECTIONS_COLUMNS)
     errors = [row for row in data.corrections().splitlines() if row.endswith(",yes,")]
     assert len(errors) == sum(label.is_error for label in data.doubtful) > 10
 
