@@ -39,8 +39,6 @@ TYPE_NAMES: dict[Any, str] = {
 SIZE_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
 # The fields whose options have another name, since it has no unit or is a keyword of Python.
 OPTION_NAMES = {"time_seconds": "time", "start": "from"}
-# The settings of a training that hardly anyone needs: they have no option of their own.
-SET_BY_NAME = ("strokes", "momentum", "beta1", "beta2", "schedule", "stroke_width", "affine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +85,6 @@ class Setting:
     def option(self) -> str:
         """Return the option of the command line, or the placeholder of an argument."""
         return self.unit.upper() if self.is_argument else option_name(self.name)
-
-    @property
-    def has_option(self) -> bool:
-        """Return whether the setting has an option of its own; `--set NAME=VALUE` gives any other."""
-        return self.name not in SET_BY_NAME
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -280,12 +273,8 @@ def check_effects(settings: Any, changes: Mapping[str, Any], own: Any) -> None:
 
 
 def option_name(name: str) -> str:
-    """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`.
-
-    A setting without an option of its own has `--set NAME`.
-    """
-    name = OPTION_NAMES.get(name, name)
-    return f"--set {name}" if name in SET_BY_NAME else f"--{name.replace('_', '-')}"
+    """Return the option of a setting: `--batch-size` for `batch_size`, `--time` for `time_seconds`."""
+    return "--" + OPTION_NAMES.get(name, name).replace("_", "-")
 
 
 def parse_size(text: str, option: str) -> int:

@@ -165,8 +165,9 @@ def with_settings(
     panels: the heading of each group, in order.
     completions: what the shell offers for a setting, by its name; see `Setting.complete`.
     """
-    settings = [each for owner in owners for each in settings_of(owner) if each.has_option]
-    declared = [replace(each, complete=completions.get(each.name)) for each in settings]
+    declared = [
+        replace(each, complete=completions.get(each.name)) for owner in owners for each in settings_of(owner)
+    ]
 
     def decorate(command: Command) -> Command:
         command.further_settings = declared, panels  # type: ignore[attr-defined]

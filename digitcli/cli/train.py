@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
 SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 OUTPUT = "Output"
-SWITCHES = {"on": True, "off": False, "true": True, "false": False}
 PANELS = {  # group of settings to its heading in the help
     RUN: "Run",
     DATA: "Data",
@@ -100,10 +99,6 @@ class TrainOptions:
     config: Path | None = setting(
         None, OUTPUT, "Read settings from this TOML file; options override it.", unit="file"
     )
-    set: tuple[str, ...] = setting(
-        (), OUTPUT, "Set one of the settings of --print-config that have no option: NAME=VALUE.",
-        unit="name=value",
-    )  # fmt: skip
     print_config: bool = setting(False, OUTPUT, "Print all settings as TOML and do not train.")
     format: console.Format = setting("table", OUTPUT, "Print the result as a table or as JSON.")
 
@@ -157,8 +152,7 @@ def train(options: TrainOptions, settings: dict[str, Any]) -> None:
     resume = options.resume
     if options.resume_or_start and folder is not None and is_run(folder):
         resume = folder
-    in_file = read_toml(options.config) if options.config else {}
-    fields = config_fields(in_file | by_key(settings) | read_assignments(options.set))
+    fields = config_fields((read_toml(options.config) if options.config else {}) | by_key(settings))
     checked = _check_fields(fields, is_new=resume is None)
     if options.print_config:
         return _print_config(checked, options.format)
@@ -179,29 +173,6 @@ def train(options: TrainOptions, settings: dict[str, Any]) -> None:
             )  # fmt: skip
     if rank_and_size()[0] == 0:  # the first of several processes prints for all
         _show_result(result, options.format)
-
-
-def read_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that `--set NAME=VALUE` gives, by their keys.
-
-    Raises:
-        UsageError: a setting does not exist or has an option, or the text is no value of it.
-    """
-    known = {
-        declared.key: declared
-        for owner in (TrainConfig, Recipe)
-        for declared in settings_of(owner)
-        if not declared.has_option
-    }
-    settings = {}
-    for assignment in assignments:
-        key, _, text = assignment.partition("=")
-        key = key.replace("-", "_")
-        if key not in known or not text:
-            cause = f"--set is '{assignment}'."
-            raise UsageError(cause, f"Give NAME=VALUE, where NAME is one of {', '.join(known)}.")
-        settings[key] = known[key].read(SWITCHES.get(text, text) if known[key].type is bool else text)
-    return settings
 
 
 def by_key(settings: dict[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _contradictions(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, 
                 f"Leave {option} out.",
             )
     if config.strokes is not None and task != "line":
-        yield f"The task of '{arch}' is {task}s, not lines.", "Leave --set strokes out."
+        yield f"The task of '{arch}' is {task}s, not lines.", "Leave --strokes out."
     if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:
         cause = f"The dataset {config.data} has no digits, but synthetic characters are digits and letters."
         yield cause, "Leave --synthetic out."

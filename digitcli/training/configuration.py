@@ -237,10 +237,7 @@ def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None)
     }
     words = ["digitcli train --arch", quoted(config.arch)]
     for name, value in {**of_run, **config.recipe, **(changes or {})}.items():
-        if options[name].startswith("--set "):
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            words += ["--set", quoted(f"{options[name].removeprefix('--set ')}={text}")]
-        elif isinstance(value, bool):
+        if isinstance(value, bool):
             words.append(options[name] if value else f"--no-{options[name][2:]}")
         elif value is not None:
             for each in value if isinstance(value, tuple) else (value,):

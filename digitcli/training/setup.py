@@ -275,8 +275,8 @@ def _load_line_source(
     if path is None or not is_line_folder(path):
         return ComposedLines(load_dataset(config.data), config.strokes, config.seed)
     if config.strokes is not None and original is None:
-        cause = f"The setting strokes composes lines, but {config.data} already contains lines."
-        raise UsageError(cause, "Leave --set strokes out.")
+        cause = f"--strokes composes lines, but {config.data} already contains lines."
+        raise UsageError(cause, "Leave --strokes out.")
     stored = StoredLines(path, config.seed)
     if isinstance(original, OriginalLines) and recipe.rehearse:
         return RehearsedLines(stored, original.source, recipe.rehearse, config.seed)

@@ -127,8 +127,8 @@ def test_a_whole_recipe_may_be_given(name: str) -> None:
         ("torchvision/resnet18", {"stochastic_depth": 0.1}, "--stochastic-depth"),
         ("softmax", {"elastic": 1.0}, "--augment"),
         ("fast", {"augment": False, "elastic": 1.0}, "--augment"),
-        ("softmax", {"momentum": 0.9}, "--set momentum"),
-        ("softmax", {"optimizer": "sgd", "beta1": 0.5}, "--set beta1"),
+        ("softmax", {"momentum": 0.9}, "--momentum"),
+        ("softmax", {"optimizer": "sgd", "beta1": 0.5}, "--beta1"),
         ("sigmoid_mlp", {"label_smoothing": 0.1}, "--label-smoothing"),
     ],
 )

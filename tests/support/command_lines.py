@@ -12,7 +12,7 @@ from typer.main import get_command
 from digitcli.architectures.recipe import Recipe
 from digitcli.cli import COMMANDS, with_command
 from digitcli.cli.options import read_values
-from digitcli.cli.train import by_key, read_assignments
+from digitcli.cli.train import by_key
 from digitcli.diagnosis.findings import Finding
 from digitcli.settings import settings_of
 from digitcli.training.configuration import TrainConfig, config_fields
@@ -44,9 +44,7 @@ def train_config(command: str) -> TrainConfig:
 def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `TrainConfig` among the parameters of `digitcli train`."""
     settings = [*settings_of(TrainConfig), *settings_of(Recipe)]
-    parameters = {name: list(each) if isinstance(each, tuple) else each for name, each in parameters.items()}
-    given = [each for each in settings if each.has_option]
-    return config_fields(by_key(read_values(given, parameters)) | read_assignments(parameters["set"] or ()))
+    return config_fields(by_key(read_values(settings, parameters)))
 
 
 def options_of(*names: str) -> set[str]:

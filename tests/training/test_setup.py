@@ -171,7 +171,7 @@ def test_a_folder_of_lines_is_read_and_takes_no_strokes(line_folder: Path, tmp_p
     config = TrainConfig(arch="reader", data=str(line_folder), device="cpu", strokes=str(tmp_path))
     with pytest.raises(UsageError, match="already contains lines") as caught:
         prepared(config)
-    assert "--set strokes" in caught.value.remedy
+    assert "--strokes" in caught.value.remedy
 
 
 def test_every_process_composes_lines_in_workers_and_a_dry_run_does_not(
