@@ -40,6 +40,7 @@ def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
     ]  # fmt: skip
     assert [event.done for event in evaluated(events)] == [1, 2, 3, 4]
     assert {event.total for event in evaluated(events)} == {4}
+    assert any(isinstance(event, StepDone) for event in events)
     events.clear()
     with monkeypatch.context() as patch:
         patch.setattr(runs, "load_classifier", None)  # a run stores which digits it misreads
@@ -117,25 +118,20 @@ def test_an_interrupted_comparison_continues(few_digits: Path, tmp_path: Path) -
 
 
 def test_the_interval_of_a_mean_stays_between_0_and_1(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "mean_interval", lambda accuracies: (-0.3, 1.4))
-    (model,) = compare_quickly(few_digits, tmp_path, "softmax:epochs=1").models
+    saved = compared.to_saved()[0]
+    model = module._summarize_model(saved.label, saved.definition, saved.runs, saved.images, "cpu")
     assert (model.low, model.high) == (0.0, 1.0)
 
 
-def test_runs_of_the_same_accuracy_have_an_interval_over_images(few_digits: Path, tmp_path: Path) -> None:
-    (model,) = compare_quickly(few_digits, tmp_path, "softmax:epochs=1").to_saved()
-    alike = tuple(replace(model.runs[0], seed=seed) for seed in (0, 1))
-    compared = module._summarize_model(model.label, model.definition, alike, model.images, "cpu")
-    expected = wilson_interval(model.images - len(model.runs[0].misread), model.images)
-    assert compared.deviation == 0 and (compared.low, compared.high) == expected
-
-
-def test_training_reports_its_progress(few_digits: Path, tmp_path: Path) -> None:
-    events: list[object] = []
-    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1, on_event=events.append)
-    assert any(isinstance(event, StepDone) for event in events)
+def test_runs_of_the_same_accuracy_have_an_interval_over_images(compared: Comparison) -> None:
+    saved = compared.to_saved()[0]
+    alike = tuple(replace(saved.runs[0], seed=seed) for seed in (0, 1))
+    model = module._summarize_model(saved.label, saved.definition, alike, saved.images, "cpu")
+    expected = wilson_interval(saved.images - len(saved.runs[0].misread), saved.images)
+    assert model.deviation == 0 and (model.low, model.high) == expected
 
 
 def test_fewer_than_one_seed_is_refused(few_digits: Path, tmp_path: Path) -> None:

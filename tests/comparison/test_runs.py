@@ -20,13 +20,22 @@ from tests.support.comparisons import compare_quickly
 from tests.support.models import saved as saved_model
 
 
-def test_a_run_with_another_recipe_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
+def test_a_run_that_does_not_fit_is_neither_reused_nor_overwritten(
+    few_digits: Path, other_digits: Path, tmp_path: Path
+) -> None:
     compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
     (run,) = tmp_path.iterdir()
-    shutil.move(run, tmp_path / "softmax_epochs=2-0")
+    with pytest.raises(UsageError, match="other digits"):
+        compare_quickly(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    renamed = shutil.copytree(run, tmp_path / "softmax_epochs=2-0")
     with pytest.raises(UsageError, match="another recipe"):
         compare_quickly(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=2", seeds=1)
-    assert len(list(tmp_path.iterdir())) == 1  # nothing was trained before the error
+    assert {*tmp_path.iterdir()} == {run, renamed}  # nothing was trained before the error
+    (run / RESUME_FILE).unlink()
+    before = (run / MODEL_FILE).read_bytes()
+    with pytest.raises(OutputError):
+        compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    assert (run / MODEL_FILE).read_bytes() == before
 
 
 def test_a_run_with_another_teacher_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
@@ -46,12 +55,6 @@ def test_a_run_with_another_teacher_is_not_reused(few_digits: Path, tmp_path: Pa
         compare_quickly(few_digits, out, plain, taught[0], seeds=1)
 
 
-def test_a_run_on_other_digits_is_not_reused(few_digits: Path, other_digits: Path, tmp_path: Path) -> None:
-    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
-    with pytest.raises(UsageError, match="other digits"):
-        compare_quickly(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
-
-
 def test_a_run_from_another_start_model_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
     start, runs = saved_model(tmp_path / "start.safetensors", "softmax"), tmp_path / "runs"
     specification = f"softmax:from={start},epochs=1,min_epoch_steps=2"
@@ -63,32 +66,17 @@ def test_a_run_from_another_start_model_is_not_reused(few_digits: Path, tmp_path
         compare_quickly(few_digits, runs, specification, seeds=1)
 
 
-def test_a_model_that_cannot_be_resumed_is_not_overwritten(few_digits: Path, tmp_path: Path) -> None:
-    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
-    (run,) = tmp_path.iterdir()
-    (run / RESUME_FILE).unlink()
-    before = (run / MODEL_FILE).read_bytes()
-    with pytest.raises(OutputError):
-        compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
-    assert (run / MODEL_FILE).read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
+def test_settings_that_cannot_be_built_are_refused_before_training(few_digits: Path, tmp_path: Path) -> None:
+    for spec in (
         "torchvision/resnet81",
         "fast:normalization=instance",
         "convmixer:normalization=instance",
         "softmax:loss=ctc",
         "mlp:batch_size=1",
-    ],
-)
-def test_settings_that_cannot_be_built_are_refused_before_training(
-    few_digits: Path, tmp_path: Path, spec: str
-) -> None:
-    with pytest.raises(UsageError):
-        compare_quickly(few_digits, tmp_path, "softmax:epochs=1", spec)
-    assert not list(tmp_path.iterdir())
+    ):
+        with pytest.raises(UsageError):
+            compare_quickly(few_digits, tmp_path, "softmax:epochs=1", spec)
+        assert not list(tmp_path.iterdir()), spec
 
 
 def test_long_labels_have_different_folders(few_digits: Path, tmp_path: Path) -> None:
