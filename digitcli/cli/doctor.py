@@ -134,7 +134,7 @@ def _examiner(kind: Kind, label: str | None, device: str) -> Callable[[str], Dia
         from digitcli.diagnosis.picture import examine_picture
 
         return lambda subject: examine_picture(Path(subject), label, device=device)
-    from digitcli.diagnosis.model import examine_model
+    from digitcli.diagnosis.run import examine_model
 
     return lambda subject: examine_model(subject, device)
 

@@ -1,45 +1,49 @@
-"""Examine a training run: its curves, its network, and short trainings with other settings."""
+"""Examine a run or a trained model: curves, dead units, and short trainings at other learning rates."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.recipe import DISTILLATION, Recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.data.dataset import Digits, split
 from digitcli.data.label_tables import correct_labels, digest_of
 from digitcli.data.loading import load_dataset
+from digitcli.data.mnist import load_mnist
 from digitcli.diagnosis.findings import Diagnosis, Finding, faults_of_reading, percent
-from digitcli.diagnosis.model import gradient_faults, inactive_units
-from digitcli.diagnosis.trials import Trial, range_test, start, train_briefly
-from digitcli.errors import DivergedError, InputError, ModelError, UsageError, counted, quoted
+from digitcli.errors import DivergedError, InputError, ModelError, UsageError, counted
 from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import EpochDone
-from digitcli.inference.checkpoint import MEMBER_FOLDER, Header
-from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.checkpoint import MEMBER_FOLDER, Header, name_members
+from digitcli.inference.model_resolution import ModelLike, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, infer, load_model
+from digitcli.interpretation.activations import hooks
 from digitcli.settings import settings_of
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, train_command
-from digitcli.training.optimization import autocast
-from digitcli.training.task import seed_random
+from digitcli.training.loop import take_step
+from digitcli.training.optimization import scheduled_lr
+from digitcli.training.setup import TrainingSetup, prepare
+from digitcli.training.state import TrainingState
 from digitcli.training.trainer import separate_random_numbers
 from digitcli.training.transfer import recipe_from_start
 
-# Training digits on which a network is examined.
-EXAMINED = 5_000
+# Training digits on which a network is examined, and those of them on which its units are.
+EXAMINED, SHOWN = 5_000, 1_000
+# Images that a network sees together: a deep one enlarges them to 224 pixels, where each takes 100 MB.
+BATCH_SIZE = 50
 # Steps of a trial, and at most a third of those of the run, so that its success is a surprise.
 TRIAL_STEPS, TRIALS_IN_RUN = 300, 3
 # A trial is better only if McNemar's test gives chance less than this.
@@ -50,11 +54,43 @@ WORSE_THAN_UNIFORM, UNIFORM_LOSS = 2.0, math.log(10)
 # "Classification and regression trees", 1984). The recipes rise by 16 % and 0.7 errors at most (`mobilenet`),
 # `mlp` without augmentation by 34 % and 1.9 errors.
 OVERFITTED = 1.1
-# Batch normalization gets worse below this many images. Wu & He, "Group normalization", 2018, table 2.
-LEAST_FOR_BATCH_NORM = 8
 # A learning rate that differs less from that of the recipe or a range test is not the cause of a failure.
 LR_FACTOR = 3.0
-REGULARIZATION = ("dropout", "weight_decay", "label_smoothing", "stochastic_depth")
+# The share of a layer's ReLUs that may be dead; in the shipped recipes it is a sixth at most (`cnn`).
+DEAD_SHARE = 0.5
+# The learning rates of the range test: nothing is learned with the first, and few networks bear the last.
+LOWEST_LR, HIGHEST_LR, RANGE_STEPS = 1e-6, 10.0, 100
+# The share of a step's loss in the smoothed loss, so that one easy batch does not decide.
+SMOOTHING = 0.2
+# The range test ends where the loss is this many times the lowest one.
+DIVERGED = 4.0
+
+
+class Trial(NamedTuple):
+    """Whether each digit (N,) is read correctly after a few steps, and their mean negative log-likelihood."""
+
+    is_correct: npt.NDArray[np.bool_]
+    nll: float
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """A learning-rate range test: training steps with a rising learning rate.
+
+    Smith, "Cyclical learning rates for training neural networks", 2017.
+
+    lrs, losses: the learning rate of every step, and the smoothed training loss.
+    """
+
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+
+    @property
+    def suggestion(self) -> float:
+        """A tenth of the learning rate at which the loss was lowest, with one digit."""
+        if not self.losses:  # the first loss is not finite
+            return LOWEST_LR
+        return float(f"{self.lrs[self.losses.index(min(self.losses))] / 10:.0e}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +106,6 @@ class ExaminedRun:
     training, validation: some of its training digits, and its validation digits.
     training_is_correct, validation_is_correct: whether the network reads each of them correctly.
     loss_error: the standard error of the validation loss; 0 if the loss is not the cross-entropy.
-    resume: the command that continues the run; None for a finished run.
     """
 
     config: TrainConfig
@@ -84,12 +119,6 @@ class ExaminedRun:
     training_is_correct: npt.NDArray[np.bool_]
     validation_is_correct: npt.NDArray[np.bool_]
     loss_error: float = 0.0
-    resume: str | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """The accuracy on the validation digits."""
-        return float(self.validation_is_correct.mean())
 
     @property
     def trial_steps(self) -> int:
@@ -110,27 +139,49 @@ class ExaminedRun:
         """The learning rate that a range test suggests."""
         return range_test(self.config).suggestion
 
-    def trial(self, **changes: Any) -> Trial:
-        """Return a trial with changes of the recipe."""
-        return train_briefly(self.config, self.trial_steps, self.validation, **changes)
-
     @functools.cached_property
     def control(self) -> Trial:
         """A trial by the settings of the run."""
-        return self.trial()
+        return train_briefly(self.config, self.trial_steps, self.validation)
 
     def is_beaten_by(self, trial: Trial) -> bool:
         """Return whether a trial with other settings is better than the run, and not for being a trial.
 
         The learning rate of a trial falls to its last value, which that of an unfinished run has not yet.
         """
-        others = (self.validation_is_correct, self.control.is_correct)
-        return all(_is_better(trial.is_correct, other) for other in others)
+        for other in (self.validation_is_correct, self.control.is_correct):
+            gained, lost = (int((trial.is_correct & ~other).sum()), int((~trial.is_correct & other).sum()))
+            if gained <= lost or mcnemar(lost, gained) >= SIGNIFICANT:
+                return False
+        return True
 
 
-def _is_better(is_correct: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> bool:
-    gained, lost = int((is_correct & ~other).sum()), int((~is_correct & other).sum())
-    return gained > lost and mcnemar(lost, gained) < SIGNIFICANT
+def examine_model(model: ModelLike, device: str = "auto") -> Diagnosis:
+    """Return facts about a model, and what is wrong with it; of models of lines and pages, only facts.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged or has weights that are no numbers.
+    """
+    resolved = resolve_model(model)
+    header = resolved.header
+    facts = {"architecture": header.architecture, "task": header.task, "identity": resolved.id}
+    facts |= {"members": members} if (members := name_members(header)) else {}
+    metrics = {name: value for name, value in header.metrics.items() if isinstance(value, int | float)}
+    facts |= {name: _in_words(name, value) for name, value in metrics.items()}
+    network = load_model(resolved, device=device)
+    if header.task != "digit":
+        return Diagnosis(f"model {resolved.name}", facts, has_verdict=False)
+    images = load_mnist().train.images[:SHOWN]
+    return Diagnosis(f"model {resolved.name}", facts, tuple(dead_units(network, images)))
+
+
+def _in_words(name: str, value: float) -> str:
+    """Return a stored metric with its unit, which its name tells."""
+    if "accuracy" in name or name.endswith("_ece"):
+        return percent(value)
+    if name.endswith("_seconds"):
+        return f"{value:.1f} s"
+    return f"{value:.4g} nats" if name.endswith("_nll") else f"{value:g}"
 
 
 def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
@@ -166,20 +217,18 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
         "validation accuracy": percent(last.validation_accuracy),
     }
     if find_architecture(config.arch).task != "digit":
-        return Diagnosis(f"run {folder}", facts, tuple(curve_faults(config, history)))
+        return Diagnosis(f"run {folder}", facts, tuple(overfitting(config, history)))
     config = replace(config, device=device)
     with separate_random_numbers(config):
         run = _examined(folder, config, header, history, steps)
         facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
-        findings = [*learning_rate(run)]
-        findings += [] if findings else regularization(run)  # a wrong learning rate hides its effect
-        findings += [*small_batches(run), *network_faults(run)]
-        curves = curve_faults(config, history, run.loss_error)
-        # Where something else is wrong, it explains epochs that brought nothing.
-        findings += [each for each in curves if each.rule != "too_many_epochs" or not findings]
-        findings += [] if findings else number_of_epochs(run)
-        findings += not_learning(run)
-    return Diagnosis(f"run {folder}", facts, tuple(findings))
+        findings = (
+            *learning_rate(run),
+            *dead_units_of_run(run),
+            *overfitting(config, history, run.loss_error),
+            *not_learning(run),
+        )
+    return Diagnosis(f"run {folder}", facts, findings)
 
 
 def find_learning_rate(subject: str, device: str | None = None) -> Diagnosis:
@@ -266,7 +315,6 @@ def _examined(
         training_is_correct=correct[0],
         validation_is_correct=correct[1],
         loss_error=float(losses.std() / len(losses) ** 0.5) if recipe.loss == "cross_entropy" else 0.0,
-        resume=None if header.training.get("result") else f"digitcli train --resume {quoted(folder)}",
     )
 
 
@@ -281,37 +329,24 @@ def _check_unchanged(name: str, digest: str, trained_on: str | None) -> None:
         raise InputError(cause, "Restore it: with other digits nothing can be said about the run.")
 
 
-def curve_faults(
+def overfitting(
     config: TrainConfig, history: Sequence[EpochDone], loss_error: float = 0.0
 ) -> Iterator[Finding]:
-    """Yield overfitting, and epochs that were of no use, of a run that does not stop early by itself.
+    """Yield overfitting of a run that does not stop early by itself.
 
     loss_error: the standard error of the validation loss, if it is known.
     """
-    if config.patience:
-        return
-    lowest = min(history, key=lambda row: row.validation_loss)
-    last, rest = history[-1], len(history) - lowest.epoch
-    where = f"The validation loss was lowest after epoch {lowest.epoch} ({lowest.validation_loss:.4f})"
+    lowest, last = min(history, key=lambda row: row.validation_loss), history[-1]
     rise = last.validation_loss - lowest.validation_loss
     is_clear = rise > max((OVERFITTED - 1) * lowest.validation_loss, loss_error)
-    accuracies = [row.validation_accuracy for row in history]
-    if is_clear and last.train_loss < lowest.train_loss:
+    if is_clear and last.train_loss < lowest.train_loss and not config.patience:
         yield Finding(
             "overfitting",
             "warning",
-            f"{where} and ended at {last.validation_loss:.4f}, while the training loss fell from "
+            f"The validation loss was lowest after epoch {lowest.epoch} ({lowest.validation_loss:.4f}) and "
+            f"ended at {last.validation_loss:.4f}, while the training loss fell from "
             f"{lowest.train_loss:.4f} to {last.train_loss:.4f}.",
             "Augment the digits (--augment), add dropout or weight decay, or stop early (--patience 3).",
-        )
-    elif len(history) >= 4 and rest > len(history) / 2:
-        if max(accuracies[lowest.epoch :]) > max(accuracies[: lowest.epoch]):
-            return
-        yield Finding(
-            "too_many_epochs",
-            "warning",
-            f"{where}; {counted(rest, 'epoch')} after that brought nothing.",
-            f"Train for about {counted(lowest.epoch, 'epoch')}, or stop early (--patience 3).",
         )
 
 
@@ -330,57 +365,6 @@ def not_learning(run: ExaminedRun) -> Iterator[Finding]:
         )
 
 
-def network_faults(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield gradients that vanish or explode at the beginning, and inactive units at the end.
-
-    A large step can put units where they are inactive for all digits; without one, they may have been so from
-    the beginning.
-    """
-    setup, state = start(run.config)
-    state.network.train()
-    seed_random(setup.device, run.config.seed)
-    with autocast(setup.device, setup.recipe):
-        loss = setup.loss(0, 0, 0.0)
-    yield from gradient_faults(state.network, loss)
-    images = torch.from_numpy(run.training.images[:1000]).to(device_of(run.network))
-    for finding in inactive_units(run.network, as_input(images)):
-        others = (run.usual_recipe.lr, run.suggested_lr)
-        lower = next((lr for lr in others if run.recipe.lr >= LR_FACTOR * lr), None)
-        initialization = "glorot" if run.recipe.initialization == "he" else "he"  # He et al., 2015: for ReLUs
-        change = {"initialization": initialization} if lower is None else {"lr": lower}
-        yield replace(finding, command=run.command(**change))
-
-
-def small_batches(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield batches that are too small for batch normalization."""
-    normalizes = any(isinstance(layer, _BatchNorm) for layer in run.network.modules())
-    if normalizes and run.recipe.batch_size < LEAST_FOR_BATCH_NORM:
-        yield Finding(
-            "small_batches",
-            "warning",
-            f"The network normalizes over batches of {run.recipe.batch_size} digits, whose mean and variance "
-            "are noisy.",
-            f"Use batches of {LEAST_FOR_BATCH_NORM} or more, or group normalization.",
-            run.command(normalization="group"),
-        )
-
-
-def number_of_epochs(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield a training that is shorter than the recipe's and ended before the network overfitted."""
-    usual = run.usual_recipe.epochs
-    training_error, validation_error = 1 - run.training_is_correct.mean(), 1 - run.accuracy
-    if 2 * len(run.history) <= usual and 2 * training_error > validation_error:
-        yield Finding(
-            "too_few_epochs",
-            "warning",
-            f"Epochs of the run: {len(run.history)}, of the recipe: {usual}. The network still misreads "
-            f"{percent(training_error)} of the training digits and {percent(validation_error)} of the "
-            "validation digits, so that it does not overfit.",
-            "Train for longer." if run.resume is None else "Continue the run.",
-            run.resume or run.command(epochs=usual),
-        )
-
-
 def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
     """Yield another learning rate if a few steps with it are better than the whole run."""
     last = run.history[-1].validation_loss
@@ -389,7 +373,7 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
     for source, lr in sources.items():
         if max(lr / run.recipe.lr, run.recipe.lr / lr) < LR_FACTOR:
             continue
-        trial = run.trial(lr=lr)
+        trial = train_briefly(run.config, run.trial_steps, run.validation, lr=lr)
         is_less_absurd = is_absurd and trial.nll < UNIFORM_LOSS
         if not is_less_absurd and not run.is_beaten_by(trial):
             continue
@@ -402,25 +386,110 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
             f"With a learning rate of {lr:g}, {source}, the network reads "
             f"{percent(trial.is_correct.mean())} of the validation digits after "
             f"{counted(run.trial_steps, 'step')}; the run with {run.recipe.lr:g} reads "
-            f"{percent(run.accuracy)} after {run.steps:,}.{losses if is_less_absurd else ''}",
+            f"{percent(run.validation_is_correct.mean())} after {run.steps:,}."
+            f"{losses if is_less_absurd else ''}",
             "Change the learning rate.",
             run.command(lr=lr),
         )
         return
 
 
-def regularization(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield each kind of regularization without which a few steps are better than the whole run."""
-    for name in (name for name in REGULARIZATION if getattr(run.recipe, name)):
-        alone = run.trial(**{name: 0.0})
-        if run.is_beaten_by(alone):
-            option = f"--{name.replace('_', '-')}"
+def dead_units_of_run(run: ExaminedRun) -> Iterator[Finding]:
+    """Yield dead units, and the command that avoids them.
+
+    A large step can put units where they are zero for all digits; without one, they may have been so from the
+    beginning.
+    """
+    for finding in dead_units(run.network, run.training.images[:SHOWN]):
+        others = (run.usual_recipe.lr, run.suggested_lr)
+        lower = next((lr for lr in others if run.recipe.lr >= LR_FACTOR * lr), None)
+        initialization = "glorot" if run.recipe.initialization == "he" else "he"  # He et al., 2015: for ReLUs
+        change = {"initialization": initialization} if lower is None else {"lr": lower}
+        yield replace(finding, command=run.command(**change))
+
+
+@torch.no_grad()
+def dead_units(network: nn.Module, images: npt.NDArray[np.uint8]) -> Iterator[Finding]:
+    """Yield layers whose ReLUs are mostly zero for all images, uint8 (N, 28, 28): nothing changes them.
+
+    A unit of a convolution is a channel. A layer that is used several times, as in torchvision's residual
+    blocks, counts each time.
+    """
+    is_alive: dict[tuple[str, int], Tensor] = {}  # of each use of a layer: bool, one for each unit
+    uses: Counter[str] = Counter()
+
+    def watch(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def remember(layer: nn.Module, inputs: object, output: Tensor) -> None:
+            use = name, uses[name]
+            answers = (output > 0).transpose(0, 1).flatten(1).any(dim=1)
+            is_alive[use] = is_alive.get(use, torch.zeros_like(answers)) | answers
+            uses[name] += 1
+
+        return remember
+
+    layers = {name: each for name, each in network.named_modules() if isinstance(each, nn.ReLU | nn.ReLU6)}
+    with hooks(*(layer.register_forward_hook(watch(name)) for name, layer in layers.items())):
+        for batch in torch.from_numpy(images.copy()).to(device_of(network)).split(BATCH_SIZE):
+            uses.clear()
+            network(as_input(batch))
+    for (name, _), units in is_alive.items():
+        share = 1 - float(units.float().mean())
+        if share >= DEAD_SHARE:
             yield Finding(
-                "too_much_regularization",
-                "error",
-                f"Without {option} the network reads {percent(alone.is_correct.mean())} of the validation "
-                f"digits after {counted(run.trial_steps, 'step')}; the run with {option} "
-                f"{getattr(run.recipe, name):g} reads {percent(run.accuracy)} after {run.steps:,}.",
-                f"Lower {option}.",
-                run.command(**{name: 0.0}),
+                "dead_units",
+                "warning",
+                f"In layer {name} ({type(layers[name]).__name__}), {percent(share, 0)} of the units are zero "
+                f"for all of {len(images):,} digits.",
+                "Lower the learning rate (digitcli doctor RUN --lr-range), or choose another initialization.",
             )
+
+
+def start(config: TrainConfig) -> tuple[TrainingSetup, TrainingState]:
+    """Return a run before its first step, without a folder; of synthetic characters it has few."""
+    unlimited = replace(config, time_seconds=None, patience=None)
+    return prepare(unlimited, None, None, lambda event: None, lambda: None)
+
+
+def train_briefly(config: TrainConfig, steps: int, digits: Digits, **changes: Any) -> Trial:
+    """Train for a few steps, in which the whole schedule of the learning rate takes place, and read digits.
+
+    changes: settings of the recipe that differ from those of `config`.
+
+    Raises:
+        The errors of `train`, except those of the run folder.
+    """
+    with separate_random_numbers(config):
+        setup, state = start(replace(config, recipe={**config.recipe, **changes}))
+        for step in range(steps):
+            if not math.isfinite(_step(setup, state, scheduled_lr(setup.recipe, step / steps))):
+                return Trial(np.zeros(len(digits), bool), math.inf)
+        logits = infer(state.weights(), digits.images)
+    nll = float(functional.cross_entropy(logits, torch.from_numpy(digits.labels)))
+    return Trial(logits.argmax(dim=-1).numpy() == digits.labels, nll)
+
+
+def range_test(config: TrainConfig, steps: int = RANGE_STEPS) -> RangeTest:
+    """Train with a learning rate that rises exponentially, until the loss is four times the lowest.
+
+    Raises:
+        The errors of `train`, except those of the run folder.
+    """
+    lrs: list[float] = []
+    losses: list[float] = []
+    with separate_random_numbers(config):
+        setup, state = start(config)
+        for lr in np.geomspace(LOWEST_LR, HIGHEST_LR, steps).tolist():
+            loss = _step(setup, state, lr)
+            if not math.isfinite(loss) or (losses and loss > DIVERGED * min(losses)):
+                break
+            lrs.append(lr)
+            losses.append(SMOOTHING * loss + (1 - SMOOTHING) * losses[-1] if losses else loss)
+    return RangeTest(tuple(lrs), tuple(losses))
+
+
+def _step(setup: TrainingSetup, state: TrainingState, lr: float) -> float:
+    """Take a step, and begin the next epoch after the last one."""
+    loss = float(take_step(setup, state, lr))
+    if state.step == setup.task.steps:
+        state.epoch, state.step = state.epoch + 1, 0
+    return loss

@@ -1,82 +1,27 @@
-"""A model is examined by its weights, gradients and units."""
+"""A model is examined by its weights and units."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from digitcli.diagnosis import model as model_examination
-from digitcli.diagnosis.model import examine_model, gradient_faults, inactive_units
+from digitcli.diagnosis import run as run_examination
+from digitcli.diagnosis.run import dead_units, examine_model
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.ensemble import write_ensemble
 from digitcli.inference.model_resolution import resolve_models, shipped_models
 
-IMAGES = torch.rand(50, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-LABELS = torch.arange(50) % 10
+IMAGES = np.random.default_rng(1).integers(0, 256, (50, 28, 28)).astype(np.uint8)
 
 
-def network(activation: type[nn.Module], depth: int, gain: float = 1.0) -> nn.Sequential:
-    torch.manual_seed(1)
-    layers: list[nn.Module] = [nn.Flatten()]
-    width = 784
-    for _ in range(depth):
-        layer = nn.Linear(width, 30)
-        with torch.no_grad():
-            layer.weight *= gain
-        layers += [layer, activation()]
-        width = 30
-    return nn.Sequential(*layers, nn.Linear(width, 10))
+def test_dead_units_are_found_in_layers_that_are_mostly_dead() -> None:
+    """A unit of a convolution is a channel, and a layer that is used twice counts each time."""
 
-
-def gradient_rules(model: nn.Module) -> list[str]:
-    loss = nn.functional.cross_entropy(model(IMAGES), LABELS)
-    return [finding.rule for finding in gradient_faults(model, loss)]
-
-
-def test_gradients_vanish_in_a_deep_network_of_sigmoids() -> None:
-    assert gradient_rules(network(nn.Sigmoid, 8)) == ["vanishing_gradients"]
-
-
-def test_gradients_explode_in_a_deep_network_with_large_weights() -> None:
-    assert gradient_rules(network(nn.Identity, 8, gain=20.0)) == ["exploding_gradients"]
-
-
-@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.Tanh, nn.ReLU])
-def test_a_healthy_network_has_neither(activation: type[nn.Module]) -> None:
-    model = network(activation, 2)
-    assert gradient_rules(model) == []
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert list(inactive_units(model, IMAGES)) == []
-
-
-def test_dead_units_of_a_layer_are_found() -> None:
-    model = network(nn.ReLU, 2)
-    with torch.no_grad():
-        model[1].bias[:20] = -1000.0
-    (finding,) = inactive_units(model, IMAGES)
-    assert finding.rule == "dead_units" and "layer 2 (ReLU), 67 %" in finding.evidence
-
-
-def test_dead_channels_of_a_convolution_are_found() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
-    with torch.no_grad():
-        model[0].bias[:3] = -1000.0
-        model[0].bias[3] = 1.0
-    (finding,) = inactive_units(model, IMAGES)
-    assert "75 %" in finding.evidence
-
-
-@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.Tanh])
-def test_saturated_units_are_found(activation: type[nn.Module]) -> None:
-    findings = list(inactive_units(network(activation, 1, gain=1000.0), IMAGES))
-    assert [finding.rule for finding in findings] == ["saturated_units"]
-
-
-def test_a_layer_that_is_used_twice_counts_each_time() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -87,19 +32,32 @@ def test_a_layer_that_is_used_twice_counts_each_time() -> None:
             dead = self.activation(pixels - 2)
             return self.activation(pixels) + dead
 
-    (finding,) = inactive_units(Twice(), IMAGES)
-    assert finding.rule == "dead_units" and "layer activation (ReLU6), 100 %" in finding.evidence
+    linear, convolution = nn.Linear(784, 30), nn.Conv2d(1, 4, 3)
+    with torch.no_grad():
+        linear.bias[:20], linear.bias[20:], convolution.bias[:3] = -1000.0, 1000.0, -1000.0
+        convolution.bias[3] = 1.0
+    networks = {
+        "layer 2 (ReLU), 67 %": nn.Sequential(nn.Flatten(), linear, nn.ReLU()),
+        "layer 1 (ReLU), 75 %": nn.Sequential(convolution, nn.ReLU()),
+        "layer activation (ReLU6), 100 %": Twice(),
+    }
+    for evidence, network in networks.items():
+        (finding,) = dead_units(network, IMAGES)
+        assert finding.rule == "dead_units" and evidence in finding.evidence
+    with torch.no_grad():
+        linear.bias[6:] = 1000.0
+    assert list(dead_units(networks["layer 2 (ReLU), 67 %"], IMAGES)) == []
 
 
 def test_a_unit_that_answers_to_one_image_of_many_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_examination, "BATCH_SIZE", 7)
+    monkeypatch.setattr(run_examination, "BATCH_SIZE", 7)
     model = nn.Sequential(nn.Flatten(), nn.ReLU())
-    images = torch.zeros(50, 1, 2, 2)
-    images[30, 0, :, 0] = 1.0
-    (finding,) = inactive_units(model, images)
+    images = np.zeros((50, 2, 2), np.uint8)
+    images[30, :, 0] = 255
+    (finding,) = dead_units(model, images)
     assert "50 % of the units are zero for all of 50 digits" in finding.evidence
-    images[3, 0, 0, 1] = 1.0
-    assert list(inactive_units(model, images)) == []
+    images[3, 0, 1] = 255
+    assert list(dead_units(model, images)) == []
 
 
 def test_shipped_models_have_no_findings() -> None:
