@@ -12,41 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.diagnosis.picture_quality import (
     CORRECTIONS,
     REMEDIES,
     USUAL,
-    area_of,
     digit_at_edge,
     distances_from_edge,
     measure_picture,
-    pad,
 )
 from digitcli.errors import PictureError, counted, quoted
-from digitcli.imaging.digits import digit_from_grey
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.opening import open_picture
-from digitcli.inference.model_resolution import resolve_model
-from digitcli.inference.torch_runtime import load_model
-from digitcli.interpretation.examples import NeighbourSearch
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.readings import Number, Reading, describe_confidence
+from digitcli.recognition.readings import Reading, describe_confidence
 
 Grey = npt.NDArray[np.uint8]
 
 # A reading is doubtful below this confidence, and a correction has to reach it.
 CONFIDENT = 0.9
-# The model whose features tell how similar two digits are, and the distance from the nearest training digit
-# below which 99 % of 2,000 validation digits of MNIST are, in mean distances of two training digits.
-STYLE_MODEL, USUAL_DISTANCE = "fast", 0.48
 # A digit that is nearer to the edge than this, in its heights, may lack paper around it; of the pictures that
 # are read well, three quarters have more (benchmarks/usual_pictures.py).
 LEAST_MARGIN = 0.026
-# Paper around a number that is cut out of its page, as a share of its height.
-NUMBER_MARGIN = 0.5
 
 
 def examine_picture(
@@ -54,7 +42,7 @@ def examine_picture(
 ) -> Diagnosis:
     """Return how a picture, or a document's first page, is read, and what makes it read better.
 
-    Of a page with several numbers that no correction helps as a whole, the least certain one is examined.
+    Of a page with several numbers, the facts tell where the least certain one is.
 
     label: the digits that the picture shows, if they are known: then a correction is better if it leads to
         them. Otherwise it is better if it makes a doubtful or refused answer confident.
@@ -77,46 +65,15 @@ def examine_picture(
         return Diagnosis(f"picture {path}", facts)
     upright = rotate(picture, reading.rotation)  # the boxes of the digits are in it
     corrections = tuple(_effective_corrections(picture, reading, reader, path, label))
-    if len(reading.numbers) > 1 and label is None and not corrections:
+    if len(reading.numbers) > 1:
         number = min(reading.numbers, key=lambda each: each.confidence)
-        facts["least certain number"] = f"{number.text} at {percent(number.confidence, 1)}, {_place(number)}"
-        return Diagnosis(f"picture {path}", facts, _examine_number(number, upright, reader, path))
-    return Diagnosis(f"picture {path}", facts, _causes(corrections, reading, upright, label))
-
-
-def _place(number: Number) -> str:
-    x, y, width, height = number.box
-    return f"{width} x {height} pixels from ({x}, {y})"
-
-
-def _examine_number(number: Number, page: Grey, reader: Reader, path: Path) -> tuple[Finding, ...]:
-    """Return what is wrong with one of the numbers of an upright page, which is cut out with a margin."""
-    picture = np.ascontiguousarray(page[area_of(number.box, NUMBER_MARGIN)])
-    reading = reader.read(picture)
-    if not _is_doubtful(reading, None) and reading.text:
-        answer = f"{reading.text} at {percent(reading.confidence or 0, 1)}"
-        evidence = f"Cut out of the page, the number at {_place(number)} is read as {answer}."
-        return (Finding("crowded", "warning", evidence, "Leave more space around it, or cut it out."),)
-    corrections = tuple(_effective_corrections(picture, reading, reader, path, None))
-    part = f"Cut out of the page, the number at {_place(number)}"
-    return _causes(corrections, reading, rotate(picture, reading.rotation), None, part)
-
-
-def _causes(
-    corrections: Sequence[Finding],
-    reading: Reading,
-    upright: Grey,
-    label: str | None,
-    subject: str = "The picture",
-) -> tuple[Finding, ...]:
-    """Return what is wrong with a picture that is read with doubt, at least that it is not known."""
+        x, y, width, height = number.box
+        place = f"{width} x {height} pixels from ({x}, {y})"
+        facts["least certain number"] = f"{number.text} at {percent(number.confidence, 1)}, {place}"
     values = measure_picture(upright, [digit.box for digit in reading.digits])
-    findings = (
-        *explained(corrections, values, reading, upright),
-        *other_count(reading, label),
-    )
-    findings = findings or (*unfamiliar_style(reading, upright), *nearest_fault(values))
-    return merged(findings) or (_unexplained(reading, label, subject),)
+    findings = (*explained(corrections, values, reading, upright), *other_count(reading, label))
+    findings = merged(findings or nearest_fault(values)) or (_unexplained(reading, label),)
+    return Diagnosis(f"picture {path}", facts, findings)
 
 
 def _in_words(reading: Reading) -> str:
@@ -217,29 +174,6 @@ def _distances(reading: Reading, picture: Grey) -> list[float]:
     return distances_from_edge([digit.box for digit in reading.digits], picture)
 
 
-def unfamiliar_style(reading: Reading, picture: Grey) -> Iterator[Finding]:
-    """Yield that a single character of the upright picture is far from the training digits, for a network."""
-    if len(reading.digits) == 1:
-        x, y, width, height = reading.digits[0].box
-        picture = pad(picture[y : y + height, x : x + width])
-    elif reading.reason != "not_a_digit":
-        return
-    model = resolve_model(STYLE_MODEL)
-    with torch.no_grad():
-        search = NeighbourSearch(load_model(model), model)
-        (nearest,) = search.nearest(digit_from_grey(picture), 1)
-    if nearest.distance > USUAL_DISTANCE:
-        yield Finding(
-            "unfamiliar_style",
-            "warning",
-            "It looks unlike the digits that networks learn from. To the nearest of 2,000 training digits, a "
-            f"{nearest.label}, its distance is {nearest.distance:.2f} times that of two of them in the mean; "
-            f"for 99 % of MNIST's validation digits it is below {USUAL_DISTANCE:g}.",
-            "It may be no digit. If it is one, let the reader learn from pictures like this one.",
-            "digitcli adapt DIR -o my-reader",
-        )
-
-
 def _is_doubtful(reading: Reading, label: str | None) -> bool:
     """Tell whether a reading is wrong or unsure; on a page of several numbers each of them has to be sure."""
     if label is not None and not _shows(reading, label):
@@ -305,12 +239,12 @@ def _is_better(reading: Reading, first: Reading, label: str | None) -> bool:
     return _shows(reading, label) and (is_sure or (reading.confidence or 0.0) > certainty)
 
 
-def _unexplained(reading: Reading, label: str | None, subject: str) -> Finding:
+def _unexplained(reading: Reading, label: str | None) -> Finding:
     wanted = "a confident answer" if label is None or _shows(reading, label) else label
     return Finding(
         "unexplained",
         "warning",
-        f"{subject} is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
+        f"The picture is read as {reading.text or 'nothing'} at {percent(reading.confidence or 0, 1)}, and "
         f"no known correction leads to {wanted}.",
         "Look at it yourself, or photograph it again: whole, sharp, evenly lit and large.",
     )

@@ -23,7 +23,7 @@ from digitcli.diagnosis.picture import (
 )
 from digitcli.errors import PictureError
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.readings import Digit, Number, Reading
+from digitcli.recognition.readings import Reading
 
 NUMBER = Path(__file__).parents[2] / "docs" / "pictures" / "number.jpg"
 
@@ -193,19 +193,6 @@ def test_a_correction_after_which_the_page_is_turned_removes_nothing_else(
     assert rules == [["turned", "cut_off"], ["turned"]]
 
 
-def test_a_number_that_is_read_well_once_it_is_cut_out_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CORRECTIONS", ())
-    sure, unsure = (
-        Number((Digit("7", confidence, (x, 20, 10, 20)),), confidence, "7")
-        for confidence, x in ((0.99, 10), (0.5, 60))
-    )
-    page = Reading("", None, "read", None, "7 7", 0.5, (sure, unsure), "")
-    alone = Reading("", None, "read", None, "7", 0.99, (sure,), "")
-    fake: Any = SimpleNamespace(read=lambda picture: page if picture.shape == (60, 90) else alone)
-    (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), reader=fake).findings
-    assert finding.rule == "crowded" and "(60, 20) is read as 7 at 99.0 %" in finding.evidence
-
-
 def test_a_digit_that_looks_the_same_when_it_is_turned_is_not_called_turned() -> None:
     fake: Any = FakeReader(1, text="421")  # index 1 is the first of the turns
     (finding,) = examine_picture(saved(np.full((60, 90), 255, np.uint8)), "421", fake).findings
@@ -231,13 +218,6 @@ def test_a_page_on_its_side_has_no_cut_off_digit(
     diagnosis = examine_picture(saved(np.rot90(page, times)), reader=reader)
     assert diagnosis.facts["answer"].startswith("8052 314 159 ")  # it was turned before it was read
     assert "cut_off" not in [finding.rule for finding in diagnosis.findings]
-
-
-def test_a_character_that_is_no_digit_is_far_from_the_training_digits(reader: Reader) -> None:
-    picture = np.full((90, 90), 255, np.uint8)
-    cv2.putText(picture, "W", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, 0, 5)
-    findings = examine_picture(saved(picture), "4", reader).findings
-    assert "unfamiliar_style" in [finding.rule for finding in findings]
 
 
 def test_more_and_fewer_digits_than_the_label_are_found(reader: Reader) -> None:
