@@ -50,7 +50,7 @@ class DoctorOptions:
     )
     output: tuple[Path, ...] = setting(
         (), "", "Of a dataset, write corrections of doubtful labels to a .csv file, or draw the labels in a "
-        ".png, .svg or .html file; may be repeated.",
+        ".png or .html file; may be repeated.",
         letter="-o", unit="file", aliases=("--out", "--save"),
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the files of --output if they exist.")

@@ -85,7 +85,7 @@ class ExplainOptions:
     all: bool = setting(False, "", "Search the nearest digits among all 55,000 training digits, not 2,000.")
     device: str | None = device_setting()
     output: Path | None = setting(
-        None, "", "Draw the explanations in a .png, .svg or .html file, or write all arrays to an .npz file.",
+        None, "", "Draw the explanations in a .png or .html file, or write all arrays to an .npz file.",
         letter="-o", unit="file", aliases=("--save", "--out"),
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the file of --output if it exists.")

@@ -21,7 +21,7 @@ from digitcli.threads import MAX_THREADS
 # Processes at most that read pictures: each takes 120 MB of memory.
 MAX_PROCESSES = 8
 # The formats in which `interpretation.drawing`, which loads NumPy, can draw.
-DRAWINGS = (".png", ".svg", ".html")
+DRAWINGS = (".png", ".html")
 # The panel of the help for what is known about the numbers.
 CONSTRAINTS = "Constraints on every number"
 

@@ -145,7 +145,7 @@ class ExaminedData:
         return corrections_csv(self.part, rows)
 
     def save_drawing(self, path: Path, name: str) -> None:
-        """Draw the most doubtful labels of the dataset `name` in a .png, .svg or .html file.
+        """Draw the most doubtful labels of the dataset `name` in a .png or .html file.
 
         Raises:
             OutputError: the file cannot be written.

@@ -221,7 +221,7 @@ def _mosaic(maps: npt.NDArray[np.float32], full: float) -> Rgb:
 
 
 def save_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
-    """Write explanations to a .png, .svg or .html file, or their arrays to an .npz file.
+    """Write explanations to a .png or .html file, or their arrays to an .npz file.
 
     The arrays have the number of the explanation and their names, for example `0/occlusion/4`.
 
@@ -243,7 +243,7 @@ def save_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
 
 
 def save_drawing(path: Path, heading: str, sections: Sequence[Section], legend: str) -> None:
-    """Write sections of pictures, one below the other, to a .png, .svg or .html file.
+    """Write sections of pictures, one below the other, to a .png or .html file.
 
     heading: what they are, which only HTML shows.
     legend: a sentence that explains the pictures.
@@ -251,31 +251,44 @@ def save_drawing(path: Path, heading: str, sections: Sequence[Section], legend: 
     Raises:
         OutputError: the file cannot be written.
     """
-    texts: list[tuple[int, int, str]] = []  # x, y and the text
-    pictures: list[tuple[int, int, CaptionedPicture]] = []
+    if path.suffix.lower() == ".png":
+        return write_whole(path, _encoded(_sheet(sections, legend)))
+    filters = {"data_url": data_url, "unbroken": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")}
+    template = template_environment(SHARED, filters, escape=True).get_template("pictures.html")
+    write_whole(path, template.render(heading=heading, sections=sections, legend=legend).encode())
+
+
+def _sheet(sections: Sequence[Section], legend: str) -> Image.Image:
+    """Draw sections of pictures with their titles and captions, and the legend below."""
     rows_of = [_rows_of(section.pictures) for section in sections]
     widths = [sum(picture.size_px[0] + GAP_PX for picture in row) for rows in rows_of for row in rows]
-    width, y = GAP_PX + max([TEXT_PX, *widths]), GAP_PX
-    for title, rows in [*zip((section.title for section in sections), rows_of, strict=True), (legend, [])]:
-        for line in _wrapped(title, width - 2 * GAP_PX):
-            texts.append((GAP_PX, y, line))
+    width = GAP_PX + max([TEXT_PX, *widths])
+    titles = [_wrapped(text, width - 2 * GAP_PX) for text in (*(each.title for each in sections), legend)]
+    heights = [
+        CAPTION_PX * len(lines) + sum(_height_of(row) for row in rows) + GAP_PX
+        for lines, rows in zip(titles, [*rows_of, []], strict=True)
+    ]
+    canvas = Image.new("RGB", (width, GAP_PX + sum(heights)), "#ffffff")
+    pen, font, y = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_PX), GAP_PX
+    for lines, rows in zip(titles, [*rows_of, []], strict=True):
+        for line in lines:
+            pen.text((GAP_PX, y), line, "#222222", font)
             y += CAPTION_PX
         for row in rows:
             x = GAP_PX
             for picture in row:
-                texts.append((x, y, picture.caption))
-                pictures.append((x, y + CAPTION_PX, picture))
+                pen.text((x, y), picture.caption, "#222222", font)
+                enlarged = Image.fromarray(picture.pixels).resize(picture.size_px, Image.Resampling.NEAREST)
+                canvas.paste(enlarged, (x, y + CAPTION_PX))
                 x += picture.size_px[0] + GAP_PX
-            y += CAPTION_PX + GAP_PX + max(picture.size_px[1] for picture in row)
+            y += _height_of(row)
         y += GAP_PX
-    if path.suffix.lower() == ".png":
-        return write_whole(path, _png((width, y), texts, pictures))
-    filters = {"data_url": data_url, "unbroken": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")}
-    template = template_environment(SHARED, filters, escape=True).get_template(
-        f"pictures{path.suffix.lower()}"
-    )
-    values = {"width": width, "height": y, "texts": texts, "pictures": pictures}
-    write_whole(path, template.render(heading=heading, sections=sections, legend=legend, **values).encode())
+    return canvas
+
+
+def _height_of(row: Sequence[CaptionedPicture]) -> int:
+    """Return the height of a row of pictures with their captions and the gap below, in pixels."""
+    return CAPTION_PX + GAP_PX + max(picture.size_px[1] for picture in row)
 
 
 def _wrapped(text: str, width_px: int) -> list[str]:
@@ -296,21 +309,6 @@ def _rows_of(pictures: Sequence[CaptionedPicture]) -> list[list[CaptionedPicture
         rows[-1].append(picture)
         width += picture.size_px[0] + GAP_PX
     return rows
-
-
-def _png(
-    size: tuple[int, int],
-    texts: Sequence[tuple[int, int, str]],
-    pictures: Sequence[tuple[int, int, CaptionedPicture]],
-) -> bytes:
-    canvas = Image.new("RGB", size, "#ffffff")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_PX)
-    for x, y, text in texts:
-        pen.text((x, y), text, "#222222", font)
-    for x, y, picture in pictures:
-        enlarged = Image.fromarray(picture.pixels).resize(picture.size_px, Image.Resampling.NEAREST)
-        canvas.paste(enlarged, (x, y))
-    return _encoded(canvas)
 
 
 def data_url(pixels: npt.NDArray[np.uint8]) -> str:

@@ -54,7 +54,7 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     arrays = dict(np.load(few_digits))
     arrays["labels"][:20] = (arrays["labels"][:20] + 5) % 10
     np.savez("wrong.npz", **arrays)
-    done = digitcli("doctor", "wrong.npz", "-o", "corrections.csv", "--save", "sheet.svg")
+    done = digitcli("doctor", "wrong.npz", "-o", "corrections.csv", "--save", "sheet.html")
     assert done.returncode == 0 and "label_errors" in done.stdout and ", rather " in done.stdout
     rows = Path("corrections.csv").read_text().splitlines()
     assert rows[0] == "part,index,label,given,suggestion,probability,error,file"
@@ -65,7 +65,7 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     assert digitcli("doctor", "wrong.npz", "-o", "corrections.csv").returncode == 7
     for file, code in (("sheet.pdf", 2), ("none/sheet.png", 7)):
         assert digitcli("doctor", "wrong.npz", "--save", file).returncode == code
-    assert f"{len(rows) - 1} doubtful labels in the train part of wrong.npz" in Path("sheet.svg").read_text()
+    assert f"{len(rows) - 1} doubtful labels in the train part of wrong.npz" in Path("sheet.html").read_text()
     trained = digitcli(
         "train", "--data", "wrong.npz", "--corrections", "corrections.csv", "--dry-run", "-a", "softmax"
     )

@@ -93,11 +93,11 @@ def test_the_drawing_is_saved_and_never_replaced_without_force(digitcli: Run) ->
 
 def test_a_digit_of_a_line_is_drawn_and_saved(digitcli: Run) -> None:
     Path("27.png").write_bytes(encoded(written("27", 60)[0]))
-    done = digitcli("explain", "reader", "27.png", "--position", "2", "--save", "27.svg")
+    done = digitcli("explain", "reader", "27.png", "--position", "2", "--save", "27.html")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("27.png: 27 with ") and "; digit 2 of 2: 7 with " in done.stdout
     for caption in ("read as 27; the bar marks digit 2", "7, not "):
-        assert caption in done.stdout and caption in Path("27.svg").read_text()
+        assert caption in done.stdout and caption in Path("27.html").read_text()
     assert "speaks for 7 (occlusion)" in done.stdout
     assert "prototype" not in done.stdout
 

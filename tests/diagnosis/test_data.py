@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.data.label_tables import CORRECTIONS_COLUMNS, correct_labels
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis import data as data_examination
 from digitcli.diagnosis.data import (
-    LEGEND,
     DoubtfulLabel,
     ExaminedData,
     contrast,
@@ -243,28 +242,27 @@ def sheet() -> ExaminedData:
     )
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".html"])
 def test_each_doubtful_label_is_drawn_with_its_number_and_the_likelier_digit(
-    sheet: ExaminedData, tmp_path: Path, suffix: str
+    sheet: ExaminedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / f"sheet{suffix}"
+    sheet.save_drawing(tmp_path / "sheet.png", "digits")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert 200 in np.asarray(picture.convert("L")) and picture.width > 2 * 168
+    path = tmp_path / "sheet.html"
     sheet.save_drawing(path, "my <digits>")
     text = path.read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "2 doubtful labels in the train part of my &lt;digits&gt;" in text and "are drawn" not in text
-    assert text.count("data:image/png") == 2 and "http://" not in text.replace("http://www.w3.org", "")
-    assert text.index("#1: 7, rather 1!") < text.index("#2: 3, rather 5")
-    assert "rather 5!" not in text
-    assert ("its label has 1.0 %, &lt;i&gt;.png" in text) == (suffix == ".html")
+    assert text.count("data:image/png") == 2 and "http://" not in text
+    assert text.index("#1: 7, rather 1!") < text.index("#2: 3, rather 5") and "rather 5!" not in text
+    assert "its label has 1.0 %, &lt;i&gt;.png" in text
+    monkeypatch.setattr(data_examination, "MOST_DRAWN", 1)
+    sheet.save_drawing(path, "digits")
+    text = path.read_text()
+    assert "2 doubtful labels in the train part of digits, of which the first 1 are drawn" in text
+    assert "#1: 7" in text and "#2: 3" not in text
 
 
-def test_a_picture_shows_the_ink(sheet: ExaminedData, tmp_path: Path) -> None:
-    sheet.save_drawing(tmp_path / "sheet.png", "digits")
-    with Image.open(tmp_path / "sheet.png") as picture:
-        assert 200 in np.asarray(picture.convert("L"))
-        assert picture.width > 2 * 168
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+@pytest.mark.parametrize("suffix", [".png", ".html"])
 def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(
     sheet: ExaminedData, tmp_path: Path, suffix: str
 ) -> None:
@@ -273,23 +271,7 @@ def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(
     assert path.stat().st_size and (suffix == ".png" or "caf?" in path.read_text())
     dataclasses.replace(sheet, doubtful=()).save_drawing(path, name)
     assert path.stat().st_size
-
-
-def test_the_texts_are_no_wider_than_the_sheet(sheet: ExaminedData, tmp_path: Path) -> None:
-    one = dataclasses.replace(sheet, doubtful=sheet.doubtful[:1])
-    one.save_drawing(tmp_path / "sheet.svg", 90 * "w")
-    text = (tmp_path / "sheet.svg").read_text()
-    width, font = int(text.split("viewBox=")[1].split()[2]), ImageFont.load_default(13)
-    lines = [line.split("</text>")[0] for line in text.split('">') if "</text>" in line]
-    assert len(lines) > 4 and max(map(font.getlength, lines)) < width
-    assert " ".join(LEGEND.split()) in " ".join(lines)
-
-
-def test_a_long_list_is_cut_off_and_says_so(
-    sheet: ExaminedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data_examination, "MOST_DRAWN", 1)
-    sheet.save_drawing(tmp_path / "sheet.svg", "digits")
-    text = (tmp_path / "sheet.svg").read_text()
-    assert "2 doubtful labels in the train part of digits, of which the first 1 are drawn" in text
-    assert "#1: 7" in text and "#2: 3" not in text
+    dataclasses.replace(sheet, doubtful=sheet.doubtful[:1]).save_drawing(path, 90 * "w")
+    if suffix == ".png":
+        with Image.open(path) as picture:
+            assert (np.asarray(picture)[:, -10:] == 255).all()  # the texts are no wider than the sheet
