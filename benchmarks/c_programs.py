@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from digitcli.data.mnist import load_mnist_test
-from digitcli.export.c_program import CHECK, OPTIONS
+from digitcli.export.c_source import CHECK, OPTIONS
 
 ROUNDS = 5  # of time measurements, in which the programs take turns
 DIGITS = 1_000  # of each time measurement

@@ -148,12 +148,17 @@ def show_data(text: str) -> None:
 
 
 def show_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows as CSV, after a row with their keys, which are the same in all rows; None is empty."""
+    """Print rows as CSV."""
+    print(as_csv(rows), end="")
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, after a row with their keys, which are the same in all rows; None is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    print(text.getvalue(), end="")
+    return text.getvalue()
 
 
 class TabularResult(Protocol):
@@ -191,6 +196,7 @@ def fitted_table(
     least_important_first: Sequence[str],
     width: int,
     to_the_left: Collection[str] = (),
+    name_width: int = NAME_WIDTH,
 ) -> tuple[Table, list[str]]:
     """Return a table that fits the width without cutting a cell, and the columns that are left out for that.
 
@@ -198,9 +204,10 @@ def fitted_table(
     columns: the other columns by heading, with a cell for each name.
     least_important_first: the columns that may be left out, in this order.
     to_the_left: the columns that are aligned to the left.
+    name_width: characters of names, which may be broken where they are longer, before columns are left out.
     """
     kept, left_out = dict(columns), []
-    room = width - min(NAME_WIDTH, max(map(cell_len, [*names, *heading.split("\n")])))
+    room = width - min(name_width, max(map(cell_len, [*names, *heading.split("\n")])))
     for column in least_important_first:
         if column in kept and sum(map(_column_width, kept, kept.values())) > room:
             del kept[column]
@@ -219,12 +226,11 @@ def _column_width(heading: str, cells: Sequence[str]) -> int:
     return 2 + max(map(len, [*heading.split("\n"), *cells]))
 
 
-def show_left_out(columns: Sequence[str]) -> None:
-    """Print which columns of a table were left out, if any."""
+def show_left_out(columns: Sequence[str], whole: str = "csv") -> None:
+    """Print which columns of a table were left out, if any, and the format that has them all."""
     if columns:
-        show_notice(
-            f"These columns do not fit: {', '.join(columns)}. Widen the terminal, or give --format csv."
-        )
+        names = ", ".join(columns)
+        show_notice(f"These columns do not fit: {names}. Widen the terminal, or give --format {whole}.")
 
 
 def show_notice(message: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import re
 import sys
 import types
@@ -28,6 +29,7 @@ DURATION = "duration"  # unit of a setting in seconds that a person may write as
 PATH = "file|dir"  # unit of a setting that names a file or a folder
 FRACTION = "fraction"  # unit of a setting that a person may also write in percent, as 1%
 SIZE = "size"  # unit of a setting in bytes that a person may write as 64kB
+POINTS = "points"  # unit of a setting in percentage points that a person may write as 0.3 or 0.3%
 REQUIRED = dataclasses.MISSING  # default of a setting that must be given
 TYPE_NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -37,8 +39,11 @@ TYPE_NAMES: dict[Any, str] = {
     Path: "a path",
 }
 SIZE_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
-# The fields whose options have another name, since it has no unit or is a keyword of Python.
-OPTION_NAMES = {"time_seconds": "time", "start": "from"}
+# The fields whose options have another name, since it has no unit, is a keyword of Python or is repeated.
+OPTION_NAMES = {
+    "time_seconds": "time", "start": "from", "archs": "arch", "batch_sizes": "batch-size", "dtypes": "dtype",
+    "runtimes": "runtime",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +151,7 @@ class Setting:
         if value is None and self.optional:
             return
         if self.is_list and not isinstance(value, tuple):
-            kinds = f"{TYPE_NAMES[self.item_type].removeprefix('a ')}s"
+            kinds = f"{TYPE_NAMES.get(self.item_type, 'a text').removeprefix('a ')}s"
             raise UsageError(f"{self.option} is {value!r}.", f"It must be a list of {kinds}.")
         for item in value if self.is_list else (value,):
             cause = f"{self.option} is {str(item) if isinstance(item, Path) else item!r}."
@@ -163,6 +168,12 @@ class Setting:
         """
         if isinstance(text, bool):
             return text
+        if self.unit.endswith(",..."):  # several values in one text, unless that is the path of a file
+            text = [
+                part.strip()
+                for each in text
+                for part in ([each] if os.path.lexists(each) else each.split(","))
+            ]
         value = tuple(map(self._read_one, text)) if self.is_list else self._read_one(text)
         self.check(value)
         return value
@@ -300,7 +311,7 @@ def parse_points(text: str, option: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*%?", text.strip())
     points = float(match[1]) if match else -1.0
     if not 0 <= points <= 100:
-        remedy = "Give percentage points from 0 to 100: 0.3 or 0.3% allows 99.2 % in place of 99.5 %."
+        remedy = "Give percentage points from 0 to 100: 0.3 or 0.3% allows 99.2 % where it was 99.5 %."
         raise UsageError(f"{option} is '{text}'.", remedy)
     return points
 
@@ -339,4 +350,5 @@ READERS: dict[str, Callable[[str, str], Any]] = {
     DURATION: parse_duration,
     FRACTION: parse_fraction,
     SIZE: parse_size,
+    POINTS: parse_points,
 }

@@ -13,7 +13,7 @@ import pytest
 import digitcli
 from digitcli.cli import COMMANDS
 from digitcli.comparison.specification import parse_specification
-from digitcli.export.checkpoint_card import read_facts
+from digitcli.export.hugging_face import read_facts
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.recognition.reader import Reader
 from tests.support.command_lines import options_of, parse

@@ -5,7 +5,6 @@ is built. A change is a dictionary, so that the header of a checkpoint holds it 
 
     {"change": "fold", "layers": {"2": "1"}}               normalization 2 is folded into layer 1
     {"change": "resize", "attributes": {"1": {"out_channels": 16}}, "shapes": {"1.weight": [16, 1, 3, 3]}}
-    {"change": "factorize", "ranks": {"9": 24}}            layer 9 becomes two layers with 24 values between
     {"change": "quantize_weights", "bits": {"1": 8}, "rounded_scales": true}   weights of layer 1 are integers
     {"change": "quantize_inputs", "ranges": {"1": [0.02, 0]}}   so is its input: scale and zero point
 """
@@ -14,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -24,8 +24,9 @@ from torch.nn.utils import parametrize
 from digitcli.errors import UsageError
 
 Change = Mapping[str, Any]
+Values = TypeVar("Values", Tensor, npt.NDArray[Any])
 UINT8_MAX = 255
-MOST_BITS, LEAST_BITS = 8, 3  # of a weight
+BITS = (8, 4)  # of weights that are integers
 SCALE_STEPS = 8  # of a rounded scale from one power of two to the next: neighbours differ by 9 %
 SCALE_RANGE = -24.0, 8 - 1 / SCALE_STEPS  # of the logarithms of rounded scales: their steps fill a byte
 FLOAT16_ERROR = 1e-3  # twice the largest relative error of the rounding to 11 bits
@@ -48,38 +49,32 @@ def apply_changes(network: nn.Module, changes: Sequence[Change]) -> None:
     for change in changes:
         match change["change"]:
             case "fold":
-                _fold(network, change["layers"])
+                for normalization, name in change["layers"].items():
+                    _remove_normalization(network, normalization, network.get_submodule(name))
             case "resize":
                 _resize(network, change["attributes"], change["shapes"])
-            case "factorize":
-                _factorize(network, change["ranks"])
             case "quantize_weights":
                 for name, bits in change["bits"].items():
                     layer: Any = network.get_submodule(name)
                     rounded = change.get("rounded_scales", False)
-                    quantized = QuantizedWeight(bits, layer.weight.shape[0], rounded)
-                    parametrize.register_parametrization(layer, WEIGHT, quantized)
+                    quantizer = QuantizedWeight(bits, layer.weight.shape[0], rounded)
+                    parametrize.register_parametrization(layer, WEIGHT, quantizer)
             case "quantize_inputs":
                 for name, (scale, zero_point) in change["ranges"].items():
-                    _quantize_input(network.get_submodule(name), QuantizedInput(scale, zero_point))
+                    layer = network.get_submodule(name)
+                    layer.input_quantizer = QuantizedInput(scale, zero_point)
+                    layer.register_forward_pre_hook(_quantize_input)
             case unknown:
                 cause = f"This version of digitcli knows no compression '{unknown}'."
-                raise UsageError(cause, "Update digitcli.")
+                raise UsageError(cause, "Compress the model again, or use the version that wrote it.")
 
 
-def set_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
-    """Replace the layer of a name."""
+def _remove_normalization(network: nn.Module, name: str, layer: Any) -> None:
+    """Replace a normalization by nothing; the layer before it takes over its scale and shift."""
+    if layer.bias is None:
+        layer.bias = nn.Parameter(torch.zeros(layer.weight.shape[0]))
     parent, _, own = name.rpartition(".")
-    setattr(network.get_submodule(parent), own, layer)
-
-
-def _fold(network: nn.Module, layers: Mapping[str, str]) -> None:
-    """Replace normalizations by nothing; the layers before them take over their scale and shift."""
-    for normalization, name in layers.items():
-        layer: Any = network.get_submodule(name)
-        if layer.bias is None:
-            layer.bias = nn.Parameter(torch.zeros(layer.weight.shape[0]))
-        set_layer(network, normalization, nn.Identity())
+    setattr(network.get_submodule(parent), own, nn.Identity())
 
 
 def _resize(
@@ -92,17 +87,17 @@ def _resize(
     for name, values in attributes.items():
         layer = network.get_submodule(name)
         for attribute, value in values.items():
-            if attribute not in SIZES or not _is_smaller(_sizes(value), _sizes(getattr(layer, attribute))):
+            if attribute not in SIZES or not _is_smaller(value, getattr(layer, attribute)):
                 raise ValueError(f"{name}.{attribute} cannot become {value}")
             setattr(layer, attribute, tuple(value) if isinstance(value, list) else value)
     tensors = network.state_dict()
     for name, shape in shapes.items():
-        if not _is_smaller(_sizes(shape), tuple(tensors[name].shape)):
+        if not _is_smaller(shape, tensors[name].shape):
             raise ValueError(f"{name} cannot have the shape {shape}")
         owner, _, own = name.rpartition(".")
         layer = network.get_submodule(owner)
         old = getattr(layer, own)
-        tensor = torch.ones(_sizes(shape), dtype=old.dtype, device=old.device)
+        tensor = old.new_ones(_sizes(shape))
         setattr(layer, own, nn.Parameter(tensor) if isinstance(old, nn.Parameter) else tensor)
 
 
@@ -110,32 +105,11 @@ def _sizes(value: int | Sequence[int]) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
-def _is_smaller(sizes: tuple[int, ...], old: tuple[int, ...]) -> bool:
-    pairs = zip(sizes, old, strict=False)
-    return len(sizes) == len(old) and all(type(new) is int and 0 < new <= size for new, size in pairs)
-
-
-def _factorize(network: nn.Module, ranks: Mapping[str, int]) -> None:
-    """Replace layers by two: one with `rank` outputs, and a linear or 1x1 layer."""
-    for name, rank in ranks.items():
-        layer: Any = network.get_submodule(name)
-        if type(rank) is not int or not 0 < rank < min(layer.weight.flatten(1).shape):
-            raise ValueError(f"{name} cannot have the rank {rank}")
-        bias = layer.bias is not None
-        parts: tuple[nn.Module, nn.Module]
-        if isinstance(layer, nn.Linear):
-            parts = (
-                nn.Linear(layer.in_features, rank, bias=False),
-                nn.Linear(rank, layer.out_features, bias=bias),
-            )
-        else:
-            assert isinstance(layer, nn.Conv2d)
-            settings = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-            parts = (
-                nn.Conv2d(layer.in_channels, rank, *settings, bias=False),  # type: ignore[arg-type]
-                nn.Conv2d(rank, layer.out_channels, 1, bias=bias),
-            )
-        set_layer(network, name, nn.Sequential(*parts).to(layer.weight.device))
+def _is_smaller(value: int | Sequence[int], old: int | Sequence[int]) -> bool:
+    sizes, limits = _sizes(value), _sizes(old)
+    return len(sizes) == len(limits) and all(
+        type(size) is int and 0 < size <= limit for size, limit in zip(sizes, limits, strict=True)
+    )
 
 
 def largest_integer(bits: int) -> int:
@@ -156,7 +130,7 @@ class QuantizedWeight(nn.Module):
 
     def __init__(self, bits: int, channels: int, rounded: bool = True) -> None:
         super().__init__()
-        if type(bits) is not int or not LEAST_BITS <= bits <= MOST_BITS:
+        if type(bits) is not int or bits not in BITS:
             raise ValueError(f"weights cannot have {bits} bits")
         self.bits, self.rounded = bits, rounded
         self.log_scale = nn.Parameter(torch.zeros(channels))  # to base 2
@@ -169,14 +143,13 @@ class QuantizedWeight(nn.Module):
         return (_round_in_forward(SCALE_STEPS * self.log_scale.clamp(*SCALE_RANGE)) / SCALE_STEPS).exp2()
 
     def forward(self, weight: Tensor) -> Tensor:  # noqa: D102
-        limit = largest_integer(self.bits)
-        scale = per_channel(self.scale, weight.ndim)
+        limit, scale = largest_integer(self.bits), per_channel(self.scale, weight.ndim)
         return _round_in_forward((weight / scale).clamp(-limit, limit)) * scale
 
 
-def per_channel(values: Tensor, dimensions: int) -> Tensor:
+def per_channel(values: Values, dimensions: int) -> Values:
     """Return values (C,) in a shape that multiplies weights (C, ...) channel by channel."""
-    return values.view(-1, *(1,) * (dimensions - 1))
+    return values.reshape(-1, *(1,) * (dimensions - 1))
 
 
 class QuantizedInput(nn.Module):
@@ -206,13 +179,13 @@ def _round_in_forward(values: Tensor) -> Tensor:
     return values + (values.round() - values).detach() if values.requires_grad else values.round()
 
 
-def _quantize_input(layer: nn.Module, quantizer: nn.Module) -> None:
-    layer.input_quantizer = quantizer
-    layer.register_forward_pre_hook(_pass_through_quantizer)
-
-
-def _pass_through_quantizer(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _quantize_input(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (layer.input_quantizer(inputs[0]), *inputs[1:])
+
+
+def rounds_inputs(network: nn.Module) -> bool:
+    """Return whether layers of a network round their inputs to integers."""
+    return any(isinstance(layer, QuantizedInput) for layer in network.modules())
 
 
 def quantized_layers(network: nn.Module) -> dict[str, tuple[Any, QuantizedWeight]]:
@@ -242,8 +215,8 @@ def with_plain_weights(network: nn.Module) -> nn.Module:
 def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a network as a checkpoint stores them: quantized weights as integers.
 
-    Integers of fewer than 8 bits share bytes, and each rounded scale has one. Other tensors become float16,
-    if that changes no number much.
+    Two integers of 4 bits share a byte, and each rounded scale has one. Other tensors become float16, if that
+    changes no number much.
     """
     if not changes:
         return dict(tensors)
@@ -253,10 +226,13 @@ def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, 
         if weight.is_floating_point():
             limit = largest_integer(bits)
             if rounded:
-                packed[layer + LOG_SCALE] = _pack_scales(log_scale)
-            scale = _unpack_scales(packed[layer + LOG_SCALE]).exp2()
-            integers = (weight.float() / per_channel(scale, weight.ndim)).round().clamp(-limit, limit)
-            packed[layer + ORIGINAL] = _pack_integers(integers.to(torch.int8), bits)
+                steps = SCALE_STEPS * (log_scale.float().clamp(*SCALE_RANGE) - SCALE_RANGE[0])
+                packed[layer + LOG_SCALE] = (steps.round() - 128).to(torch.int8)
+            scale = per_channel(_unpack_scales(packed[layer + LOG_SCALE]).exp2(), weight.ndim)
+            integers = (weight.float() / scale).round().clamp(-limit, limit).to(torch.int8)
+            if bits < BITS[0]:
+                integers = torch.from_numpy(pack_integers(integers.cpu().numpy(), bits))
+            packed[layer + ORIGINAL] = integers
     return packed
 
 
@@ -284,7 +260,8 @@ def unpack(
         integers, shape = unpacked.get(name), shapes.get(name)
         if integers is None or shape is None or integers.is_floating_point():
             continue
-        integers = _unpack_integers(integers, bits, shape.numel())
+        if bits < BITS[0]:
+            integers = torch.from_numpy(_unpack_integers(integers.numpy(), shape.numel()))
         unpacked[layer + LOG_SCALE] = log_scale = _unpack_scales(unpacked[layer + LOG_SCALE])
         unpacked[name] = integers.view(shape).float() * per_channel(log_scale.exp2(), len(shape))
     return unpacked
@@ -300,35 +277,26 @@ def _quantizations(changes: Sequence[Change]) -> dict[str, tuple[int, bool]]:
     }
 
 
-def _pack_scales(log_scale: Tensor) -> Tensor:
-    """Return logarithms of scales as bytes: the number of steps above the least one, minus 128."""
-    steps = (SCALE_STEPS * (log_scale.float().clamp(*SCALE_RANGE) - SCALE_RANGE[0])).round()
-    return (steps - 128).to(torch.int8)
-
-
 def _unpack_scales(packed: Tensor) -> Tensor:
+    """Return logarithms of scales, whose bytes are the number of steps above the least one, minus 128."""
     if packed.is_floating_point():
         return packed.float()
     return (packed.float() + 128) / SCALE_STEPS + SCALE_RANGE[0]
 
 
-def _pack_integers(integers: Tensor, bits: int) -> Tensor:
-    """Return integers of 8 bits as they are, and others as a row of bits, each with its lowest bit first.
+def pack_integers(integers: npt.NDArray[np.int8], bits: int) -> npt.NDArray[Any]:
+    """Return integers of 8 bits in a row, and those of 4 bits two in a byte, the first in its lower half.
 
-    Half of the range is added to integers of fewer bits, so that none is negative.
+    8 is added to each of the latter, so that none is negative.
     """
-    if bits == MOST_BITS:
-        return integers
-    values = (integers.flatten() + 2 ** (bits - 1)).to(torch.uint8).cpu().numpy()
-    each = np.unpackbits(values[:, None], axis=1, count=bits, bitorder="little")  # N, bits
-    return torch.from_numpy(np.packbits(each, bitorder="little"))
+    row = integers.ravel()
+    if bits == BITS[0]:
+        return row
+    halves = np.append((row + 8).astype(np.uint8), np.zeros(row.size % 2, np.uint8))
+    return halves[::2] | halves[1::2] << 4
 
 
-def _unpack_integers(packed: Tensor, bits: int, count: int) -> Tensor:
-    if bits == MOST_BITS:
-        return packed
-    if packed.numel() != -(-count * bits // 8):
-        raise ValueError(f"{packed.numel()} bytes do not hold {count} integers of {bits} bits")
-    each = np.unpackbits(packed.numpy(), count=count * bits, bitorder="little").reshape(count, bits)
-    values = np.packbits(each, axis=1, bitorder="little")[:, 0].astype(np.int16)
-    return torch.from_numpy(values - 2 ** (bits - 1))
+def _unpack_integers(packed: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.int8]:
+    if packed.size != -(-count // 2):
+        raise ValueError(f"{packed.size} bytes do not hold {count} integers of 4 bits")
+    return np.stack((packed & 15, packed >> 4), axis=1).ravel()[:count].astype(np.int8) - np.int8(8)

@@ -15,14 +15,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from digitcli.architectures.stages import stages_of
 
-WHOLE = "_Whole.network"  # the name of the network in PyTorch's counter
+WHOLE = "AllOutputs.network"  # the name of the network in PyTorch's counter
 INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200), "page": (1, 4, 256, 256)}  # by task
+EXAMPLES = 3  # images in an example; an exporter takes 1 for a batch that never has another size
+EXAMPLE_PX = {"digit": (28, 28), "line": (40, 200), "page": (64, 96)}  # height and width of the example
 
 
 def input_shape(network: nn.Module, task: str) -> tuple[int, ...]:
     """Return the shape of an input: that of the task, with as many channels as the network takes."""
     number, channels, height, width = INPUT_SHAPE[task]
     return number, getattr(network, "channels", channels), height, width
+
+
+def example_input(network: nn.Module, task: str) -> Tensor:
+    """Return images for a network of a task, for programs that trace what it computes."""
+    return torch.rand(EXAMPLES, input_shape(network, task)[1], *EXAMPLE_PX[task])
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def summarize(network: nn.Module, task: str = "digit") -> Summary:
     counter = FlopCounterMode(display=False)
     try:
         with torch.inference_mode(), _attention_as_products(), counter:
-            _Whole(network.eval())(torch.zeros(input_shape(network, task)))
+            AllOutputs(network.eval())(torch.zeros(input_shape(network, task)))
     finally:
         network.train(was_training)
         for handle in handles:
@@ -130,15 +137,16 @@ def _attention_as_products() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
-class _Whole(nn.Module):
-    """A wrapper that runs every layer, including those that only `locate` uses."""
+class AllOutputs(nn.Module):
+    """A network that runs every layer, and returns all outputs which the recognition of pictures uses."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> Any:
-        return getattr(self.network, "locate", self.network)(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
+        outputs = getattr(self.network, "locate", self.network)(images)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _count(network: nn.Module) -> int:

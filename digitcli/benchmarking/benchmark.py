@@ -11,11 +11,24 @@ import torch
 
 from digitcli.architectures.registry import ENSEMBLE
 from digitcli.benchmarking import measurement
-from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate, find_candidates
-from digitcli.benchmarking.environment import describe_environment
-from digitcli.benchmarking.measurement import Calls, PreparedModel, interval_of_median, median_and_p95
-from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Measuring, OnEvent
-from digitcli.benchmarking.runtimes import check_packages, reason_to_skip
+from digitcli.benchmarking.measurement import (
+    PACKAGES,
+    Calls,
+    ExportGraph,
+    PreparedModel,
+    interval_of_median,
+    median_and_p95,
+)
+from digitcli.benchmarking.report import (
+    BenchmarkConfig,
+    BenchmarkReport,
+    BenchmarkResult,
+    Candidate,
+    Measuring,
+    OnEvent,
+    describe_environment,
+    find_candidates,
+)
 from digitcli.errors import DigitcliError, EnvironmentFault, UsageError
 from digitcli.events import Event as TrainingEvent
 from digitcli.events import Notice
@@ -31,13 +44,17 @@ def benchmark(
     config: BenchmarkConfig,
     candidates: Sequence[Candidate] | None = None,
     *,
+    export_graph: ExportGraph | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> BenchmarkReport:
     """Measure every model at every batch size, one after the other, and then the training of all of them.
 
-    `candidates` are the models that `find_candidates` returned for the configuration, if they are known.
-    `on_event` receives the report whenever it has grown, so that an error or Ctrl-C loses no result. float32
-    is computed without TF32, except in training, which is measured as digitcli trains.
+    float32 is computed without TF32, except in training, which is measured as digitcli trains.
+
+    candidates: the models that `find_candidates` returned for the configuration, if they are known.
+    export_graph: makes the graphs for onnxruntime and tflite, e.g. `digitcli.export.export.export_graph`.
+        Without it, onnxruntime measures shipped models alone.
+    on_event: receives the report whenever it has grown, so that an error or Ctrl-C loses no result.
 
     Raises:
         UsageError: there is no model of a name, or no model can be measured with this runtime and dtype.
@@ -47,13 +64,14 @@ def benchmark(
     """
     candidates = find_candidates(config.archs) if candidates is None else candidates
     device = choose_device(config.device)
-    check_packages(config.runtimes)
+    for runtime in PACKAGES.keys() & config.runtimes:
+        PACKAGES[runtime]()
     for candidate in candidates:  # a damaged file is an error before anything is measured
         measurement.open_candidate(candidate)
     with use_threads(config.threads):
         report = BenchmarkReport(1, describe_environment(device), ())
         with measurement.without_tf32():
-            for result in _measure_all(candidates, device, config, on_event):
+            for result in _measure_all(candidates, device, config, export_graph, on_event):
                 report = replace(report, results=(*report.results, result))
                 on_event(report)
         if not report.results:
@@ -66,28 +84,44 @@ def benchmark(
 
 
 def _measure_all(
-    candidates: Sequence[Candidate], device: torch.device, config: BenchmarkConfig, on_event: OnEvent
+    candidates: Sequence[Candidate],
+    device: torch.device,
+    config: BenchmarkConfig,
+    export_graph: ExportGraph | None,
+    on_event: OnEvent,
 ) -> Iterator[BenchmarkResult]:
     for done, candidate in enumerate(candidates):
         for runtime, dtype in config.combinations:
-            network = measurement.open_candidate(candidate)
-            if reason := reason_to_skip(candidate, network, device, runtime, dtype):
-                on_event(Notice(f"{candidate.name} with {runtime} in {dtype} is left out: {reason}"))
-                continue
             loading = Measuring(candidate.name, f"{runtime} {dtype}, loading", done, len(candidates))
             on_event(loading)
-            try:
-                model = measurement.prepare_model(candidate, device, dtype, runtime)
-            except DigitcliError:
-                raise
-            except Exception as error:  # exporters of other libraries raise anything
-                if runtime == "torch":
-                    raise
-                reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-                on_event(Notice(f"{candidate.name} with {runtime} in {dtype} is left out: {reason}"))
+            prepared = _prepare(candidate, device, dtype, runtime, export_graph)
+            if isinstance(prepared, str):
+                on_event(Notice(f"{candidate.name} with {runtime} in {dtype} is left out: {prepared}"))
                 continue
-            with _explain_failures(model):
-                yield from _measure_model(model, config, loading, on_event)
+            with _explain_failures(prepared):
+                yield from _measure_model(prepared, config, loading, on_event)
+
+
+def _prepare(
+    candidate: Candidate, device: torch.device, dtype: str, runtime: str, export_graph: ExportGraph | None
+) -> PreparedModel | str:
+    """Return a model that is ready to be measured, or the reason why a graph of it cannot be."""
+    if runtime not in PACKAGES:
+        return measurement.prepare_model(candidate, device, dtype, runtime, None)
+    if dtype != "float32":
+        return "graphs compute in float32."
+    if device.type != "cpu":
+        return f"{runtime} computes on the CPU."
+    try:
+        return measurement.prepare_model(candidate, device, dtype, runtime, export_graph)
+    except UsageError as error:  # a layer that the format cannot hold
+        return error.cause
+    except EnvironmentFault as error:  # a package is missing that writes the graph
+        return f"{error.cause} {error.remedy}"
+    except DigitcliError:
+        raise
+    except Exception as error:  # exporters of other libraries raise anything
+        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _measure_model(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from digitcli.architectures.registry import create_model
 from digitcli.architectures.summary import summarize
-from digitcli.benchmarking.configuration import Candidate
-from digitcli.benchmarking.runtimes import PACKAGES, GraphRuntime, open_graph_runtime
+from digitcli.benchmarking.report import Candidate
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import EnvironmentFault
 from digitcli.evaluation.metrics import Z_95, accuracy
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.onnx_runtime import as_batch
+from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, import_onnxruntime, open_onnx_runtime
 from digitcli.inference.predictor import DigitClassifier
+from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, open_network, place_network
 
 # Chosen by hand: the median of a row moves by about 1 % from run to run, and no row takes over 6 seconds.
@@ -48,6 +48,13 @@ COLD_WARM_UP_STARTS = 1  # loads the files of the libraries into the cache of th
 COLD_STARTS = 9
 FLOAT_BYTES = 4
 ACCURACY_BATCH_SIZE = 500  # divides 10,000, so that torch.compile compiles for one shape only
+
+GraphRuntime = OnnxRuntime | TfliteRuntime
+# Returns the file with which a runtime computes a network: the runtime, a name for the network, the network,
+# and the trained model that it is of, or None. A UsageError says why it cannot.
+ExportGraph = Callable[[str, str, nn.Module, ResolvedModel | None], bytes]
+# By runtime: the function that imports its package, or raises an EnvironmentFault.
+PACKAGES: Mapping[str, Callable[[], None]] = {"onnxruntime": import_onnxruntime, "tflite": import_litert}
 
 
 @dataclass(frozen=True)
@@ -127,35 +134,54 @@ def open_candidate(candidate: Candidate) -> nn.Module:
     Raises:
         ModelError: its checkpoint is damaged.
     """
-    return open_network(candidate.model) if candidate.model else create_model(candidate.name)
+    return open_network(candidate.model) if candidate.model else create_model(candidate.name).eval()
 
 
-def prepare_model(candidate: Candidate, device: torch.device, dtype: str, runtime: str) -> PreparedModel:
+def prepare_model(
+    candidate: Candidate, device: torch.device, dtype: str, runtime: str, export_graph: ExportGraph | None
+) -> PreparedModel:
     """Load a model onto a device, in a dtype and for a runtime.
 
     Raises:
+        UsageError: the model cannot be measured in this way.
         ModelError: its checkpoint is damaged.
-        EnvironmentFault: the device computes wrongly.
+        EnvironmentFault: the device computes wrongly, or a package is not installed.
     """
     network, model = open_candidate(candidate), candidate.model
     summary, graph = summarize(network), None
     size_bytes = model.path.stat().st_size if model else FLOAT_BYTES * summary.parameters
     if runtime in PACKAGES:
-        graph, size_bytes = open_graph_runtime(candidate, network, runtime, torch.get_num_threads())
+        graph, size_bytes = open_graph(runtime, candidate, network, export_graph)
     network = place_network(network, device)
     if dtype != "float32":
         network = InDtype(network, getattr(torch, dtype)).eval()
     return PreparedModel(
-        candidate=candidate,
-        network=network,
-        device=device,
-        dtype=dtype,
-        runtime=runtime,
-        parameters=summary.parameters,
-        macs=summary.macs,
-        size_bytes=size_bytes,
-        graph=graph,
+        candidate, network, device, dtype, runtime, summary.parameters, summary.macs, size_bytes, graph
     )
+
+
+def open_graph(
+    runtime: str, candidate: Candidate, network: nn.Module, export_graph: ExportGraph | None
+) -> tuple[GraphRuntime, int]:
+    """Return a runtime with the graph of a network on the CPU, and the bytes of the files that it needs.
+
+    ONNX Runtime takes the graph that is shipped with a model; any other graph is exported.
+
+    Raises:
+        UsageError, EnvironmentFault: there is no graph, and none can be exported.
+        ModelError: a shipped graph is damaged.
+    """
+    model, threads = candidate.model, torch.get_num_threads()
+    if runtime == "onnxruntime" and model is not None and model.graph_path is not None:
+        size_bytes = sum(path.stat().st_size for path in (model.path, model.graph_path))
+        return open_onnx_runtime(model, threads), size_bytes
+    if export_graph is None:
+        raise EnvironmentFault(
+            f"{candidate.name} has no graph for {runtime}.", "Pass a function that exports."
+        )
+    content = export_graph(runtime, candidate.name, network, model)
+    opened = TfliteRuntime(content, threads) if runtime == "tflite" else OnnxRuntime(content, {}, threads)
+    return opened, len(content)
 
 
 @functools.cache

@@ -1,22 +1,202 @@
-"""The report of a benchmark, its progress, and its comparison with an earlier report. Loads no torch."""
+"""The settings of a benchmark, its report, and its comparison with an earlier report. Loads no torch."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import math
+import os
+import platform
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from digitcli.benchmarking.environment import Environment
-from digitcli.errors import InputError, UsageError, counted
+from digitcli.architectures.registry import architectures, find_architecture, is_architecture
+from digitcli.errors import InputError, ModelError, UsageError, counted, did_you_mean
 from digitcli.events import Notice
+from digitcli.inference.checkpoint import library_versions
+from digitcli.inference.devices import check_device_name, describe_device
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.json_records import read_json
+from digitcli.settings import check_settings, freeze_lists, setting
+from digitcli.threads import MAX_THREADS, usable_cores
 
+if TYPE_CHECKING:
+    import torch
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Runtime = Literal["torch", "torch.compile", "onnxruntime", "tflite"]
+
+MAX_BATCH_SIZE = 1_000_000  # images; a larger number is more likely a typing error than a wish
+CPUINFO = Path("/proc/cpuinfo")
 KEY = ("name", "device", "runtime", "dtype", "measured", "batch_size")  # equal in rows that are compared
 DESCRIPTION = "a benchmark"
-REMEDY = "Save one with: digitcli benchmark --format json > baseline.json"
+REMEDY = "Save one with: digitcli benchmark -o baseline.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """The settings of a benchmark.
+
+    archs: `all` is every architecture of single digits.
+    runtimes, dtypes: each model is measured with every combination that can run it; `auto` is float32.
+
+    Raises:
+        UsageError: a value is out of range or of another type, or two contradict each other.
+    """
+
+    archs: tuple[str, ...] = setting(
+        (), "", "Measure these architectures, models, checkpoints and run folders, or all architectures of "
+        "single digits (default: all shipped models of single digits).", unit="model,...", letter="-a",
+    )  # fmt: skip
+    device: str = setting(
+        "auto", "", "Compute on this device: cpu, cuda, cuda:N, mps, or auto for the fastest.",
+        unit="device", letter="-d",
+    )  # fmt: skip
+    batch_sizes: tuple[int, ...] = setting(
+        (1, 256), "", "Measure calls with these numbers of images (default: 1,256).",
+        unit="n,...", letter="-b", at_least=1, at_most=MAX_BATCH_SIZE,
+    )  # fmt: skip
+    dtypes: tuple[Dtype, ...] = setting(
+        ("auto",), "", "Compute in these number formats: auto, float32, bfloat16, float16 (default: auto, "
+        "which is float32).", unit="dtype,...",
+    )  # fmt: skip
+    runtimes: tuple[Runtime, ...] = setting(
+        ("torch",), "", "Run the models with these: torch, torch.compile, onnxruntime, tflite (default: "
+        "torch).", unit="runtime,...",
+    )  # fmt: skip
+    threads: int | None = setting(
+        None, "", "Compute with this many threads of the CPU (default: PyTorch's own number).",
+        unit="n", at_least=1, at_most=MAX_THREADS,
+    )  # fmt: skip
+    train: bool = setting(
+        False, "", "Also measure training by each architecture's recipe, in images per second."
+    )
+    cold_start: bool = setting(
+        False, "", "Also measure digitcli predict with one picture, from the start of its process to the end."
+    )
+
+    def __post_init__(self) -> None:
+        freeze_lists(self)
+        check_settings(self)
+        check_device_name(self.device)
+        for option, values in (("--batch-size", self.batch_sizes), ("--dtype", self.dtypes),
+                               ("--runtime", self.runtimes)):  # fmt: skip
+            if not values:
+                raise UsageError(f"{option} is empty.", "Give at least one value.")
+        if self.threads is not None and self.cold_start:
+            cause = "--threads does not apply to --cold-start, which takes every core."
+            raise UsageError(cause, "Leave one of them out.")
+        if self.train and self.combinations != (("torch", "float32"),):
+            cause = "--train measures training as digitcli trains: with torch, in the dtype of the recipe."
+            raise UsageError(cause, "Leave --train out, or --dtype and --runtime.")
+
+    @property
+    def combinations(self) -> tuple[tuple[str, str], ...]:
+        """Every runtime with every dtype, `auto` resolved, without repetitions."""
+        dtypes = ["float32" if dtype == "auto" else dtype for dtype in self.dtypes]
+        return tuple(dict.fromkeys((runtime, dtype) for runtime in self.runtimes for dtype in dtypes))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that is measured under the name that was given; `model` is None for new weights."""
+
+    name: str
+    model: ResolvedModel | None
+
+
+def find_candidates(archs: tuple[str, ...]) -> tuple[Candidate, ...]:
+    """Return the models that `BenchmarkConfig.archs` stands for, each once.
+
+    Raises:
+        UsageError: there is no model of a name, or an architecture reads lines.
+        ModelError: a file is damaged or no checkpoint, or its model reads lines.
+    """
+    every = [row.name for row in architectures().values() if row.task == "digit"]
+    if not archs:
+        shipped = [resolve_model(name) for name in shipped_models()]
+        if not shipped:
+            raise ModelError("No model is shipped with this installation.", "Name architectures with --arch.")
+        return tuple(Candidate(model.name, model) for model in shipped if model.header.task == "digit")
+    names = [name for arch in archs for name in (every if arch == "all" else [arch])]
+    return tuple(_find_candidate(name) for name in dict.fromkeys(names))
+
+
+def _find_candidate(name: str) -> Candidate:
+    remedy, shipped = "Name a model of the task digit, see: digitcli models", shipped_models()
+    if is_architecture(name) and name not in shipped:
+        if find_architecture(name).task != "digit":
+            raise UsageError(f"Architecture '{name}' reads lines, not single digits.", remedy)
+        return Candidate(name, None)
+    is_path = os.path.lexists(name) or Path(name).name != name or Path(name).suffix == ".safetensors"
+    if name not in shipped and not (name and is_path):
+        known = {**architectures(), **shipped, "all": None}
+        raise UsageError(f"There is no architecture or model named '{name}'.", did_you_mean(name, known))
+    model = resolve_model(name)
+    if model.header.task != "digit":
+        raise ModelError(f"{name} reads lines, not single digits.", remedy)
+    return Candidate(name, model)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The versions and the machine of a measurement; `cores` are the cores that this process may use.
+
+    onnxruntime, litert: the versions of further runtimes; None where the package is not installed, or where
+        an earlier version of digitcli did not store them.
+    """
+
+    digitcli: str
+    torch: str
+    numpy: str
+    python: str
+    platform: str
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    onnxruntime: str | None = None
+    litert: str | None = None
+
+
+def describe_environment(device: torch.device) -> Environment:
+    """Return the environment of a measurement on this device."""
+    import torch
+
+    return Environment(
+        **library_versions(),
+        platform=platform.platform(),
+        cpu=cpu_name(),
+        cores=usable_cores(),
+        threads=torch.get_num_threads(),
+        device=describe_device(device),
+        onnxruntime=_version("onnxruntime"),
+        litert=_version("ai-edge-litert"),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """Return the name of the processor, or its kind where the system does not tell the name."""
+    try:
+        if platform.system() == "Darwin":
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        for line in CPUINFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except (OSError, subprocess.SubprocessError):
+        pass  # the system has no such file or command
+    return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)
@@ -69,7 +249,6 @@ class BenchmarkReport:
     """All results in the order of the configuration, and the machine; as an event, the results so far.
 
     schema: the version of this record, which is 1.
-    environment: the machine and the versions.
     results: a row for each model, runtime, dtype and batch size.
     """
 
@@ -118,9 +297,8 @@ def read_baseline(path: Path) -> BenchmarkReport:
         for time in (row.latency_ms_low, row.latency_ms_median, row.latency_ms_high)
     ]
     if not times or min(times) <= 0:
-        raise InputError(
-            f"{path} is not {DESCRIPTION}: it has no rows, or a time that is not above 0.", REMEDY
-        )
+        cause = f"{path} is not {DESCRIPTION}: it has no rows, or a time that is not above 0."
+        raise InputError(cause, REMEDY)
     return report
 
 

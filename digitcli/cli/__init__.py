@@ -52,8 +52,7 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "tune": "Search the settings of a recipe on the validation digits.",
     "benchmark": "Measure the speed, memory and accuracy of models on this machine.",
     "report": "Write a run, an evaluation, a comparison, readings or an adaptation as one HTML file.",
-    "compress": "Make a trained model smaller by pruning, low rank and integers, and measure what each step "
-    "brings.",
+    "compress": "Make a trained model smaller by pruning and integers, and measure what each step brings.",
     "export": "Write a model for another program or language, and check that it answers the same there.",
     "models": "List every architecture and every shipped model, or show one of them layer by layer.",
     "doctor": "Say what is wrong with a run, a model, a picture, data or the installation.",

@@ -2,193 +2,128 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any
 
-from typer import Option
+from rich.markup import escape
+from rich.table import Table
 
 from digitcli import console
-from digitcli.benchmarking.configuration import (
-    BenchmarkConfig,
-    Candidate,
-    Dtype,
-    Runtime,
-    find_candidates,
-)
+from digitcli.atomic_write import STDOUT, check_writable, write_whole
 from digitcli.benchmarking.report import (
+    BenchmarkConfig,
     BenchmarkReport,
+    BenchmarkResult,
+    Candidate,
+    Event,
+    Measuring,
+    Slowdown,
     check_threads,
     describe_differences,
+    find_candidates,
     find_slowdowns,
     read_baseline,
 )
-from digitcli.cli.options import DeviceOption, TableFormatOption, complete_model
+from digitcli.cli.options import complete_device, complete_model, with_settings
 from digitcli.cli.signals import wait_with_signals
-from digitcli.cli.views.benchmark import BenchmarkView, show_report, show_slowdowns
 from digitcli.errors import QualityError, UsageError, counted
+from digitcli.events import Notice
+from digitcli.settings import setting
 
 COMPARISON = "Comparison with an earlier benchmark"
 
-ArchOption = Annotated[
-    list[str] | None,
-    Option(
-        "--arch",
-        "-a",
-        help="Measure these: architectures (with their shipped weights, or else with new ones), checkpoint "
-        "files and run folders, or all for every architecture of single digits. Separate several with "
-        "commas, or repeat the option (default: all shipped models of single digits).",
-        metavar="MODEL,...",
-        autocompletion=complete_model,
-    ),
-]
-BatchSizeOption = Annotated[
-    list[str] | None,
-    Option(
-        "--batch-size",
-        "-b",
-        metavar="N,...",
-        help="Measure calls with these numbers of images, separated by commas (default: 1,256).",
-    ),
-]
-DtypeOption = Annotated[
-    list[str] | None,
-    Option(
-        "--dtype",
-        metavar="DTYPE,...",
-        help="Convert the weights and compute in these number formats, separated by commas: "
-        f"{', '.join(get_args(Dtype))} (default: auto, which is float32).",
-    ),
-]
-RuntimeOption = Annotated[
-    list[str] | None,
-    Option(
-        "--runtime",
-        metavar="RUNTIME,...",
-        help="Run the models with these, separated by commas, and compare their speed, size and accuracy: "
-        f"{', '.join(get_args(Runtime))} (default: torch).",
-    ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    Option(metavar="N", help="Compute with this many threads of the CPU (default: PyTorch's own number)."),
-]
-TrainOption = Annotated[
-    bool,
-    Option("--train", help="Also measure training by each architecture's recipe, in images per second."),
-]
-ColdStartOption = Annotated[
-    bool,
-    Option(
-        "--cold-start",
-        help="Also measure digitcli predict with one picture, from the start of its process to the end.",
-    ),
-]
-BaselineOption = Annotated[
-    Path | None,
-    Option(
-        metavar="FILE",
-        help="Print by which factor each latency differs from this file, which --format json wrote.",
-        rich_help_panel=COMPARISON,
-    ),
-]
-MaxSlowdownOption = Annotated[
-    float | None,
-    Option(
-        metavar="RATIO",
-        help="Exit with code 8 if a latency is larger than in the baseline by more than this factor, with "
-        "95 % confidence; 1.1 allows 10 %.",
-        rich_help_panel=COMPARISON,
-    ),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions:
+    """The options of `digitcli benchmark`, beside those of `BenchmarkConfig`."""
+
+    output: Path | None = setting(
+        None, "", "Write the result to this file, JSON or CSV by its name; - is standard output, as JSON.",
+        letter="-o", aliases=("--out", "--save"),
+    )  # fmt: skip
+    force: bool = setting(False, "", "Replace the file of --output if it exists.")
+    baseline: Path | None = setting(
+        None, COMPARISON, "Print by which factor each latency differs from this file, written by -o.",
+        unit="file",
+    )  # fmt: skip
+    max_slowdown: float | None = setting(
+        None, COMPARISON, "Exit with code 8 if a latency has grown by more than this factor, with 95 % "
+        "confidence; 1.1 allows 10 %.", unit="ratio", above=0,
+    )  # fmt: skip
+    format: console.TableFormat = setting("table", "", "Print a table for people, or JSON or CSV.")
 
 
-def benchmark(
-    arch: ArchOption = None,
-    device: DeviceOption = None,
-    batch_size: BatchSizeOption = None,
-    dtype: DtypeOption = None,
-    runtime: RuntimeOption = None,
-    threads: ThreadsOption = None,
-    train: TrainOption = False,
-    cold_start: ColdStartOption = False,
-    baseline: BaselineOption = None,
-    max_slowdown: MaxSlowdownOption = None,
-    format: TableFormatOption = "table",
-) -> None:
+@with_settings(
+    BenchmarkConfig, panels={"": ""}, completions={"archs": complete_model, "device": complete_device}
+)
+def benchmark(options: BenchmarkOptions, settings: dict[str, Any]) -> None:
     """Measure the speed, memory and accuracy of models on this machine.
 
     The latency is the time of one call with a whole batch of MNIST test digits, which is on the device
     already. After a warm-up, calls are timed for a second or more; the table shows their median and 95th
     percentile. The memory is the most that PyTorch allocates on a CUDA device. The accuracy is measured on
-    the 10,000 MNIST test digits.
+    the 10,000 MNIST test digits. Several values of an option are separated by commas.
 
     Examples:
 
       digitcli benchmark
       digitcli benchmark --arch cnn,resnet --batch-size 1,64 --runtime torch,onnxruntime --device cpu
       digitcli benchmark --arch fast --runtime torch,onnxruntime,tflite
-      digitcli benchmark --format json > baseline.json
+      digitcli benchmark -o baseline.json
       digitcli benchmark --baseline baseline.json --max-slowdown 1.1
     """
-    settings: dict[str, Any] = {
-        "archs": tuple(name for text in arch or () for name in _split_names(text)),
-        "device": device,
-        "batch_sizes": tuple(_parse_size(part) for part in _split(batch_size)),
-        "dtypes": tuple(_split(dtype)),
-        "runtimes": tuple(_split(runtime)),
-        "threads": threads,
-    }
-    chosen = {name: value for name, value in settings.items() if value not in (None, ())}
-    config = BenchmarkConfig(train=train, cold_start=cold_start, **chosen)
+    config = BenchmarkConfig(**settings)
     candidates = find_candidates(config.archs)
-    before = _read_baseline(baseline, max_slowdown, threads)
-    report = _measure_and_show(config, candidates, format)
+    _check_output(options)
+    before = _read_baseline(options, config.threads)
+    report = _measure_and_show(config, candidates, options)
     if before is not None:
-        _compare(report, before, max_slowdown)
+        _compare(report, before, options.max_slowdown)
+
+
+def _check_output(options: BenchmarkOptions) -> None:
+    if options.output is None:
+        return
+    if options.output != STDOUT and options.output.suffix not in (".json", ".csv"):
+        raise UsageError(f"--output is '{options.output}'.", "Name a file that ends in .json or .csv.")
+    check_writable(options.output, options.force)
+    console.reserve_stdout(options.output, options.format)
 
 
 def _measure_and_show(
-    config: BenchmarkConfig, candidates: Sequence[Candidate], format: str
+    config: BenchmarkConfig, candidates: Sequence[Candidate], options: BenchmarkOptions
 ) -> BenchmarkReport:
     view = BenchmarkView()
     try:
         with view.status:
             with wait_with_signals():
-                from digitcli.benchmarking import benchmark as benchmarking
-            return benchmarking.benchmark(config, candidates, on_event=view)
+                from digitcli.benchmarking import benchmark as module
+                from digitcli.export.export import runtime_graph
+            return module.benchmark(config, candidates, export_graph=runtime_graph, on_event=view)
     finally:  # an error or a signal must not take the results with it
         if view.report is not None:
             with wait_with_signals():
-                show_report(view.report, format)
+                show_report(view.report, options.format)
+                if options.output is not None:
+                    write_whole(options.output, _as_file(view.report, options.output).encode())
 
 
-def _split(texts: list[str] | None) -> list[str]:
-    return [part.strip() for text in texts or () for part in text.split(",")]
+def _as_file(report: BenchmarkReport, path: Path) -> str:
+    if path.suffix == ".csv":
+        return console.as_csv([dataclasses.asdict(result) for result in report.results])
+    return json.dumps(dataclasses.asdict(report), indent=2) + "\n"
 
 
-def _split_names(text: str) -> list[str]:
-    """Split a list of models at its commas, unless it is the path of a file with a comma."""
-    return [text] if os.path.lexists(text) else _split([text])
-
-
-def _parse_size(text: str) -> int | str:
-    """Return a number of images; `BenchmarkConfig` refuses every other text."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
-
-
-def _read_baseline(
-    path: Path | None, max_slowdown: float | None, threads: int | None
-) -> BenchmarkReport | None:
-    if max_slowdown is not None and path is None:
-        raise UsageError("--max-slowdown needs a baseline.", "Name the file with --baseline.")
-    if max_slowdown is not None and not max_slowdown > 0:
-        raise UsageError(f"--max-slowdown is {max_slowdown:g}.", "Give a factor, e.g. 1.1 for 10 % slower.")
-    if path is None:
+def _read_baseline(options: BenchmarkOptions, threads: int | None) -> BenchmarkReport | None:
+    if options.baseline is None:
+        if options.max_slowdown is not None:
+            raise UsageError("--max-slowdown needs a baseline.", "Name the file with --baseline.")
         return None
-    baseline = read_baseline(path)
+    baseline = read_baseline(options.baseline)
     if threads:  # otherwise the number is known only when PyTorch is loaded
         check_threads(baseline, threads)
     return baseline
@@ -208,3 +143,138 @@ def _compare(report: BenchmarkReport, baseline: BenchmarkReport, max_slowdown: f
             f"{rows} are slower than --max-slowdown {max_slowdown:g} allows: {names}.",
             "Measure again while no other program runs, or look for what has changed.",
         )
+
+
+class BenchmarkView:
+    """A status on stderr if that is a terminal, else a line for each result.
+
+    status: the status, to be used as a context manager.
+    report: the results so far; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.status = console.Busy("Loading PyTorch")
+        self.report: BenchmarkReport | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case Notice():
+                console.show_notice(event.message)
+            case Measuring():
+                name = console.printable(event.name)
+                self.status.update(f"Measuring {name}, {event.step} ({event.done + 1} of {event.models})")
+            case BenchmarkReport():
+                known = len(self.report.results) if self.report else 0
+                self.report = event
+                if not console.err.is_interactive:
+                    for result in event.results[known:]:
+                        console.show_message(escape(console.printable(_line(result))))
+
+
+def _line(row: BenchmarkResult) -> str:
+    is_default = (row.runtime, row.dtype) == ("torch", "float32")
+    combination = "" if is_default else f"  {row.runtime} {row.dtype}"
+    batch = f"batch {_batch(row)}" if row.measured == "calls" else _batch(row)
+    times = f"{console.three_digits(row.latency_ms_median)} ms  {row.images_per_second:,.0f} images/s"
+    return f"{row.name}{combination}  {batch}  {times}"
+
+
+def show_report(report: BenchmarkReport, format: console.TableFormat) -> None:
+    """Print a report on stdout."""
+    if format == "json":
+        console.show_json(report)
+    elif format == "csv":
+        console.err.print(_environment(report))
+        console.show_csv([dataclasses.asdict(result) for result in report.results])
+    else:
+        table, left_out = results_table(report.results, console.out.width)
+        console.show_table(_environment(report))
+        console.out.print()
+        console.show_table(table)
+        console.show_left_out(left_out)
+
+
+def show_slowdowns(slowdowns: Sequence[Slowdown]) -> None:
+    """Print the comparison with a baseline on stderr, since stdout has the report."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="latency / latency of the baseline")
+    for heading in ("architecture", "runtime", "dtype", "batch", "ratio", "95 % interval"):
+        table.add_column(heading)
+    for each in slowdowns:
+        row, interval = each.row, f"{each.low:.2f} to {each.high:.2f}"
+        name = escape(console.printable(row.name))
+        table.add_row(name, row.runtime, row.dtype, _batch(row), f"{each.ratio:.2f}", interval)
+    console.err.print(table)
+
+
+def _environment(report: BenchmarkReport) -> Table:
+    environment = report.environment
+    combinations = dict.fromkeys(f"{row.runtime} {row.dtype}" for row in report.results)
+    measured = {row.runtime for row in report.results}
+    versions = {
+        "digitcli": environment.digitcli,
+        "torch": environment.torch,
+        "onnxruntime": environment.onnxruntime if "onnxruntime" in measured else None,
+        "LiteRT": environment.litert if "tflite" in measured else None,
+        "Python": environment.python,
+    }
+    known = [f"{name} {version}" for name, version in versions.items() if version]
+    return console.pairs(
+        {
+            "device": environment.device,
+            "CPU": f"{environment.cpu}; cores: {environment.cores}, threads: {environment.threads}",
+            "versions": f"{', '.join(known)}, {environment.platform}",
+            "measured": f"{', '.join(combinations)}; milliseconds of a call with a whole batch",
+        }
+    )
+
+
+COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
+    "\nruntime": lambda row: row.runtime,
+    "\ndtype": lambda row: row.dtype,
+    "\nbatch": lambda row: _batch(row),
+    "median\nms": lambda row: console.three_digits(row.latency_ms_median),
+    "p95\nms": lambda row: console.three_digits(row.latency_ms_p95),
+    "\nimages/s": lambda row: _short(row.images_per_second),
+    "\nparams": lambda row: _short(row.parameters),
+    "\nMACs": lambda row: _short(row.macs),
+    "\nsize": lambda row: console.size(row.size_bytes),
+    "peak\nmemory": lambda row: "" if row.peak_memory_bytes is None else console.size(row.peak_memory_bytes),
+    "\naccuracy": lambda row: console.percent(row.accuracy),
+    "training\nimages/s": lambda row: _short(row.training_images_per_second),
+}
+COMBINATION = ("\nruntime", "\ndtype")
+LEAST_IMPORTANT_FIRST = (
+    "\nMACs", "\nparams", "\nsize", "peak\nmemory", "p95\nms", "\naccuracy", "training\nimages/s",
+)  # fmt: skip
+
+
+def results_table(results: Sequence[BenchmarkResult], width: int) -> tuple[Table, list[str]]:
+    """Return a row for each result, and the columns that do not fit into the width.
+
+    A runtime or dtype that is the same in all rows stands above the table.
+    """
+    columns = {heading: [cell(result) for result in results] for heading, cell in COLUMNS.items()}
+    columns = {
+        heading: cells
+        for heading, cells in columns.items()
+        if any(cells) and not (heading in COMBINATION and len(set(cells)) == 1)
+    }
+    names = [result.name for result in results]
+    return console.fitted_table(
+        "\narchitecture", names, columns, LEAST_IMPORTANT_FIRST, width, to_the_left=COMBINATION
+    )
+
+
+def _batch(row: BenchmarkResult) -> str:
+    return f"{row.batch_size:,}" if row.measured == "calls" else "cold start"
+
+
+def _short(number: float | None) -> str:
+    """Return a number in three digits, e.g. 3.27 M; empty for None."""
+    if number is None:
+        return ""
+    for power, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if number >= 0.9995 * 10**power:
+            return f"{number / 10**power:.3g} {unit}"
+    return f"{number:.3g}"

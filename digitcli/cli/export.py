@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from typer import Option
+from typing import TYPE_CHECKING
 
 from digitcli import console
-from digitcli.cli.options import FormatOption, model_argument
+from digitcli.cli.options import complete_shipped
 from digitcli.cli.signals import wait_with_signals
 from digitcli.events import Event, Notice
-from digitcli.export.formats import FORMATS, Dtype, check_output, check_packages, default_output, find_format
+from digitcli.export.formats import FORMATS, Dtype, FormatName, check_output, check_packages, find_format
 from digitcli.inference.model_resolution import resolve_model
+from digitcli.settings import argument, setting
 
 if TYPE_CHECKING:
     from digitcli.export.export import ExportResult
     from digitcli.export.parity import Parity
-
-SUMMARIES = "; ".join(f"{row.name}, {row.summary}" for row in FORMATS.values())
-
-ModelArgument = Annotated[str, model_argument("Export")]
 
 
 def complete_format(incomplete: str) -> list[tuple[str, str]]:
@@ -29,68 +25,53 @@ def complete_format(incomplete: str) -> list[tuple[str, str]]:
     return [(row.name, row.summary) for row in FORMATS.values() if row.name.startswith(incomplete)]
 
 
-To = Annotated[
-    str,
-    Option(
-        "--to",
-        metavar="FORMAT",
-        help=f"Write this format: {SUMMARIES}.",
-        autocompletion=complete_format,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    Option(
-        "--output",
-        "-o",
-        metavar="PATH",
-        help="Write to this file, or to this folder for hf, saved_model and c (default: the name of the "
-        "model with the ending of the format, in the current folder).",
-    ),
-]
-DtypeOption = Annotated[
-    Dtype,
-    Option(
-        "--dtype",
-        help="Store weights as float32, or for the formats tflite and c as int8: 8-bit integers with one "
-        "scale for each output channel, while activations stay float32; c keeps the integers of a compressed "
-        "model, 4-bit ones too, and computes with integers where its inputs are rounded.",
-    ),
-]
-Verify = Annotated[
-    bool,
-    Option(
-        "--verify/--no-verify",
-        help="Run what was exported, and keep it only if its answers equal those of PyTorch; without this, "
-        "the files say that they were not checked.",
-    ),
-]
-Force = Annotated[bool, Option("--force", help="Replace the file or the folder of --output if it exists.")]
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """The options of `digitcli export`."""
+
+    model: str = argument(
+        "MODEL", "Export this shipped model, checkpoint file or run folder.", complete=complete_shipped
+    )
+    to: FormatName | None = setting(
+        None, "", "Write this format (default: that of the name of --output, or onnx).", unit="format",
+        complete=complete_format,
+    )  # fmt: skip
+    output: Path | None = setting(
+        None, "", "Write this file, or this folder for hf, saved_model and c; - is standard output "
+        "(default: the name of the model).", letter="-o", aliases=("--out", "--save"),
+    )  # fmt: skip
+    dtype: Dtype = setting(
+        "float32", "", "Store weights like this; int8, for tflite and c, rounds them, or keeps the integers "
+        "of a compressed model.",
+    )  # fmt: skip
+    verify: bool = setting(
+        True, "", "Keep what was written only if its answers equal those of PyTorch; without this, the files "
+        "say so.",
+    )  # fmt: skip
+    force: bool = setting(False, "", "Replace the file or the folder of --output if it exists.")
+    format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 
-def export(
-    model: ModelArgument,
-    to: To = "onnx",
-    output: Output = None,
-    dtype: DtypeOption = "float32",
-    verify: Verify = True,
-    force: Force = False,
-    format: FormatOption = "table",
-) -> None:
+def export(options: ExportOptions) -> None:
     """Write a model for another program or language, and check that it answers the same there.
+
+    The formats: onnx for ONNX Runtime and other programs; torch for torch.export.load; hf for the Hugging
+    Face hub; tflite for TensorFlow Lite; saved_model for TensorFlow; c for microcontrollers; html, a page
+    to draw in.
 
     Examples:
 
       digitcli export cnn -o cnn.onnx
-      digitcli export fast --to tflite
+      digitcli export fast -o fast.tflite
       digitcli export fast --to c --dtype int8 -o fast-c
-      digitcli export runs/lenet5-1 --to html -o lenet5.html
+      digitcli export runs/lenet5-1 -o lenet5.html
     """
-    kind = find_format(to, dtype)
-    resolved = resolve_model(model)
-    target = output or default_output(resolved.id, kind)
-    check_output(target, kind, force)
+    kind = find_format(options.to, options.output, options.dtype)
+    resolved = resolve_model(options.model)
+    target = options.output or Path(f"{resolved.id.rpartition('@')[0]}{kind.ending}")
+    check_output(target, kind, options.force)
     check_packages(kind)
+    console.reserve_stdout(target, options.format)
     with console.Busy(f"Exporting {resolved.name}") as busy:
         with wait_with_signals():
             from digitcli.export import export as module
@@ -100,14 +81,15 @@ def export(
                 busy.update(event.message)
 
         result = module.export(
-            resolved, kind.name, target, dtype=dtype, verify=verify, force=force, on_event=show
-        )
-    if format == "json":
+            resolved, kind.name, target, dtype=options.dtype, verify=options.verify, force=options.force,
+            on_event=show,
+        )  # fmt: skip
+    if options.format == "json":
         console.show_json(result)
-    else:
-        console.show_table(console.pairs(_describe(result)))
-        for note in result.notes:
-            console.show_notice(note)
+        return
+    console.show_table(console.pairs(_describe(result)))
+    for note in result.notes:
+        console.show_notice(note)
 
 
 def _describe(result: ExportResult) -> dict[str, str]:

@@ -1,122 +1,77 @@
-"""`digitcli models`: list the architectures and shipped models, describe one, or measure the shipped ones."""
+"""`digitcli models`: list the architectures and shipped models, or describe one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.cli.options import FormatOption, complete_dataset, complete_model
-from digitcli.cli.signals import wait_with_signals
+from digitcli.cli.options import complete_model
 from digitcli.cli.train import describe_recipe
 from digitcli.errors import UsageError, counted
-from digitcli.inference.model_resolution import shipped_models
-from digitcli.settings import settings_of
+from digitcli.settings import argument, setting, settings_of
 
 if TYPE_CHECKING:
     from digitcli.inference.checkpoint import Guarantee, Header
     from digitcli.inference.model_index import ModelDescription, ModelRow
 
-Name = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME",
-        help="Show the layers of this architecture, shipped model, checkpoint or run folder, not the list.",
-        autocompletion=complete_model,
-        show_default=False,
-    ),
-]
-Shipped = Annotated[
-    bool, typer.Option("--shipped", help="List only the models whose weights come with the package.")
-]
-ModelCards = Annotated[
-    bool,
-    typer.Option("--model-cards", help="Measure every shipped model and print all model cards as Markdown."),
-]
-Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data",
-        metavar="DATASET",
-        help="With --model-cards, also measure the accuracy on this dataset. May be given several times.",
-        autocompletion=complete_dataset,
-        show_default=False,
-    ),
-]
+LEAST_IMPORTANT_FIRST = ("paper", "MACs", "family", "size", "parameters", "task")
 
 
-def models(
-    name: Name = None,
-    shipped: Shipped = False,
-    model_cards: ModelCards = False,
-    data: Data = None,
-    format: FormatOption = "table",
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions:
+    """The options of `digitcli models`."""
+
+    name: str | None = argument(
+        "NAME", "Show the layers of this architecture, shipped model, checkpoint or run folder.",
+        None, complete=complete_model,
+    )  # fmt: skip
+    shipped: bool = setting(False, "", "List only the models whose weights come with the package.")
+    format: console.Format = setting("table", "", "Print a table for people, or JSON.")
+
+
+def models(options: ModelsOptions) -> None:
     """List every architecture and every shipped model, or show one of them layer by layer.
 
     Example: digitcli models cnn
     """
-    if data and not model_cards:
-        raise UsageError("--data needs --model-cards.", "Give --model-cards too, or leave --data out.")
-    if model_cards:
-        if name is not None or shipped or format != "table":
-            cause = "--model-cards prints the cards of all shipped models as Markdown."
-            raise UsageError(cause, "Leave the name, --shipped and --format out.")
-        _print_model_cards(data or [])
-        return
-    if name is not None and shipped:
+    name = options.name
+    if name is not None and options.shipped:
         raise UsageError(f"--shipped is for the list, not for '{name}'.", "Leave --shipped or the name out.")
     from digitcli.inference.model_index import describe_model, list_models
 
-    if name is None:
-        rows = list_models(shipped)
-        console.show_json(rows) if format == "json" else console.show_table(_list_table(rows))
+    shown = list_models(options.shipped) if name is None else describe_model(name)
+    if options.format == "json":
+        console.show_json(shown)
+    elif isinstance(shown, list):
+        _show_list(shown)
     else:
-        description = describe_model(name)
-        console.show_json(description) if format == "json" else _show_description(description)
+        _show_description(shown)
 
 
-def _print_model_cards(data: list[str]) -> None:
-    from digitcli.cli.views.progress import CountingBar
-    from digitcli.data.loading import find_dataset
-
-    for source in data:
-        find_dataset(source)
-    with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.benchmarking.model_cards import model_cards
-
-    with CountingBar("models") as bar:
-        bar.show(0, len(shipped_models()))
-        text = model_cards(data, bar.show)
-    typer.echo(text, nl=False)
-
-
-def _list_table(rows: list[ModelRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("name", style="cyan", no_wrap=True)
-    table.add_column("family")
-    table.add_column("task")
-    for heading in ("parameters", "MACs", "size", "accuracy"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("paper", style="dim")
-    for row in rows:
-        size = "" if row.size_bytes is None else console.size(row.size_bytes)
-        table.add_row(
-            escape(row.name),
-            escape(row.family),
-            row.task,
-            console.thousands(row.parameters),
-            console.thousands(row.macs),
-            size if row.shipped else f"[dim]{size}[/]",
-            console.percent(row.accuracy) if row.shipped else "[dim]not trained[/]",
-            escape(row.paper),
-        )
-    return table
+def _show_list(rows: list[ModelRow]) -> None:
+    """Print one line a model; the columns that matter least are left out where they do not fit."""
+    columns = {
+        "task": [row.task for row in rows],
+        "parameters": [console.thousands(row.parameters) for row in rows],
+        "MACs": [console.thousands(row.macs) for row in rows],
+        "size": ["" if row.size_bytes is None else console.size(row.size_bytes) for row in rows],
+        "accuracy": [console.percent(row.accuracy) if row.shipped else "not trained" for row in rows],
+        "family": [row.family for row in rows],
+        "paper": [row.paper for row in rows],
+    }
+    names = [row.name for row in rows]
+    table, left_out = console.fitted_table(
+        "name", names, columns, LEAST_IMPORTANT_FIRST, console.out.width, ("task", "family", "paper"),
+        name_width=console.out.width,
+    )  # fmt: skip
+    console.show_table(table)
+    console.show_left_out(left_out, "json")
 
 
 def _show_description(model: ModelDescription) -> None:
@@ -185,7 +140,6 @@ def _describe_compression(header: Header) -> str:
     names = {
         "fold": "batch normalization folded",
         "resize": "channels removed",
-        "factorize": "layers factorized",
         "quantize_inputs": "inputs of layers in 8 bits",
         "quantize_weights": f"weights in {header.weight_bits} bits",
     }

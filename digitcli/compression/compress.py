@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import digitcli
 from digitcli.architectures.registry import ENSEMBLE
 from digitcli.atomic_write import faults_of, remove_partial_files, write_whole
-from digitcli.compression import pruning
+from digitcli.benchmarking.measurement import ExportGraph
+from digitcli.compression.changes import check_pruning
 from digitcli.compression.compressor import (
     STEPS_FOLDER,
     UNTRAINED_FILE,
     CompressionConfig,
     Compressor,
     learns_from_teacher,
+    missing_runtimes,
 )
 from digitcli.compression.results import (
+    BITS,
     COMPRESSIONS,
+    TRAINED,
     CompressionResult,
     Goals,
+    Step,
     TestResult,
     TriedModel,
     draw_pareto,
+    join_steps,
 )
-from digitcli.compression.search import search
-from digitcli.compression.speed import measure_speeds, missing_runtimes
-from digitcli.compression.steps import TRAINED, Step, is_name_of_steps, join_steps
 from digitcli.errors import OutputError, UsageError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.events import ModelStarted, Notice, OnEvent
@@ -41,6 +44,7 @@ from digitcli.inference.checkpoint import (
     COMPRESSION_FILE,
     COMPRESSION_SETTINGS_FILE,
     MODEL_FILE,
+    is_run,
     read_checkpoint,
     write_checkpoint,
 )
@@ -61,6 +65,10 @@ COMPARED = {
     "data_digest": "content of --data",
     "version": "version of digitcli ({}, now {})",
 }
+SHARES = tuple(round(0.05 * number, 2) for number in range(1, 20))  # of the channels that may be removed
+LADDER = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # those that are tried one after the other
+INTEGERS = tuple(map(Step, BITS))
+Steps = tuple[Step, ...]
 
 
 def compress(
@@ -71,6 +79,7 @@ def compress(
     max_bytes: int | None = None,
     folder: Path | None = None,
     force: bool = False,
+    export_graph: ExportGraph | None = None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> CompressionResult:
@@ -86,6 +95,7 @@ def compress(
     max_accuracy_loss: the largest accepted loss of validation accuracy, in percentage points.
     max_bytes: the largest accepted number of bytes of the weights.
     folder: by default `runs/compress/NAME`, or `runs/compress/NAME-ARCH` if the first step is `distill=ARCH`.
+    export_graph: makes the graphs with which onnxruntime and tflite are measured, see `benchmark`.
 
     Returns: what was tried; nothing is chosen if no model reaches the goals.
 
@@ -102,10 +112,10 @@ def compress(
     _check(original, config, steps, goals)
     place = folder or COMPRESSIONS / _default_name(original, steps)
     compressor = Compressor(original, config, place, on_event, stop_signal)
-    with _opened(compressor, _request(goals, join_steps(tuple(steps))), force):
+    with _opened(compressor, _request(goals, join_steps(steps)), force):
         tried, chosen = search(compressor, goals) if goals else _follow(compressor, tuple(steps))
         on_event(Notice("Measuring the speed of every model", routine=True))
-        tried = measure_speeds(tried, on_event, compressor.check_signal)
+        tried = compressor.measure_speeds(tried, export_graph)
         return _finish(compressor, goals, tried, chosen)
 
 
@@ -115,13 +125,9 @@ def _default_name(original: ResolvedModel, steps: Sequence[Step]) -> str:
     return "-".join([original.label, *([arch.replace("/", "-")] if arch else [])])
 
 
-def _follow(compressor: Compressor, steps: tuple[Step, ...]) -> tuple[list[TriedModel], int]:
-    """Return the original, the models after each of the steps, and the index of the last one."""
-    tried = [compressor.make(())]
-    for count in range(1, len(steps) + 1):
-        compressor.on_event(ModelStarted(join_steps(steps[:count]), count, len(steps)))
-        tried.append(compressor.make(steps[:count]))
-    return tried, len(steps)
+def _request(goals: Goals, steps: str) -> str:
+    """Return in words what is asked of a compression."""
+    return f"the goal of {goals}" if goals else f"--steps {steps}"
 
 
 def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[Step], goals: Goals) -> None:
@@ -143,7 +149,7 @@ def _check(original: ResolvedModel, config: CompressionConfig, steps: Sequence[S
         cause = "--teacher has no effect, because nothing here is trained with a teacher."
         raise UsageError(cause, "Leave it out, or give a step that trains, e.g. int4, and --epochs.")
     if goals or any(step.kind == "prune" for step in steps):
-        pruning.check_installed()
+        check_pruning()
 
 
 @contextlib.contextmanager
@@ -151,12 +157,13 @@ def _opened(compressor: Compressor, request: str, force: bool) -> Iterator[None]
     """Hold the lock of the folder, whose finished steps and model must be of the same compression."""
     place, config = compressor.folder, compressor.config
     teachers = resolve_teachers(config.teacher)
+    remedy = "Name another folder with --output."
     for model in (compressor.original, *teachers):
         if place.resolve() in model.path.resolve().parents:
             cause = f"The model {model.name} lies in the folder {place}, which the result would replace."
-            raise OutputError(cause, "Name another folder with -o.")
+            raise OutputError(cause, remedy)
     if place.exists() and not place.is_dir():
-        raise OutputError(f"{place} is no folder.", "Name another folder with -o.")
+        raise OutputError(f"{place} is no folder.", remedy)
     settings = {
         **dataclasses.asdict(config),
         "model": compressor.original.sha256,
@@ -165,71 +172,38 @@ def _opened(compressor: Compressor, request: str, force: bool) -> Iterator[None]
         "version": digitcli.__version__,
     }
     with faults_of(place):
-        _check_replaceable(place, settings)
+        if foreign := _foreign_files(place, settings):
+            cause = f"{place} holds other files than those of a compression, for example {foreign[0]}."
+            raise OutputError(cause, remedy)
         place.mkdir(parents=True, exist_ok=True)
     with locked(place, OWN_FILES):
         with faults_of(place):
-            _prepare(place, settings, force)
-            _check_finished(place, request, force)
+            _make_room(place, settings, request, force)
         yield
 
 
-def _check_replaceable(place: Path, settings: dict[str, Any]) -> None:
-    """Check that a path is free, or a folder that is empty or holds an earlier compression.
+def _foreign_files(place: Path, settings: dict[str, Any]) -> list[str]:
+    """Return the names in a folder that is not that of a compression; a start may have left files of its own.
 
     Raises:
-        OutputError: it is a folder with files of others.
         OSError: the folder cannot be read.
     """
     if not place.exists() or _stored(place / COMPRESSION_SETTINGS_FILE).keys() == settings.keys():
-        return
-    of_a_start = (
-        LOCK_FILE,
-        f".{COMPRESSION_SETTINGS_FILE}.*.part",
-    )  # a process ended before it wrote its settings
-    names = sorted(
-        path.name for path in place.iterdir() if not any(path.match(pattern) for pattern in of_a_start)
-    )
-    if names:
-        cause = f"{place} holds other files than those of a compression, for example {names[0]}."
-        raise OutputError(cause, "Name another folder with -o.")
+        return []
+    own = (LOCK_FILE, f".{COMPRESSION_SETTINGS_FILE}.*.part")
+    return sorted(path.name for path in place.iterdir() if not any(path.match(pattern) for pattern in own))
 
 
-def _request(goals: Goals, steps: str) -> str:
-    """Return in words what is asked of a compression."""
-    return f"the goal of {goals}" if goals else f"--steps {steps}"
-
-
-def _check_finished(place: Path, request: str, force: bool) -> None:
-    """Check that a folder holds no model that was made by other steps or for other goals.
-
-    Raises:
-        OutputError: it holds one, and `force` is not given.
-    """
-    if force or not (place / MODEL_FILE).exists():
-        return
-    stored = _stored(place / COMPRESSION_FILE)
-    try:
-        former = _request(Goals(**stored["goals"]), stored["tried"][-1]["steps"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        former = "unknown steps or goals"
-    if former != request:
-        cause = f"{place} has the finished result of a compression with {former}."
-        remedy = (
-            "Name another folder with --output, or replace the result with --force, which uses the models in "
-            f"{STEPS_FOLDER}/ again that have the same settings."
-        )
-        raise OutputError(cause, remedy)
-
-
-def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
-    """Keep the finished steps of a folder if they have the same settings, else make room for others.
+def _make_room(place: Path, settings: dict[str, Any], request: str, force: bool) -> None:
+    """Keep the finished steps of a folder if they have the same settings, else remove them, and nothing else.
 
     The model, the figures and the chart of an earlier call stay until those of this call are written.
 
     Raises:
-        OutputError: the folder has another compression and `force` is not given.
+        OutputError: the folder has another compression, or the model of other steps or goals, and `force` is
+            not given.
     """
+    remedy = "Give the same, name another folder with --output, or replace it with --force."
     stored = _stored(place / COMPRESSION_SETTINGS_FILE)
     differences = [
         title.format(stored.get(name), settings[name])
@@ -237,24 +211,26 @@ def _prepare(place: Path, settings: dict[str, Any], force: bool) -> None:
         if stored.get(name) != settings[name]
     ]
     if differences:
-        _make_room(place, differences, force)
+        if stored and not force:
+            cause = f"{place} has another compression, which was started with another"
+            raise OutputError(f"{cause} {', '.join(differences)}.", remedy)
+        for step in (place / STEPS_FOLDER).glob("*"):
+            if (step / UNTRAINED_FILE).exists() or is_run(step):
+                shutil.rmtree(step)
         write_whole(place / COMPRESSION_SETTINGS_FILE, (json.dumps(settings, indent=2) + "\n").encode())
     for step in (place / STEPS_FOLDER).glob("*"):
         remove_partial_files(step, (UNTRAINED_FILE, *RUN_FILES))
+    if (place / MODEL_FILE).exists() and not force:
+        former = _former_request(_stored(place / COMPRESSION_FILE))
+        if former != request:
+            raise OutputError(f"{place} has the finished result of a compression with {former}.", remedy)
 
 
-def _make_room(place: Path, differences: Sequence[str], force: bool) -> None:
-    """Remove the steps of another compression from a folder, and nothing else.
-
-    Raises:
-        OutputError: there is one, and `force` is not given.
-    """
-    if (place / COMPRESSION_SETTINGS_FILE).exists() and not force:
-        cause = f"{place} has another compression, which was started with another {', '.join(differences)}."
-        raise OutputError(cause, "Give the same, name another folder with -o, or replace it with --force.")
-    for folder in (place / STEPS_FOLDER).glob("*"):
-        if is_name_of_steps(unquote(folder.name)):
-            shutil.rmtree(folder)
+def _former_request(stored: dict[str, Any]) -> str:
+    try:
+        return _request(Goals(**stored["goals"]), stored["tried"][-1]["steps"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return "unknown steps or goals"
 
 
 def _stored(file: Path) -> dict[str, Any]:
@@ -264,6 +240,76 @@ def _stored(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return stored if isinstance(stored, dict) else {}
+
+
+def _follow(compressor: Compressor, steps: Steps) -> tuple[list[TriedModel], int]:
+    """Return the original, the models after each of the steps, and the index of the last one."""
+    tried = [compressor.make(())]
+    for count in range(1, len(steps) + 1):
+        compressor.on_event(ModelStarted(join_steps(steps[:count]), count, len(steps)))
+        tried.append(compressor.make(steps[:count]))
+    return tried, len(steps)
+
+
+def search(compressor: Compressor, goals: Goals) -> tuple[list[TriedModel], int | None]:
+    """Return the original and all tried models, and the index of the best one that reaches the goals.
+
+    Integers of 8 and of 4 bits are tried, after the removal of more and more channels. With a goal for the
+    accuracy the best model is the smallest one, else the most accurate one.
+    """
+    is_most = goals.max_accuracy_loss is not None
+    tried: dict[Steps, TriedModel] = {(): compressor.make(())}
+    plans = {last: _plan(compressor, goals, last) for last in INTEGERS}
+    waiting = list(plans.values())
+    for last, plan in plans.items():
+        try:
+            for steps in plan:
+                if steps not in tried:  # after the same pruning come both kinds of integers
+                    n = len({*itertools.chain(*waiting), *tried}) - 1  # without the original
+                    compressor.on_event(ModelStarted(join_steps(steps), len(tried), n, is_most))
+                    tried[steps] = compressor.make(steps)
+                if steps[-1] == last and not goals.are_accurate_enough(tried[steps], tried[()]):
+                    break  # with fewer channels it would lose more
+        except UsageError as error:  # this network cannot be pruned or quantized so
+            compressor.on_event(Notice(f"With {last}: {error.cause} {error.remedy}"))
+        del waiting[0]
+    models, original = list(tried.values()), tried[()]
+    reached = [index for index, model in enumerate(models) if goals.reached_by(model, original)]
+    if is_most:
+        return models, min(reached, key=lambda index: models[index].weights_bytes, default=None)
+    order = [(models[index].accuracy, -models[index].weights_bytes, index) for index in reached]
+    return models, max(order)[2] if order else None
+
+
+def _plan(compressor: Compressor, goals: Goals, last: Step) -> list[Steps]:
+    """Return the steps of the models to try with one kind of integers, in their order."""
+    try:
+        shares = _shares(compressor, goals, last)
+    except UsageError as error:
+        compressor.on_event(Notice(f"With {last}: {error.cause} {error.remedy}"))
+        return []
+    if goals.max_accuracy_loss is None:
+        shares = shares[:1]  # with fewer channels it would only be smaller
+    return [steps for share in shares for steps in (_pruning(share), (*_pruning(share), last)) if steps]
+
+
+def _shares(compressor: Compressor, goals: Goals, last: Step) -> list[float]:
+    """Return the shares of channels that are removed, from the least that is small enough on."""
+    if goals.are_small_enough(compressor.bytes_of((last,))):
+        return list(LADDER)
+    compressor.on_event(Notice(f"{last}: looking for the share of channels to remove", routine=True))
+    low, high = 0, len(SHARES)  # the first one that is small enough is found by bisection
+    while low < high:
+        middle = (low + high) // 2
+        if goals.are_small_enough(compressor.bytes_of((*_pruning(SHARES[middle]), last))):
+            high = middle
+        else:
+            low = middle + 1
+    return [] if low == len(SHARES) else [SHARES[low], *(share for share in LADDER if share > SHARES[low])]
+
+
+def _pruning(share: float) -> Steps:
+    return (Step("prune", share),) if share else ()
 
 
 def _finish(
@@ -292,7 +338,7 @@ def _finish(
         chosen=chosen,
         test=test,
         test_before=test_before,
-        missing_runtimes=missing_runtimes(),
+        missing_runtimes=tuple(missing_runtimes().values()),
         computed_bytes=dict(compressor.computed_bytes),
     )
     write_whole(place / COMPRESSION_FILE, (json.dumps(result.record(), indent=2) + "\n").encode())

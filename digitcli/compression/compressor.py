@@ -1,39 +1,48 @@
-"""Make compressed models, each in a folder of its own: change the network, fine-tune it, validate it."""
+"""Make compressed models, each in a folder of its own, validate them, and measure their speed."""
 
 from __future__ import annotations
 
 import copy
 import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from digitcli.architectures.compression import Change, pack, with_plain_weights
 from digitcli.architectures.registry import find_architecture, resolve_recipe
-from digitcli.architectures.summary import summarize
+from digitcli.architectures.summary import AllOutputs, example_input, input_shape, summarize
 from digitcli.atomic_write import faults_of
-from digitcli.compression import pruning
-from digitcli.compression.folding import fold
-from digitcli.compression.low_rank import factorize
-from digitcli.compression.quantization import quantize_inputs, quantize_weights
-from digitcli.compression.results import TriedModel
-from digitcli.compression.steps import BITS, DEFAULT_EPOCHS, TRAINED, Step, join_steps
+from digitcli.benchmarking.measurement import PACKAGES, ExportGraph, GraphRuntime, open_graph, time_calls
+from digitcli.benchmarking.report import Candidate
+from digitcli.compression.changes import fold, prune, quantize_inputs, quantize_weights
+from digitcli.compression.results import (
+    BITS,
+    DEFAULT_EPOCHS,
+    TRAINED,
+    Speed,
+    Step,
+    TriedModel,
+    join_steps,
+)
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
-from digitcli.errors import Interrupted
+from digitcli.errors import DigitcliError, EnvironmentFault, Interrupted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.evaluation.splits import take_split
 from digitcli.events import Event, Notice, OnEvent
-from digitcli.export.network import example_input
 from digitcli.inference.checkpoint import Header, is_run, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.inference.torch_runtime import infer, load_network, open_network
+from digitcli.inference.torch_runtime import infer, load_network, open_network, place_network
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal, prepare
@@ -43,6 +52,10 @@ from digitcli.training.transfer import with_start
 BATCHES = 8  # of training examples, for the gradient of the pruning and for the ranges of inputs
 STEPS_FOLDER = "steps"
 UNTRAINED_FILE = "untrained.safetensors"  # the model of a step before its fine-tuning
+BATCH_SIZES = {"digit": 256, "line": 16, "page": 2}  # the throughput of a CPU hardly grows with more
+ROUNDS = 5  # in each of which every model is timed, so that a busy moment of the machine slows all of them
+WARM_UP_SECONDS, MIN_CALLS, MIN_SECONDS = 0.02, 3, 0.1  # of a round; chosen by hand: a model takes 2 seconds
+Compute = Callable[[Tensor], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +163,9 @@ class Compressor:
         """Change the network of a model by one step, and write it to a file."""
         network = load_network(start)
         changes = [*start.header.compression, *self._apply(network, start, step)]
-        tensors = pack(changes, network.state_dict())
-        arguments = {**start.header.arguments, "compression": changes}
         header = replace(
             start.header,
-            arguments=arguments,
+            arguments={**start.header.arguments, "compression": changes},
             temperature=self._temperature(network, start.header),
             guarantee=None,  # what was measured about the answers of the start model is not known of this one
             risk={},
@@ -163,7 +174,7 @@ class Compressor:
         )
         with faults_of(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(file, header, tensors)
+        write_checkpoint(file, header, pack(changes, network.state_dict()))
 
     def _temperature(self, network: nn.Module, header: Header) -> float:
         """Return the temperature that calibrates a network; for lines and pages, that of its start model."""
@@ -177,21 +188,15 @@ class Compressor:
         return take_split(load_dataset(self.config.data), "validation")
 
     def _apply(self, network: nn.Module, start: ResolvedModel, step: Step) -> list[Change]:
-        match step.kind:
-            case "fold":
-                return fold(network)
-            case "low_rank":
-                assert step.share is not None
-                return factorize(network, step.share)
-            case "prune":
-                assert step.share is not None
-                example = example_input(network, start.header.task)
-                return pruning.prune(network, example, self._training_loss, step.share)
-        assert step.kind in BITS, f"{step} does not change a network"
+        if step.kind == "prune":
+            assert step.share is not None
+            return prune(network, example_input(network, start.header.task), self._training_loss, step.share)
         folded = fold(network)
         if step.kind == "int8":
             return [*folded, *quantize_inputs(network, self._training_loss), *quantize_weights(network, 8)]
-        return [*folded, *quantize_weights(network, BITS[step.kind], self._training_loss)]
+        if step.kind == "int4":
+            return [*folded, *quantize_weights(network, 4, self._training_loss)]
+        return folded
 
     def _training_loss(self, network: nn.Module) -> Tensor:
         """Return the mean loss of a network on a few batches of training examples."""
@@ -262,7 +267,87 @@ class Compressor:
             macs=summary.macs,
         )
 
+    def measure_speeds(
+        self, tried: Sequence[TriedModel], export_graph: ExportGraph | None
+    ) -> list[TriedModel]:
+        """Return models with their speeds on the CPU, in PyTorch and in each other runtime that is installed.
+
+        A runtime that cannot compute a model is left out; a notice tells why the first time.
+        """
+        task = self.original.header.task
+        models, told = [], set[str]()
+        for each in tried:
+            self.check_signal()
+            computes, reasons = _open_runtimes(each, task, export_graph)
+            models.append(computes)
+            for runtime, reason in reasons.items():
+                if runtime not in told:
+                    self.on_event(Notice(f"{each.steps} is not measured with {runtime}: {reason}"))
+            told |= reasons.keys()
+        shape = input_shape(open_network(self.original), task)[1:]
+        rounds: list[dict[str, list[list[float]]]] = [{name: [] for name in model} for model in models]
+        for _ in range(ROUNDS):
+            for model, seconds in zip(models, rounds, strict=True):
+                for runtime, compute in model.items():
+                    self.check_signal()
+                    times = [_median_seconds(compute, (size, *shape)) for size in (1, BATCH_SIZES[task])]
+                    seconds[runtime].append(times)
+        return [
+            replace(each, speeds=tuple(_speed(name, BATCH_SIZES[task], times) for name, times in of.items()))
+            for each, of in zip(tried, rounds, strict=True)
+        ]
+
 
 def learns_from_teacher(arch: str) -> bool:
     """Return whether an architecture can learn from the answers of the model that is compressed."""
     return find_architecture(arch).task == "digit" and resolve_recipe(arch).loss == "cross_entropy"
+
+
+def missing_runtimes() -> dict[str, str]:
+    """Return the runtimes that cannot be measured here, with the reason."""
+    missing = {}
+    for runtime, import_package in PACKAGES.items():
+        try:
+            import_package()
+        except EnvironmentFault as error:
+            missing[runtime] = f"{error.cause} {error.remedy}"
+    return missing
+
+
+def _open_runtimes(
+    tried: TriedModel, task: str, export_graph: ExportGraph | None
+) -> tuple[dict[str, Compute], dict[str, str]]:
+    """Return what computes a model by runtime, and why other runtimes, which are installed, cannot."""
+    model = resolve_model(tried.checkpoint)
+    placed = AllOutputs(place_network(open_network(model), torch.device("cpu"), task)).eval()
+    computes: dict[str, Compute] = {"torch": placed}
+    reasons, missing = {}, missing_runtimes()
+    for name in (name for name in PACKAGES if name not in missing):
+        try:
+            graph, _ = open_graph(name, Candidate(tried.steps, model), open_network(model), export_graph)
+            computes[name] = functools.partial(_run_graph, graph)
+        except Exception as error:  # exporters of other libraries raise anything
+            reasons[name] = error.cause if isinstance(error, DigitcliError) else repr(error)
+    return computes, reasons
+
+
+def _run_graph(graph: GraphRuntime, images: Tensor) -> object:
+    return graph.run_batch(images.numpy())
+
+
+def _speed(runtime: str, batch_size: int, rounds: Sequence[Sequence[float]]) -> Speed:
+    """Return a speed from the seconds of a call with one input and of one with a batch in each round."""
+    of_one, of_batch = zip(*rounds, strict=True)
+    middle, low, high = (1000 * choose(of_one) for choose in (statistics.median, min, max))
+    return Speed(runtime, middle, low, high, batch_size / statistics.median(of_batch), batch_size)
+
+
+def _median_seconds(compute: Compute, shape: tuple[int, ...]) -> float:
+    """Return the median time of a call with random inputs of a shape (N, C, H, W)."""
+    images = torch.from_numpy(np.random.default_rng(0).random(shape, np.float32))
+    if isinstance(compute, nn.Module):  # as `infer` gives them
+        images = images.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        time_calls(lambda: compute(images), time.perf_counter, 2, WARM_UP_SECONDS)
+        seconds = time_calls(lambda: compute(images), time.perf_counter, MIN_CALLS, MIN_SECONDS)
+    return statistics.median(seconds)

@@ -1,18 +1,93 @@
-"""What a compression has measured, and which of the tried models are on the Pareto front. Loads no torch."""
+"""The steps of a compression as text, its goals, and what it has measured. Loads no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from digitcli.architectures.registry import find_architecture
 from digitcli.charts import Panel, Series, draw_chart
+from digitcli.errors import UsageError, did_you_mean
 from digitcli.inference.checkpoint import RUNS
 
+Kind = Literal["distill", "prune", "fold", "int8", "int4"]
+BITS: dict[Kind, int] = {"int8": 8, "int4": 4}  # of the weights
+# The steps after which the network is fine-tuned. With weights of 8 bits, fine-tuning made a network worse:
+# docs/compression.md has the figures.
+TRAINED: tuple[Kind, ...] = ("prune", "int4")
+DEFAULT_EPOCHS = 5  # of fine-tuning after a step; chosen by hand
+MOST_STEPS = 8  # their names become the name of a folder
 COMPRESSIONS = RUNS / "compress"  # the folder of compressions that name no other
 SPEED_FIGURES = ("latency_ms", "latency_ms_low", "latency_ms_high", "images_per_second")  # columns of CSV
 LEAST_ERROR = 0.02  # percent; a logarithmic axis has no 0, and 0.02 % is one of 5,000 validation digits
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. `share`, the channels that `prune` removes, lies between 0 and 1; `arch` is for `distill`."""
+
+    kind: Kind
+    share: float | None = None
+    arch: str | None = None
+
+    def __str__(self) -> str:
+        value = self.arch if self.share is None else f"{self.share:g}"
+        return self.kind if value is None else f"{self.kind}={value}"
+
+
+def join_steps(steps: Sequence[Step]) -> str:
+    """Return steps as `parse_steps` takes them; `original` for no step."""
+    return ",".join(map(str, steps)) or "original"
+
+
+def parse_steps(text: str) -> tuple[Step, ...]:
+    """Return the steps that a text names.
+
+    Raises:
+        UsageError: a step is unknown, its value is missing or wrong, or the order is impossible.
+    """
+    steps = tuple(_parse_step(word.strip()) for word in text.split(",") if word.strip())
+    if not 1 <= len(steps) <= MOST_STEPS:
+        cause = f"{len(steps)} steps are given."
+        raise UsageError(cause, f"Give 1 to {MOST_STEPS} steps, for example fold,prune=0.5,int8.")
+    for step in steps[1:]:
+        if step.kind == "distill":
+            cause = f"{step} trains another network, which would not have the steps before it."
+            raise UsageError(cause, "Give distill as the first step.")
+    for step, following in zip(steps, steps[1:], strict=False):
+        if step.kind in BITS:
+            cause = f"{step} comes before {following}, but integers cannot be compressed further."
+            raise UsageError(cause, f"Give one of {', '.join(BITS)}, as the last step.")
+    return steps
+
+
+def _parse_step(word: str) -> Step:
+    name, _, value = word.partition("=")
+    kind: Kind | None = next((kind for kind in get_args(Kind) if kind == name), None)
+    if kind is None:
+        raise UsageError(f"There is no step '{name}'.", did_you_mean(name, get_args(Kind)))
+    if kind == "distill":
+        if not value or find_architecture(value).task != "digit":
+            cause = f"distill needs an architecture of single digits; {value or 'nothing'} is given."
+            raise UsageError(cause, "Give, for example, distill=tiny.")
+        return Step(kind, arch=value)
+    if kind != "prune":
+        if value:
+            raise UsageError(f"{kind} takes no value, but {value} is given.", f"Give {kind} alone.")
+        return Step(kind)
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        cause = (
+            "prune is the share of all channels that is removed, more than 0 and less than 1; "
+            f"{value or 'nothing'} is given."
+        )
+        raise UsageError(cause, "Give, for example, prune=0.5.")
+    return Step(kind, share)
 
 
 @dataclass(frozen=True)
@@ -142,31 +217,19 @@ class CompressionResult:
         """The indices of the models on the Pareto front."""
         return pareto_front(self.tried)
 
-    @property
-    def miss(self) -> str:
-        """What is missed, if no model reaches the goals."""
-        steps, size = self._smallest
+    def missed(self) -> tuple[str, str]:
+        """Return what is missed if no model reaches the goals, and what to do."""
+        sizes = {**self.computed_bytes, **{each.steps: each.weights_bytes for each in self.tried}}
+        steps, size = min(sizes.items(), key=lambda item: item[1])
         if not self.goals.are_small_enough(size):
-            return f"No model reaches {self.goals}. The smallest, {steps}, has {size:,} bytes of weights."
+            cause = f"No model reaches {self.goals}. The smallest, {steps}, has {size:,} bytes of weights."
+            return cause, f"Give --max-size {size}B or more, or compress a model that is smaller."
         best = max(self.tried, key=lambda each: each.accuracy)
-        return (
+        cause = (
             f"No model reaches {self.goals}. Of those that were tried, {best.steps} reads most: "
             f"{100 * best.accuracy:.2f} % of the validation {self.unit}s, with {best.weights_bytes:,} bytes."
         )
-
-    @property
-    def remedy(self) -> str:
-        """What to do if no model reaches the goals."""
-        _, size = self._smallest
-        if not self.goals.are_small_enough(size):
-            return f"Give --max-size {size}B or more, or compress a model that is smaller."
-        return "Give other goals, or more --epochs."
-
-    @property
-    def _smallest(self) -> tuple[str, int]:
-        """The steps and the bytes of the weights of the smallest model whose size is known."""
-        sizes = {**self.computed_bytes, **{each.steps: each.weights_bytes for each in self.tried}}
-        return min(sizes.items(), key=lambda item: item[1])
+        return cause, "Give other goals, or more --epochs."
 
     def record(self) -> dict[str, Any]:
         """Return the result as JSON shows it."""
@@ -195,26 +258,24 @@ def pareto_front(tried: Sequence[TriedModel]) -> tuple[int, ...]:
 
 def draw_pareto(result: CompressionResult) -> str:
     """Return a chart, as SVG, of the error of all models by their size, with the front and the goal."""
+    goals = result.goals
+    errors = [100 * (1 - each.accuracy) for each in result.tried]
     points = [
-        (each.weights_bytes / 1000, max(LEAST_ERROR, 100 * (1 - each.accuracy))) for each in result.tried
+        (each.weights_bytes / 1000, max(LEAST_ERROR, error))
+        for each, error in zip(result.tried, errors, strict=True)
     ]
-    front = Series("Pareto front", [points[index] for index in result.front])
+    largest = goals.max_accuracy_loss
     panel = Panel(
         f"error on {result.n:,} validation {result.unit}s in %",
         "weights in kB",
-        [front, Series("tried", points, numbered=True, ringed=result.chosen)],
+        [
+            Series("Pareto front", [points[index] for index in result.front]),
+            Series("tried", points, numbered=True, ringed=result.chosen),
+        ],
         logarithmic=True,
-        x_limit=result.goals.max_bytes and result.goals.max_bytes / 1000,
-        y_limit=_largest_error(result),
+        x_limit=goals.max_bytes and goals.max_bytes / 1000,
+        y_limit=None if largest is None else max(LEAST_ERROR, errors[0] + largest),
     )
     names = [f"{each.steps}{' (chosen)' * (n == result.chosen)}" for n, each in enumerate(result.tried)]
-    goal = f", goal: {result.goals} (dotted)" if result.goals else ""
+    goal = f", goal: {goals} (dotted)" if goals else ""
     return draw_chart(f"Compression of {result.model}{goal}", [panel], names, (560, 400))
-
-
-def _largest_error(result: CompressionResult) -> float | None:
-    """Return the largest error that the goal accepts, in percent; None without a goal for the accuracy."""
-    if result.goals.max_accuracy_loss is None:
-        return None
-    error = 100 * (1 - result.tried[0].accuracy) + result.goals.max_accuracy_loss
-    return max(LEAST_ERROR, error)

@@ -1,36 +1,46 @@
 """C99: a network as source code for microcontrollers, without dependencies and without heap memory.
 
 The code is generated layer by layer from `layers.plain_layers`; it holds one small function for each kind of
-layer that the network has. Weights are floats or integers, see `quantization`. Layers whose inputs are
-quantized, too, compute with integers, see `integer_layers`.
+layer that the network has. Weights are floats or integers. Layers whose inputs are quantized, too, compute
+with integers, see `integer_layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
-from digitcli.export.c_program import find_compiler, flash_bytes, run
+from digitcli.architectures.compression import BITS
+from digitcli.errors import EnvironmentFault, QualityError
 from digitcli.export.c_steps import (
     FLOAT_BYTES,
-    Step,
     Unit,
     assign_places,
     declare_buffers,
     format_number,
+    format_numbers,
     format_shape,
     make_steps,
 )
 from digitcli.export.integer_layers import IntegerLayer, integer_layers
-from digitcli.export.layers import INPUT, PlainLayer, count_weights, plain_layers
-from digitcli.export.quantization import BITS, QUANTIZED_KINDS, rounded_reference
-from digitcli.export.source import Exporter, Source, describe
-from digitcli.export.templating import render
-from digitcli.inference.torch_runtime import load_network
+from digitcli.export.layers import INPUT, WEIGHTED, PlainLayer, count_weights, plain_layers
+from digitcli.export.source import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.threads import usable_cores
 
+OPTIONS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
+CHECK = TEMPLATES / "check.c"
 SHORT_MAX = 32_767
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "shape": format_shape, "number": format_number, "numbers": format_numbers,
+}  # fmt: skip
 MATHEMATICAL = {  # functions of the program that call functions of <math.h>
     "deslant", "hyperbolic_tangent", "local_contrast", "quantize", "quantize_to_integers", "sigmoid",
 }  # fmt: skip
@@ -44,12 +54,11 @@ def prepare(source: Source) -> Exporter:
         EnvironmentFault: the export is to be verified, and there is no C compiler.
     """
     quantized = source.dtype == "int8"
-    network = load_network(source.model) if quantized else source.network
-    layers = plain_layers(network, source.model.header.architecture, "c")
+    layers = plain_layers(source.network_with_scales, source.model.header.architecture, "c")
     compiler = find_compiler(required=source.verified)
     units: Sequence[Unit] = integer_layers(layers) if quantized else layers
     places = assign_places(units)
-    packed = quantized and any(0 < layer.bits < BITS for layer in layers)
+    packed = quantized and all(layer.bits < BITS[0] for layer in layers if layer.kind in WEIGHTED)
     steps = make_steps(units, places, quantized, packed)
     buffers, ram_bytes = declare_buffers(units, places)
     unpacked = max(map(_weights_of_a_map, layers)) if packed else 0
@@ -81,15 +90,21 @@ def prepare(source: Source) -> Exporter:
     }
     facts: dict[str, str | int] = {"ram_bytes": ram_bytes}
     if compiler is None:
-        facts["weights_bytes"] = _constants_bytes(steps)
+        facts["weights_bytes"] = sum(array.values.nbytes for step in steps for array in step.arrays)
     else:
-        facts |= flash_bytes(files, compiler)
-    return Exporter(files, facts, run, rounded_reference(layers) if quantized else None)
+        facts |= _flash_bytes(files, compiler)
+    return Exporter(files, facts, _run)
+
+
+def as_one_file(files: Mapping[str, bytes]) -> bytes:
+    """Return the source with the header in it."""
+    header, source = (files[name] for name in ("digit_model.h", "digit_model.c"))
+    return source.replace(b'#include "digit_model.h"', header.rstrip())
 
 
 def _weights_of_a_map(layer: PlainLayer) -> int:
     """Return the number of weights of one map or output."""
-    return prod(layer.weights.shape[1:]) if layer.kind in QUANTIZED_KINDS and layer.weights is not None else 0
+    return prod(layer.weights.shape[1:]) if layer.kind in WEIGHTED and layer.weights is not None else 0
 
 
 def _largest_side(layers: Sequence[PlainLayer]) -> int:
@@ -100,7 +115,7 @@ def _storage(layers: Sequence[PlainLayer], quantized: bool) -> str:
     """Return in words how the weights are stored."""
     if not quantized:
         return "stored as 32-bit floats"
-    widths = sorted({layer.bits or BITS for layer in layers if layer.kind in QUANTIZED_KINDS})
+    widths = sorted({layer.bits for layer in layers if layer.kind in WEIGHTED})
     words = " and ".join(f"{bits}-bit" for bits in widths)
     return f"stored as {words} integers with a scale for each output channel"
 
@@ -114,9 +129,82 @@ def _arithmetic(units: Sequence[Unit]) -> str:
     return "floats"
 
 
-def _constants_bytes(steps: Sequence[Step]) -> int:
-    """Return the bytes of all arrays of the program, which are most of it."""
-    return sum(array.size_bytes for step in steps for array in step.arrays)
+def find_compiler(*, required: bool) -> str | None:
+    """Return the C compiler of this machine: that of the variable CC, or else cc, gcc or clang.
+
+    Raises:
+        EnvironmentFault: there is none, and it is required.
+    """
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if name and (path := shutil.which(name)):
+            return path
+    if required:
+        remedy = "Install gcc or clang, or write the files without a check with --no-verify."
+        raise EnvironmentFault("There is no C compiler to check the exported program.", remedy)
+    return None
 
 
-FILTERS = {"shape": format_shape, "number": lambda number: format_number(np.float32(number))}
+def _run(folder: Path, batches: Sequence[Images]) -> list[Outputs]:
+    """Compile the program in a folder and compute the logits of images (N, 28, 28).
+
+    Raises:
+        QualityError: the program cannot be compiled without a warning, stops before its end, or its answer is
+            not its best logit.
+        EnvironmentFault: this machine cannot run what the compiler makes.
+    """
+    compiler = find_compiler(required=True)
+    assert compiler is not None
+    program = folder / "check"
+    _compile(compiler, "-I", folder, folder / "digit_model.c", CHECK, "-o", program, "-lm")
+    with ThreadPoolExecutor(usable_cores()) as pool:  # each thread waits for a process
+        return list(pool.map(lambda batch: _run_batch(program, batch), batches))
+
+
+def _run_batch(program: Path, batch: Images) -> Outputs:
+    try:
+        done = subprocess.run([program], input=batch.tobytes(), capture_output=True, check=True)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode(errors="replace").strip()[-300:] or f"exit code {error.returncode}"
+        raise QualityError(f"The exported program stops before its end: {reason}") from error
+    except OSError as error:
+        remedy = "Name a compiler for this machine in the variable CC, or give --no-verify."
+        raise EnvironmentFault(f"This machine cannot run the compiled program: {error}.", remedy) from error
+    rows = np.frombuffer(done.stdout, np.float32).reshape(-1, len(DIGITS) + 1)
+    logits, answers = rows[:, : len(DIGITS)], rows[:, len(DIGITS)]
+    if not np.array_equal(logits.argmax(axis=-1), answers):
+        raise QualityError("The function digit_predict returns another digit than its logits tell.")
+    return (logits,)
+
+
+def _flash_bytes(files: Mapping[str, bytes], compiler: str) -> dict[str, str | int]:
+    """Return the bytes of the compiled program, and of its constants; nothing where `size` is missing."""
+    size = shutil.which("size")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        target = Path(folder, "digit_model.o")
+        _compile(compiler, "-c", Path(folder, "digit_model.c"), "-o", target)
+        if size is None:
+            return {}
+        done = subprocess.run([size, target], capture_output=True, text=True, check=True)
+        constants = _bytes_of_constants(size, target)
+    heading, values = (line.split() for line in done.stdout.splitlines()[:2])
+    machine = os.uname().machine if hasattr(os, "uname") else "this machine"
+    if heading[:2] != ["text", "data"]:
+        return {}
+    # Constants that hold addresses count as data where a compiler makes code that can lie anywhere.
+    flash = int(values[0]) + int(values[1])
+    return {"flash_bytes": flash, "constant_bytes": constants, "flash_of": machine}
+
+
+def _bytes_of_constants(size: str, target: Path) -> int:
+    """Return the bytes of the sections of a compiled program that hold constants, and no code."""
+    done = subprocess.run([size, "-A", target], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return sum(int(row[1]) for row in rows if row and row[0].startswith((".rodata", ".data")))
+
+
+def _compile(compiler: str, *arguments: str | Path) -> None:
+    done = subprocess.run([compiler, *OPTIONS, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise QualityError(f"The exported program cannot be compiled: {done.stderr.strip()}")

@@ -11,27 +11,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.export.integer_layers import IntegerLayer, Multipliers
-from digitcli.export.layers import ELEMENTWISE, PlainLayer, Shape
-from digitcli.export.quantization import BITS, QUANTIZED_KINDS, IntegerWeights, integer_weights, pack
+from digitcli.architectures.compression import pack_integers
+from digitcli.export.integer_layers import IntegerLayer
+from digitcli.export.layers import ELEMENTWISE, WEIGHTED, PlainLayer, Shape
 
 WIDTH = 100  # characters of a line of numbers
 FLOAT_BYTES = 4
 SLOPE_ONE = 2**31  # the factor 1 of negative sums as a fixed-point number
 CURVES = {"tanh": "tanhf", "sigmoid": "sigmoid_curve"}  # functions of C for one value
+AXES = {4: "map, channel, row, column", 2: "output, input", 1: "channel"}  # by the number of axes of weights
 Unit = PlainLayer | IntegerLayer
 
 
 @dataclass(frozen=True)
 class CArray:
-    """A constant array of the program, with its numbers as lines of text."""
+    """A constant array of the program."""
 
     type: str
     name: str
-    size: int
-    size_bytes: int
+    values: npt.NDArray[Any]
     meaning: str
-    lines: str
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,12 @@ class Step:
     shape: Shape
     arrays: tuple[CArray, ...]
     records: tuple[Record, ...]
-    function: str
     call: str
+
+    @property
+    def function(self) -> str:
+        """The name of the function."""
+        return self.call.partition("(")[0]
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,7 @@ def assign_places(units: Sequence[Unit]) -> list[Place]:
     """
     places: list[Place] = []
     current = "pixels"
-    for number, unit in enumerate(units):
-        following = units[number + 1] if number + 1 < len(units) else None
+    for unit, following in zip(units, [*units[1:], None], strict=True):
         if isinstance(unit, IntegerLayer):
             holds_integers, overwrites = unit.output is not None, False
         else:
@@ -92,17 +94,16 @@ def make_steps(units: Sequence[Unit], places: Sequence[Place], quantized: bool, 
     """Return the step of each unit.
 
     quantized: whether weights are integers of 8 bits or less.
-    packed: whether these lie packed, with as many bits as each needs.
+    packed: whether two integers of 4 bits share a byte.
     """
     has_integers = any(isinstance(unit, IntegerLayer) for unit in units)
     targets = [_expression(place, has_integers) for place in places]
-    steps = []
-    for unit, place, source, target in zip(units, places, ["pixels", *targets], targets, strict=False):
-        if isinstance(unit, IntegerLayer):
-            steps.append(_integer_step(unit, source, target, packed))
-        else:
-            steps.append(_plain_step(unit, place, source, target, quantized, packed))
-    return steps
+    return [
+        _integer_step(unit, source, target, packed)
+        if isinstance(unit, IntegerLayer)
+        else _plain_step(unit, place, source, target, quantized, packed)
+        for unit, place, source, target in zip(units, places, ["pixels", *targets], targets, strict=False)
+    ]
 
 
 def _expression(place: Place, has_integers: bool) -> str:
@@ -117,7 +118,11 @@ def declare_buffers(units: Sequence[Unit], places: Sequence[Place]) -> tuple[lis
     has_integers = any(isinstance(unit, IntegerLayer) for unit in units)
     declarations, total = [], 0
     for name in "ab":
-        floats, integers = (_largest(places, name, kind) for kind in (False, True))
+        own = [place for place in places if place.buffer == name]
+        floats, integers = (
+            max((place.count for place in own if place.holds_integers is kind), default=0)
+            for kind in (False, True)
+        )
         members = [f"float floats[{floats}];"] if floats else []
         members += [f"uint8_t integers[{integers}];"] if integers else []
         if members:
@@ -128,85 +133,53 @@ def declare_buffers(units: Sequence[Unit], places: Sequence[Place]) -> tuple[lis
     return declarations, total
 
 
-def _largest(places: Sequence[Place], buffer: str, holds_integers: bool) -> int:
-    """Return the largest number of values of a type that a buffer holds."""
-    counts = [
-        place.count for place in places if place.buffer == buffer and place.holds_integers is holds_integers
-    ]
-    return max(counts, default=0)
-
-
 def _id(layer: PlainLayer) -> str:
     return "layer_" + re.sub(r"\W", "_", layer.name.partition(",")[0])
-
-
-def _title(*layers: PlainLayer) -> str:
-    return "; ".join(f"{layer.name}: {layer.title}" for layer in layers)
 
 
 def _plain_step(
     layer: PlainLayer, place: Place, source: str, target: str, quantized: bool, packed: bool
 ) -> Step:
-    id = _id(layer)
-    arrays = _arrays(id, layer, quantized, packed)
-    records = []
-    if "kernel" in layer.numbers:
-        records.append(Record("window", f"{id}_window", _window(layer)))
-    if layer.kind in QUANTIZED_KINDS:
-        names = [array.name for array in arrays]
-        if packed:
-            names.insert(1, str(_bits(layer)))
-        records.append(Record("parameters", f"{id}_parameters", (", ".join(names),)))
+    id, is_weighted = _id(layer), layer.kind in WEIGHTED
+    arrays = []
+    if layer.weights is not None:
+        if quantized and is_weighted:
+            assert layer.scales is not None
+            arrays.append(_weights_array(id, layer.integers, packed))
+            arrays.append(_array(f"{id}_scales", "float", layer.scales))
+        else:
+            meaning = f"{format_shape(layer.weights.shape)}: {AXES[layer.weights.ndim]}"
+            kind = "weight" if is_weighted else "float"
+            arrays.append(CArray(kind, f"{id}_weights", layer.weights, meaning))
+    if layer.biases is not None:
+        arrays.append(_array(f"{id}_biases", "float", layer.biases))
+    records = [Record("window", f"{id}_window", _window(layer))] if "kernel" in layer.numbers else []
+    if is_weighted:
+        records.append(Record("parameters", f"{id}_parameters", (", ".join(a.name for a in arrays),)))
     call = _call(id, layer, source, target)
     if place.holds_integers:
         call = call.replace("quantize(", "quantize_to_integers(")
-    function = call.partition("(")[0]
-    return Step(_title(layer), layer.shape_in, layer.shape, arrays, tuple(records), function, call)
+    title = f"{layer.name}: {layer.title}"
+    return Step(title, layer.shape_in, layer.shape, tuple(arrays), tuple(records), call)
 
 
-def _bits(layer: PlainLayer) -> int:
-    return layer.bits or BITS
+def _array(name: str, type: str, values: npt.NDArray[Any]) -> CArray:
+    return CArray(type, name, values, f"{values.size}")
 
 
-def _arrays(id: str, layer: PlainLayer, quantized: bool, packed: bool) -> tuple[CArray, ...]:
-    """Return the arrays of a layer in the order of the struct `parameters`."""
-    if layer.weights is None:
-        return ()
-    if quantized and layer.kind in QUANTIZED_KINDS:
-        assert layer.biases is not None
-        weights = integer_weights(layer)
-        return (
-            _weights_array(id, weights, packed),
-            _array(f"{id}_scales", "float", weights.scales, f"{len(weights.scales)}"),
-            _array(f"{id}_biases", "float", layer.biases, f"{len(layer.biases)}"),
-        )
-    kind = "weight" if layer.kind in QUANTIZED_KINDS else "float"
-    arrays = _array(f"{id}_weights", kind, layer.weights, _axes(layer.weights.shape))
-    if layer.biases is None:
-        return (arrays,)
-    return arrays, _array(f"{id}_biases", "float", layer.biases, f"{len(layer.biases)}")
-
-
-def _axes(shape: Shape) -> str:
-    meaning = {4: "map, channel, row, column", 2: "output, input", 1: "channel"}[len(shape)]
-    return f"{format_shape(shape)}: {meaning}"
-
-
-def _weights_array(id: str, weights: IntegerWeights, packed: bool) -> CArray:
-    meaning = _axes(weights.integers.shape)
+def _weights_array(id: str, integers: npt.NDArray[np.int8], packed: bool) -> CArray:
+    meaning = f"{format_shape(integers.shape)}: {AXES[integers.ndim]}"
     if not packed:
-        return _array(f"{id}_weights", "weight", weights.integers, meaning)
-    meaning = f"{meaning}; {weights.bits} bits each"
-    return _array(f"{id}_weights", "uint8_t", pack(weights.integers, weights.bits), meaning)
+        return CArray("weight", f"{id}_weights", integers, meaning)
+    return CArray("uint8_t", f"{id}_weights", pack_integers(integers, 4), f"{meaning}; 4 bits each")
 
 
-def _array(name: str, type: str, values: npt.NDArray[Any], meaning: str) -> CArray:
-    lines = "\n".join(_lines(map(format_number, values.ravel())))
-    return CArray(type, name, values.size, values.nbytes, meaning, lines)
+def format_numbers(values: npt.NDArray[Any]) -> str:
+    """Return the numbers of an array, separated by commas, in lines of limited width."""
+    return "\n".join(_lines(map(format_number, values.ravel())))
 
 
 def _lines(words: Iterable[str]) -> Iterable[str]:
-    """Yield words, separated by commas, in lines of limited width."""
     line = "   "
     for word in words:
         if len(line) + len(word) + 2 > WIDTH:
@@ -217,15 +190,11 @@ def _lines(words: Iterable[str]) -> Iterable[str]:
 
 
 def format_number(value: Any) -> str:
-    """Return a number as a constant of C; nine digits tell every float from the others."""
+    """Return a number as a constant of C; nine digits tell every float32 from the others."""
     if isinstance(value, np.integer):
         return str(value)
-    text = f"{float(value):.9g}"
+    text = f"{float(np.float32(value)):.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
-
-
-def _constant(value: float) -> str:
-    return format_number(np.float32(value))
 
 
 def format_shape(shape: Shape) -> str:
@@ -234,20 +203,19 @@ def format_shape(shape: Shape) -> str:
 
 
 def _window(layer: PlainLayer) -> tuple[str, ...]:
-    numbers = layer.numbers
-    groups = numbers["groups"] if layer.kind == "convolution" else None
-    window = numbers["kernel"], numbers["stride"], numbers["padding"]
-    return _window_lines(layer.shape_in, layer.shape, *window, groups)
+    """Return the window that moves over the maps of a layer.
 
-
-def _window_lines(
-    shape_in: Shape, shape: Shape, kernel: Shape, stride: Shape, padding: Shape, groups: int | None
-) -> tuple[str, ...]:
-    channels, rows, columns = shape_in
-    maps, rows_out, columns_out = shape
+    That of a linear layer is one row which is as long as its input, and that of a global average is the map.
+    """
+    shape_in, shape, numbers = layer.shape_in, layer.shape, layer.numbers
+    groups = numbers.get("groups")
+    if layer.kind == "linear":
+        shape_in, shape, groups = (1, 1, *shape_in), (*shape, 1, 1), 1
+    kernel = numbers.get("kernel", shape_in[1:])
+    stride, padding = numbers.get("stride", (1, 1)), numbers.get("padding", (0, 0))
     return (
-        f".channels = {channels}, .rows = {rows}, .columns = {columns},",
-        f".maps = {maps}, .rows_out = {rows_out}, .columns_out = {columns_out},",
+        f".channels = {shape_in[0]}, .rows = {shape_in[1]}, .columns = {shape_in[2]},",
+        f".maps = {shape[0]}, .rows_out = {shape[1]}, .columns_out = {shape[2]},",
         f".kernel_rows = {kernel[0]}, .kernel_columns = {kernel[1]},",
         f".stride_rows = {stride[0]}, .stride_columns = {stride[1]},",
         f".padding_rows = {padding[0]}, .padding_columns = {padding[1]},",
@@ -256,74 +224,39 @@ def _window_lines(
 
 
 def _integer_step(unit: IntegerLayer, source: str, target: str, packed: bool) -> Step:
-    layer, weights = unit.layers[0], unit.weights
+    layer = unit.layers[0]
     id = _id(layer)
     arrays = [
-        _weights_array(id, weights, packed),
-        _array(f"{id}_biases", "int32_t", unit.biases, f"{len(unit.biases)}"),
+        _weights_array(id, unit.integers, packed),
+        _array(f"{id}_biases", "int32_t", unit.biases),
     ]
-    width = (f".bits = {weights.bits},",) if packed else ()
     names = f".weights = {arrays[0].name}, .biases = {arrays[1].name},"
-    parameters = (names, *width, f".zero_point = {unit.zero_point},")
     records = [
-        Record("window", f"{id}_window", _integer_window(layer)),
-        Record("integer_parameters", f"{id}_parameters", parameters),
+        Record("window", f"{id}_window", _window(layer)),
+        Record("integer_parameters", f"{id}_parameters", (names, f".zero_point = {unit.zero_point},")),
     ]
     pool = "0"
     if unit.pool is not None:
-        records.append(Record("window", f"{id}_pool", _pool_window(unit.pool)))
+        records.append(Record("window", f"{id}_pool", _window(unit.pool)))
         pool = f"&{id}_pool"
-    more, outputs = _outputs(id, unit)
-    records.append(outputs)
-    function = "convolve_to_floats" if unit.output is None else "convolve_to_integers"
-    names = ", ".join(f"&{each.name}" for each in records[:2])
-    call = f"{function}({source}, {names}, {pool}, &{outputs.name}, {target});"
-    return Step(
-        _title(*unit.layers),
-        layer.shape_in,
-        unit.shape,
-        (*arrays, *more),
-        tuple(records),
-        function,
-        call,
-    )
-
-
-def _outputs(id: str, unit: IntegerLayer) -> tuple[tuple[CArray, ...], Record]:
-    """Return the constants that turn sums into outputs, and the struct that holds them."""
-    if unit.output is None or unit.multipliers is None:
-        scales = _array(f"{id}_scales", "float", unit.scales, f"{len(unit.scales)}")
+    if unit.output is None:
+        function, kind = "convolve_to_floats", "float_outputs"
+        arrays.append(_array(f"{id}_scales", "float", unit.scales))
         curve = (f".curve = {CURVES[unit.curve]},",) if unit.curve else ()
-        fields = (f".scales = {scales.name}, .slope = {_constant(unit.slope)},", *curve)
-        return (scales,), Record("float_outputs", f"{id}_outputs", fields)
-    arrays = _multiplier_arrays(id, unit.multipliers)
-    fields = (
-        f".multipliers = {arrays[0].name}, .shifts = {arrays[1].name},",
-        f".slope = {round(unit.slope * SLOPE_ONE)}u, .zero_point = {unit.output.numbers['zero_point']},",
-    )
-    return arrays, Record("integer_outputs", f"{id}_outputs", fields)
-
-
-def _multiplier_arrays(id: str, multipliers: Multipliers) -> tuple[CArray, CArray]:
-    count = f"{len(multipliers.shifts)}"
-    return (
-        _array(f"{id}_multipliers", "int32_t", multipliers.integers, count),
-        _array(f"{id}_shifts", "uint8_t", multipliers.shifts, count),
-    )
-
-
-def _integer_window(layer: PlainLayer) -> tuple[str, ...]:
-    """Return the window of a convolution, or that of a linear layer: one row that is as long as its input."""
-    if layer.kind == "convolution":
-        return _window(layer)
-    (inputs,), (outputs,) = layer.shape_in, layer.shape
-    return _window_lines((1, 1, inputs), (outputs, 1, 1), (1, inputs), (1, 1), (0, 0), 1)
-
-
-def _pool_window(pool: PlainLayer) -> tuple[str, ...]:
-    if pool.kind != "global_average":
-        return _window(pool)
-    return _window_lines(pool.shape_in, pool.shape, pool.shape_in[1:], (1, 1), (0, 0), None)
+        lines = (f".scales = {id}_scales, .slope = {format_number(unit.slope)},", *curve)
+    else:
+        function, kind = "convolve_to_integers", "integer_outputs"
+        arrays.append(_array(f"{id}_multipliers", "int32_t", unit.multipliers))
+        arrays.append(_array(f"{id}_shifts", "uint8_t", unit.shifts))
+        slope = f".slope = {round(unit.slope * SLOPE_ONE)}u"
+        lines = (
+            f".multipliers = {id}_multipliers, .shifts = {id}_shifts,",
+            f"{slope}, .zero_point = {unit.output.numbers['zero_point']},",
+        )
+    records.append(Record(kind, f"{id}_outputs", lines))
+    call = f"{function}({source}, &{id}_window, &{id}_parameters, {pool}, &{id}_outputs, {target});"
+    title = "; ".join(f"{each.name}: {each.title}" for each in unit.layers)
+    return Step(title, layer.shape_in, unit.shape, tuple(arrays), tuple(records), call)
 
 
 def _call(id: str, layer: PlainLayer, source: str, target: str) -> str:
@@ -331,14 +264,6 @@ def _call(id: str, layer: PlainLayer, source: str, target: str) -> str:
     count, pixels = prod(layer.shape), prod(layer.shape_in[1:])
     channels, numbers = layer.shape_in[0], layer.numbers
     match layer.kind:
-        case "normalize":
-            mean, deviation = _constant(numbers["mean"]), _constant(numbers["deviation"])
-            return f"normalize({source}, {count}, {mean}, {deviation}, {target});"
-        case "deslant":
-            ink, variance = _constant(numbers["least_ink"]), _constant(numbers["least_variance"])
-            return f"deslant({source}, {layer.shape[1]}, {ink}, {variance}, {target});"
-        case "local_contrast":
-            return f"local_contrast({source}, {layer.shape[1]}, {id}_weights, {target});"
         case "convolution":
             return f"convolve({source}, &{id}_window, &{id}_parameters, {target});"
         case "linear":
@@ -352,12 +277,13 @@ def _call(id: str, layer: PlainLayer, source: str, target: str) -> str:
         case "pixel_unshuffle":
             sides = ", ".join(map(str, layer.shape_in))
             return f"pixel_unshuffle({source}, {sides}, {numbers['factor']}, {target});"
-        case "leaky_relu":
-            return f"leaky_relu({source}, {count}, {_constant(numbers['slope'])}, {target});"
-        case "quantize":
-            scale = _constant(numbers["scale"])
-            return f"quantize({source}, {count}, {scale}, {numbers['zero_point']}, {target});"
+        case "local_contrast":
+            return f"local_contrast({source}, {layer.shape[1]}, {id}_weights, {target});"
         case "tanh":
             return f"hyperbolic_tangent({source}, {count}, {target});"
-        case "relu" | "sigmoid":
-            return f"{layer.kind}({source}, {count}, {target});"
+        case kind:  # with its numbers, in their order
+            size = layer.shape[1] if kind == "deslant" else count
+            constants = (
+                value if name == "zero_point" else format_number(value) for name, value in numbers.items()
+            )
+            return f"{kind}({', '.join(map(str, (source, size, *constants, target)))});"

@@ -6,7 +6,7 @@ compute convolutions in the other order only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, prod
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import numpy as np
 
 from digitcli.architectures.compression import UINT8_MAX
 from digitcli.architectures.layers import LEAST_CONTRAST_VARIANCE
-from digitcli.export.layers import INPUT, Array, Kind, PlainLayer, Shape
+from digitcli.export.layers import INPUT, Array, PlainLayer, Shape
 
 OperationKind = Literal[
     "abs", "add", "average_pool_2d", "conv_2d", "depthwise_conv_2d", "div", "fully_connected", "leaky_relu",
@@ -108,11 +108,70 @@ def channels_last(layers: Sequence[PlainLayer]) -> Graph:
     for layer in layers:
         if len(layer.shape_in) == 1:
             x = _flatten(graph, layer, x)
-        x = COMPUTE[layer.kind](graph, layer, x)
+        x = _compute(graph, layer, x)
     x = graph.add("reshape", "output", x, shape=(ANY, prod(layers[-1].shape)))
     last = graph.operations[-1]
     graph.operations[-1] = Operation(last.kind, OUTPUT_NAME, last.inputs, last.shape, last.settings)
     return graph
+
+
+def _compute(graph: Graph, layer: PlainLayer, x: str) -> str:
+    """Add the operations of a layer for the array x, and return the name of its output."""
+    name, numbers = _layer_name(layer), layer.numbers
+    match layer.kind:
+        case "convolution":
+            return _convolution(graph, layer, x)
+        case "max_pool":
+            return _pool(graph, layer, x, "max_pool_2d", LOWEST)
+        case "average_pool":
+            return _pool(graph, layer, x, "average_pool_2d", 0.0)
+        case "global_average":
+            return _reduce(graph, "mean", layer, x, (1, 2))
+        case "linear":
+            weights = graph.constant_of_weights(layer, f"{name}/weights", layer.weights, 0)
+            biases = graph.constant(f"{name}/biases", layer.biases)
+            return graph.add("fully_connected", name, x, weights, biases, shape=(ANY, *layer.shape))
+        case "pixel_unshuffle":
+            factor, (channels, rows, columns) = numbers["factor"], layer.shape_in
+            blocks = (ANY, rows // factor, factor, columns // factor, factor, channels)
+            x = graph.add("reshape", name, x, shape=blocks)
+            x = _transpose(graph, layer, x, (0, 1, 3, 5, 2, 4))
+            return graph.add("reshape", name, x, shape=_shape(layer))
+        case "leaky_relu":
+            return graph.add("leaky_relu", name, x, slope=numbers["slope"])
+        case "relu" | "tanh":
+            return graph.add(layer.kind, name, x)
+        case "sigmoid":
+            return graph.add("logistic", name, x)
+        case "deslant":
+            return _deslant(graph, layer, x)
+        case "local_contrast":
+            return _local_contrast(graph, layer, x)
+    return _with_constants(graph, layer, x)
+
+
+def _with_constants(graph: Graph, layer: PlainLayer, x: str) -> str:
+    """Add a layer that works on each value by itself, with one number for each channel or for all."""
+    name, numbers = _layer_name(layer), layer.numbers
+
+    def constant(label: str, values: Any) -> str:
+        axes = len(graph.shapes[x])
+        rows = np.asarray(values, np.float32).reshape(*(1,) * (axes - 1), -1)
+        return graph.constant(f"{name}/{label}", rows)
+
+    if layer.kind == "normalize":
+        mean, deviation = constant("mean", numbers["mean"]), constant("deviation", numbers["deviation"])
+        return graph.add("div", name, graph.add("sub", name, x, mean), deviation)
+    if layer.kind == "scale":
+        factors, shifts = constant("weights", layer.weights), constant("biases", layer.biases)
+        return graph.add("add", name, graph.add("mul", name, x, factors), shifts)
+    assert layer.kind == "quantize"
+    scale, zero_point = constant("scale", numbers["scale"]), constant("zero_point", numbers["zero_point"])
+    steps = graph.add("round", name, graph.add("div", name, x, scale))
+    steps = graph.add("add", name, steps, zero_point)
+    steps = graph.add("maximum", name, steps, constant("least", 0))
+    steps = graph.add("minimum", name, steps, constant("largest", UINT8_MAX))
+    return graph.add("mul", name, graph.add("sub", name, steps, zero_point), scale)
 
 
 def _layer_name(layer: PlainLayer) -> str:
@@ -132,51 +191,6 @@ def _flatten(graph: Graph, layer: PlainLayer, x: str) -> str:
 def _transpose(graph: Graph, layer: PlainLayer, x: str, order: tuple[int, ...]) -> str:
     shape = tuple(graph.shapes[x][axis] for axis in order)
     return graph.add("transpose", _layer_name(layer), x, shape=shape, order=order)
-
-
-def _last_axis(graph: Graph, x: str, values: Any) -> Array:
-    """Return one number for each channel, or one for all, with as many axes as the array x has."""
-    axes = len(graph.shapes[x])
-    return np.asarray(values, np.float32).reshape(*(1,) * (axes - 1), -1)
-
-
-def _elementwise(kind: OperationKind) -> Callable[[Graph, PlainLayer, str], str]:
-    def compute(graph: Graph, layer: PlainLayer, x: str) -> str:
-        return graph.add(kind, _layer_name(layer), x)
-
-    return compute
-
-
-def _leaky_relu(graph: Graph, layer: PlainLayer, x: str) -> str:
-    return graph.add("leaky_relu", _layer_name(layer), x, slope=layer.numbers["slope"])
-
-
-def _quantize(graph: Graph, layer: PlainLayer, x: str) -> str:
-    name, numbers = _layer_name(layer), layer.numbers
-
-    def constant(label: str, value: float) -> str:
-        return graph.constant(f"{name}/{label}", _last_axis(graph, x, value))
-
-    scale, zero_point = constant("scale", numbers["scale"]), constant("zero_point", numbers["zero_point"])
-    steps = graph.add("round", name, graph.add("div", name, x, scale))
-    steps = graph.add("add", name, steps, zero_point)
-    steps = graph.add("maximum", name, steps, constant("least", 0))
-    steps = graph.add("minimum", name, steps, constant("largest", UINT8_MAX))
-    return graph.add("mul", name, graph.add("sub", name, steps, zero_point), scale)
-
-
-def _normalize(graph: Graph, layer: PlainLayer, x: str) -> str:
-    name = _layer_name(layer)
-    mean = graph.constant(f"{name}/mean", _last_axis(graph, x, layer.numbers["mean"]))
-    deviation = graph.constant(f"{name}/deviation", _last_axis(graph, x, layer.numbers["deviation"]))
-    return graph.add("div", name, graph.add("sub", name, x, mean), deviation)
-
-
-def _scale(graph: Graph, layer: PlainLayer, x: str) -> str:
-    name = _layer_name(layer)
-    factors = graph.constant(f"{name}/weights", _last_axis(graph, x, layer.weights))
-    shifts = graph.constant(f"{name}/biases", _last_axis(graph, x, layer.biases))
-    return graph.add("add", name, graph.add("mul", name, x, factors), shifts)
 
 
 def _convolution(graph: Graph, layer: PlainLayer, x: str) -> str:
@@ -204,9 +218,9 @@ def _pad(graph: Graph, layer: PlainLayer, x: str, value: float) -> tuple[str, st
     `same` of TensorFlow pads so many pixels that the output has the size of the input divided by the stride,
     rounded up, and the larger half of them on the right and below.
     """
-    sides = zip(layer.shape_in[1:], layer.shape[1:], *_window(layer), strict=True)
+    window = (layer.numbers[name] for name in ("kernel", "stride", "padding"))
     padded, same = [], []
-    for side, size, kernel, stride, before in sides:
+    for side, size, kernel, stride, before in zip(layer.shape_in[1:], layer.shape[1:], *window, strict=True):
         needed = max((size - 1) * stride + kernel - side, 0)
         padded.append((before, max(needed - before, 0)))
         same.append(size == ceil(side / stride) and before == needed // 2)
@@ -214,22 +228,10 @@ def _pad(graph: Graph, layer: PlainLayer, x: str, value: float) -> tuple[str, st
         return x, "valid"
     if all(same):
         return x, "same"
-    shape = (ANY, *(side + sum(pair) for side, pair in zip(layer.shape_in[1:], padded, strict=True)))
-    shape = (*shape, layer.shape_in[0])
+    sides = (side + sum(pair) for side, pair in zip(layer.shape_in[1:], padded, strict=True))
+    shape = (ANY, *sides, layer.shape_in[0])
     paddings = ((0, 0), *padded, (0, 0))
     return graph.add("pad", _layer_name(layer), x, shape=shape, paddings=paddings, value=value), "valid"
-
-
-def _window(layer: PlainLayer) -> tuple[tuple[int, int], ...]:
-    return tuple(layer.numbers[name] for name in ("kernel", "stride", "padding"))
-
-
-def _max_pool(graph: Graph, layer: PlainLayer, x: str) -> str:
-    return _pool(graph, layer, x, "max_pool_2d", LOWEST)
-
-
-def _average_pool(graph: Graph, layer: PlainLayer, x: str) -> str:
-    return _pool(graph, layer, x, "average_pool_2d", 0.0)
 
 
 def _pool(graph: Graph, layer: PlainLayer, x: str, kind: OperationKind, outside: float) -> str:
@@ -242,25 +244,6 @@ def _reduce(graph: Graph, kind: OperationKind, layer: PlainLayer, x: str, axes: 
     """Sum or average over axes, which keep the size 1."""
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(graph.shapes[x]))
     return graph.add(kind, _layer_name(layer), x, shape=shape, axes=axes)
-
-
-def _global_average(graph: Graph, layer: PlainLayer, x: str) -> str:
-    return _reduce(graph, "mean", layer, x, (1, 2))
-
-
-def _linear(graph: Graph, layer: PlainLayer, x: str) -> str:
-    name = _layer_name(layer)
-    weights = graph.constant_of_weights(layer, f"{name}/weights", layer.weights, 0)
-    biases = graph.constant(f"{name}/biases", layer.biases)
-    return graph.add("fully_connected", name, x, weights, biases, shape=(ANY, *layer.shape))
-
-
-def _pixel_unshuffle(graph: Graph, layer: PlainLayer, x: str) -> str:
-    factor, (channels, rows, columns) = layer.numbers["factor"], layer.shape_in
-    blocks = (ANY, rows // factor, factor, columns // factor, factor, channels)
-    x = graph.add("reshape", _layer_name(layer), x, shape=blocks)
-    x = _transpose(graph, layer, x, (0, 1, 3, 5, 2, 4))
-    return graph.add("reshape", _layer_name(layer), x, shape=_shape(layer))
 
 
 def _deslant(graph: Graph, layer: PlainLayer, x: str) -> str:
@@ -321,22 +304,3 @@ def _local_contrast(graph: Graph, layer: PlainLayer, x: str) -> str:
     deviation = graph.add("sqrt", name, graph.add("maximum", name, variance, least))
     divisor = graph.add("maximum", name, deviation, _reduce(graph, "mean", layer, deviation, (1, 2)))
     return graph.add("div", name, contrast, divisor)
-
-
-COMPUTE: Mapping[Kind, Callable[[Graph, PlainLayer, str], str]] = {
-    "deslant": _deslant,
-    "normalize": _normalize,
-    "local_contrast": _local_contrast,
-    "convolution": _convolution,
-    "linear": _linear,
-    "scale": _scale,
-    "max_pool": _max_pool,
-    "average_pool": _average_pool,
-    "global_average": _global_average,
-    "pixel_unshuffle": _pixel_unshuffle,
-    "relu": _elementwise("relu"),
-    "leaky_relu": _leaky_relu,
-    "tanh": _elementwise("tanh"),
-    "sigmoid": _elementwise("logistic"),
-    "quantize": _quantize,
-}

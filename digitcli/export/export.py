@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
+from torch import nn
+
+from digitcli.architectures.compression import quantized_layers, with_plain_weights
 from digitcli.atomic_write import write_folder, write_whole
+from digitcli.compression.changes import quantize_weights
 from digitcli.events import Notice, OnEvent
-from digitcli.export.formats import Dtype, Format, FormatName, check_output, default_output, find_format
-from digitcli.export.parity import Parity, check, compare, example_batches, expected_outputs
+from digitcli.export.c_source import as_one_file
+from digitcli.export.formats import Dtype, Format, FormatName, check_output, find_format, is_one_file
+from digitcli.export.parity import Parity, check, compare, example_batches
 from digitcli.export.source import Exporter, Source
-from digitcli.inference.model_resolution import ModelLike, resolve_model
-from digitcli.inference.torch_runtime import open_network
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
+from digitcli.inference.torch_runtime import TorchRuntime, load_network
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class ExportResult:
 
 def export(
     model: ModelLike,
-    format: str = "onnx",
+    format: str | None = None,
     output: Path | None = None,
     *,
     dtype: Dtype = "float32",
@@ -55,8 +62,9 @@ def export(
     """Export a model, compare its answers with those of PyTorch, and write it.
 
     model: a shipped model, a checkpoint file or a run folder.
-    format: a name of `formats.FORMATS`.
-    output: the file or folder to write, by default one in the current folder that has the model's name.
+    format: a name of `formats.FORMATS`; by default the one that the name of the output tells, or `onnx`.
+    output: the file or folder to write, by default one in the current folder that has the model's name; `-`
+        is standard output.
     verify: without it, the answers are not compared, and the files say so.
 
     Raises:
@@ -66,36 +74,45 @@ def export(
         EnvironmentFault: a package or a program is missing that writes or runs the format.
         QualityError: the exported model answers otherwise than PyTorch. Nothing is written.
     """
-    kind = find_format(format, dtype)
+    kind = find_format(format, output, dtype)
     resolved = resolve_model(model)
-    target = output or default_output(resolved.id, kind)
+    target = output or Path(f"{resolved.id.rpartition('@')[0]}{kind.ending}")
     check_output(target, kind, force)
-    prepare = kind.load()
+    prepare: Callable[[Source], Exporter] = import_module(f"digitcli.export.{kind.module}").prepare
     on_event(Notice(f"Exporting {resolved.name}", routine=True))
-    source = Source(resolved, open_network(resolved), dtype, verify)
+    source, original = _source(resolved, dtype, verify)
     exporter = prepare(source)
     parity = rounding = None
     if verify:
         on_event(Notice("Comparing its answers with those of PyTorch", routine=True))
-        parity, rounding = _verify(source, exporter, kind)
+        parity, rounding = _verify(source, exporter, kind, original)
         check_output(target, kind, force)  # again, because the comparison took a while
-    if kind.files:
-        write_folder(target, exporter.files)
+    if is_one_file(kind, target):
+        write_whole(
+            target, as_one_file(exporter.files) if kind.files else next(iter(exporter.files.values()))
+        )
     else:
-        (content,) = exporter.files.values()
-        write_whole(target, content)
-    size_bytes = sum(map(len, exporter.files.values()))
+        write_folder(target, exporter.files)
     return ExportResult(
         path=str(target),
         format=kind.name,
         dtype=dtype,
-        size_bytes=size_bytes,
+        size_bytes=sum(map(len, exporter.files.values())),
         model=resolved.id,
         parity=parity,
         rounding=rounding,
         facts=exporter.facts,
         notes=_notes(source, kind),
     )
+
+
+def _source(model: ResolvedModel, dtype: Dtype, verify: bool) -> tuple[Source, nn.Module | None]:
+    """Return what is exported, and the network before its weights were rounded; None if they were not."""
+    network, original = load_network(model), None
+    if dtype == "int8" and not quantized_layers(network):
+        original = copy.deepcopy(network)
+        quantize_weights(network, 8)
+    return Source(model, with_plain_weights(copy.deepcopy(network)), network, dtype, verify), original
 
 
 def _notes(source: Source, format: Format) -> tuple[str, ...]:
@@ -105,20 +122,48 @@ def _notes(source: Source, format: Format) -> tuple[str, ...]:
     return (f"The weights are stored as floats; --dtype int8 keeps the {bits}-bit integers.",)
 
 
-def _verify(source: Source, exporter: Exporter, format: Format) -> tuple[Parity, Parity | None]:
+def _verify(
+    source: Source, exporter: Exporter, format: Format, original: nn.Module | None
+) -> tuple[Parity, Parity | None]:
     """Run the files in a folder of their own, and compare their answers with PyTorch and before rounding.
+
+    original: the network before its weights were rounded; None if they were not.
 
     Raises:
         QualityError: they differ from PyTorch.
     """
     batches = example_batches(source, exporter.examples)
-    original = expected_outputs(source, batches)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in exporter.files.items():
             Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
             Path(folder, name).write_bytes(content)
         path = Path(folder) if format.files else Path(folder, *exporter.files)
         actual = exporter.run(path, batches)
-    parity = compare(source, exporter.expected(batches) if exporter.expected else original, actual)
+
+    def compared(network: nn.Module) -> Parity:
+        runtime = TorchRuntime(network)
+        return compare(source, [runtime.run(batch) for batch in batches], actual)
+
+    parity = compared(source.network)
     check(parity)
-    return parity, compare(source, original, actual) if exporter.expected else None
+    return parity, None if original is None else compared(original)
+
+
+def runtime_graph(runtime: str, name: str, network: nn.Module, model: ResolvedModel | None) -> bytes:
+    """Return the file with which onnxruntime or tflite computes a network, for `benchmark` and `compress`.
+
+    Raises:
+        UsageError: the format cannot hold the network.
+        EnvironmentFault: the packages that write the file are not installed.
+    """
+    if runtime == "tflite":
+        from digitcli.export.channels_last import channels_last
+        from digitcli.export.layers import plain_layers
+        from digitcli.export.tflite_file import tflite_bytes
+
+        return tflite_bytes(channels_last(plain_layers(network, name, "tflite")), "float32", {}, name)
+    from digitcli.export.onnx_file import export_graph, graph_of_model
+
+    graph = export_graph(network, "digit") if model is None else graph_of_model(model)
+    content: bytes = graph.SerializeToString()
+    return content

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from digitcli.atomic_write import check_writable, check_writable_folder
+from digitcli.atomic_write import STDOUT, check_writable, check_writable_folder
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.optional_packages import missing_package
-
-if TYPE_CHECKING:
-    from digitcli.export.source import Exporter, Source
 
 FormatName = Literal["onnx", "torch", "hf", "tflite", "saved_model", "c", "html"]
 Dtype = Literal["float32", "int8"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """A row of the table.
 
     summary: what the format is for.
     ending: the end of the name of its file, or of its folder where no name is given.
+    module: the module of `digitcli.export` whose function `prepare` prepares an export.
     files: the names of the files in its folder; empty for a format of one file.
     dtypes: the number formats in which it stores weights.
-    target: the function that prepares an export, as `module:function`.
     packages: the packages of an extra without which it cannot be written.
     extra: the name of that extra.
     """
@@ -36,84 +31,67 @@ class Format:
     name: FormatName
     summary: str
     ending: str
-    target: str
+    module: str
     files: tuple[str, ...] = ()
     dtypes: tuple[Dtype, ...] = ("float32",)
     packages: tuple[str, ...] = ()
     extra: str = ""
 
-    def load(self) -> Callable[[Source], Exporter]:
-        """Import and return the function that prepares an export."""
-        module, _, function = self.target.partition(":")
-        prepare: Callable[[Source], Exporter] = getattr(import_module(f"digitcli.export.{module}"), function)
-        return prepare
+
+ROWS = (
+    Format(
+        name="onnx", summary="one file for ONNX Runtime and other programs", ending=".onnx",
+        module="onnx_file", packages=("onnx", "onnxscript"), extra="export",
+    ),
+    Format(
+        name="torch", summary="one file for torch.export.load, without digitcli", ending=".pt2",
+        module="torch_file",
+    ),
+    Format(
+        name="hf", summary="a folder for the Hugging Face hub", ending="-hf", module="hugging_face",
+        files=("config.json", "model.safetensors", "README.md"),
+    ),
+    Format(
+        name="tflite", summary="one file for TensorFlow Lite on phones and small computers", ending=".tflite",
+        module="tflite_file", dtypes=("float32", "int8"),
+    ),
+    Format(
+        name="saved_model", summary="a folder for TensorFlow", ending="-saved-model", module="saved_model",
+        packages=("tensorflow",), extra="saved_model",
+        files=(
+            "saved_model.pb", "fingerprint.pb", "variables/variables.index",
+            "variables/variables.data-00000-of-00001", "assets.extra/digitcli.json",
+        ),
+    ),
+    Format(
+        name="c", summary="C99 source for microcontrollers: a folder, or one .c file", ending="-c",
+        module="c_source", files=("digit_model.h", "digit_model.c"), dtypes=("float32", "int8"),
+    ),
+    Format(name="html", summary="one page for a browser, to draw digits", ending=".html", module="html_page"),
+)  # fmt: skip
+FORMATS: dict[str, Format] = {row.name: row for row in ROWS}
+SUFFIXES: dict[str, FormatName] = {row.ending: row.name for row in ROWS if not row.files} | {".c": "c"}
 
 
-FORMATS = {
-    row.name: row
-    for row in (
-        Format(
-            "onnx",
-            "one file for ONNX Runtime and other programs",
-            ".onnx",
-            "onnx_file:prepare",
-            packages=("onnx", "onnxscript"),
-            extra="export",
-        ),
-        Format("torch", "one file for torch.export.load, without digitcli", ".pt2", "torch_file:prepare"),
-        Format(
-            "hf",
-            "a folder for the Hugging Face hub",
-            "-hf",
-            "hugging_face:prepare",
-            ("config.json", "model.safetensors", "README.md"),
-        ),
-        Format(
-            "tflite",
-            "one file for TensorFlow Lite on phones and small computers",
-            ".tflite",
-            "tflite_file:prepare",
-            dtypes=("float32", "int8"),
-        ),
-        Format(
-            "saved_model",
-            "a folder for TensorFlow",
-            "-saved-model",
-            "saved_model:prepare",
-            (
-                "saved_model.pb",
-                "fingerprint.pb",
-                "variables/variables.index",
-                "variables/variables.data-00000-of-00001",
-                "assets.extra/digitcli.json",
-            ),
-            packages=("tensorflow",),
-            extra="saved_model",
-        ),
-        Format(
-            "c",
-            "a folder with C99 source for microcontrollers",
-            "-c",
-            "c_source:prepare",
-            ("digit_model.h", "digit_model.c"),
-            ("float32", "int8"),
-        ),
-        Format("html", "one page for a browser, to draw digits", ".html", "html_page:prepare"),
-    )
-}
-
-
-def find_format(name: str, dtype: str = "float32") -> Format:
-    """Return the format of a name, which stores weights in this number format.
+def find_format(name: str | None, output: Path | None = None, dtype: str = "float32") -> Format:
+    """Return the format of this name, or else that of the name of the output, with this number format.
 
     Raises:
         UsageError: there is no such format, or it does not store weights so.
     """
-    row = next((row for row in FORMATS.values() if row.name == name), None)
-    if row is None:
+    if name is None:
+        name = "onnx"
+        if output is not None and output != STDOUT:
+            if output.suffix.lower() not in SUFFIXES:
+                cause = f"--output is '{output}', whose name does not tell the format."
+                remedy = f"End it in {', '.join(SUFFIXES)}, or name the format with --to."
+                raise UsageError(cause, remedy)
+            name = SUFFIXES[output.suffix.lower()]
+    if name not in FORMATS:
         raise UsageError(f"There is no format '{name}'.", did_you_mean(name, FORMATS))
+    row = FORMATS[name]
     if dtype not in row.dtypes:
-        able = [row.name for row in FORMATS.values() if dtype in row.dtypes]
+        able = [row.name for row in ROWS if dtype in row.dtypes]
         remedy = f"Give --to {' or '.join(able)}." if able else f"Give {' or '.join(row.dtypes)}."
         raise UsageError(f"--dtype is {dtype}, which the format {name} does not have.", remedy)
     return row
@@ -130,9 +108,10 @@ def check_packages(format: Format) -> None:
             raise missing_package(f"The format {format.name}", format.extra, f"there is no {package}")
 
 
-def default_output(model_id: str, format: Format) -> Path:
-    """Return the file or folder to which a model, e.g. `fast@1a2b3c4d`, is exported if none is named."""
-    return Path(f"{model_id.rpartition('@')[0]}{format.ending}")
+def is_one_file(format: Format, output: Path) -> bool:
+    """Return whether an output is one file; C is a folder unless it has the name of a file."""
+    is_c_file = format.name == "c" and (output == STDOUT or output.suffix.lower() == ".c")
+    return is_c_file or not format.files
 
 
 def check_output(output: Path, format: Format, force: bool) -> None:
@@ -142,9 +121,9 @@ def check_output(output: Path, format: Format, force: bool) -> None:
         UsageError: the name of a file does not end as the format demands.
         OutputError: the output exists and `force` is not given, or it cannot be written.
     """
-    if format.files:
+    if not is_one_file(format, output):
         check_writable_folder(output, format.files, force)
         return
-    if output.suffix.lower() != format.ending:
+    if output != STDOUT and SUFFIXES.get(output.suffix.lower()) != format.name:
         raise UsageError(f"--output is '{output}'.", f"Name a file that ends in {format.ending}.")
     check_writable(output, force)

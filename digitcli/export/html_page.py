@@ -6,21 +6,39 @@ The page forbids itself every request, and every script and style but its own (C
 from __future__ import annotations
 
 import base64
+import hashlib
+import html
 import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import prod
+from pathlib import Path
 from typing import Any
 
-from digitcli.errors import counted
-from digitcli.export.browser import find_browser, run
+import numpy as np
+
+from digitcli.architectures.compression import pack_integers
+from digitcli.errors import EnvironmentFault, QualityError, counted
 from digitcli.export.layers import PlainLayer, count_weights, plain_layers
-from digitcli.export.quantization import integer_weights, pack
-from digitcli.export.source import Exporter, Source, describe
-from digitcli.export.templating import policy_hash, read_asset, render
-from digitcli.inference.torch_runtime import load_network
+from digitcli.export.source import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.templating import SHARED
 
 STYLES = ("page.css", "drawing.css")
 SCRIPTS = ("network.js", "ink.js", "page.js")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+BROWSER_OPTIONS = (
+    "--headless",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+)
+PATIENCE_S = 300  # for a browser that hangs
 EXAMPLES = 200  # test digits on which a browser is compared with PyTorch
 
 
@@ -31,13 +49,13 @@ def prepare(source: Source) -> Exporter:
         UsageError: the network has a layer that the page cannot compute.
         EnvironmentFault: the export is to be verified, and there is no browser.
     """
-    layers = plain_layers(load_network(source.model), source.model.header.architecture, "html")
+    layers = plain_layers(source.network_with_scales, source.model.header.architecture, "html")
     if source.verified:
         find_browser()
     facts = describe(source)
     records, weights = _records(layers)
-    style = "".join(map(read_asset, STYLES))
-    script = '"use strict";\n' + "\n".join(map(read_asset, SCRIPTS))
+    style = "".join(map(_read_asset, STYLES))
+    script = '"use strict";\n' + "\n".join(map(_read_asset, SCRIPTS))
     values = {
         "facts": facts,
         "layers": layers,
@@ -48,30 +66,30 @@ def prepare(source: Source) -> Exporter:
         "model": json.dumps({"facts": facts, "layers": records}).replace("<", "\\u003c"),
         "weights_base64": base64.b64encode(weights).decode(),
     }
-    html = render("page.html.jinja", values, {"outputs": _outputs}, escape=True)
-    return Exporter({"model.html": html.encode()}, {"layers": len(layers)}, run, examples=EXAMPLES)
+    page = render("page.html.jinja", values, {"outputs": _outputs}, escape=True)
+    return Exporter({"model.html": page.encode()}, {"layers": len(layers)}, _run, examples=EXAMPLES)
 
 
 def _policy(style: str, script: str) -> str:
     """Return a Content Security Policy that allows this style, this script and no request."""
-    hashes = f"style-src {policy_hash(style)}; script-src {policy_hash(script)}"
+    hashes = f"style-src {_policy_hash(style)}; script-src {_policy_hash(script)}"
     return f"default-src 'none'; img-src data:; {hashes}"
 
 
 def _records(layers: tuple[PlainLayer, ...]) -> tuple[list[dict[str, Any]], bytes]:
     """Return the layers as JSON, in which arrays are places in a row of bytes, and these bytes.
 
-    Weights that are integers take as many bits as each needs, see `quantization.pack`; other arrays are
-    floats, which lie in front, so that each begins at a multiple of their size.
+    Weights that are integers take as many bits as each needs; other arrays are floats, which lie in front, so
+    that each begins at a multiple of their size.
     """
     records, floats, packed = [], bytearray(), bytearray()
     for layer in layers:
         record = asdict(layer) | {"title": layer.title}
-        integers = None if layer.scales is None else integer_weights(layer)
-        if integers is not None:
-            record["weights"], record["scales"] = None, integers.scales
-            record["packed"] = {"start": len(packed), "count": integers.integers.size}
-            packed += pack(integers.integers, integers.bits).tobytes()
+        if layer.scales is not None:
+            integers = layer.integers
+            record["weights"] = None
+            record["packed"] = {"start": len(packed), "count": integers.size}
+            packed += pack_integers(integers, layer.bits).tobytes()
         for name in ("weights", "biases", "scales"):
             array = record[name]
             if array is not None:
@@ -90,3 +108,72 @@ def _outputs(layer: PlainLayer) -> str:
         return f"{layer.shape[0]} values"
     maps, rows, columns = layer.shape
     return f"{counted(maps, 'map')} of {rows} x {columns}"
+
+
+def _read_asset(name: str) -> str:
+    """Return a file that becomes part of the page as it is."""
+    folder = TEMPLATES if (TEMPLATES / name).exists() else SHARED
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _policy_hash(text: str) -> str:
+    """Return the hash by which a Content Security Policy allows a script or a style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def find_browser() -> str:
+    """Return the browser that checks pages: Chromium, Chrome or Edge.
+
+    Raises:
+        EnvironmentFault: there is none.
+    """
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    remedy = "Install Chromium, or write the page without a check with --no-verify."
+    raise EnvironmentFault("There is no Chromium, Chrome or Edge to check the exported page.", remedy)
+
+
+def _run(page: Path, batches: Sequence[Images]) -> list[Outputs]:
+    """Open a copy of a page that computes the logits of images (N, 28, 28), and nothing else.
+
+    Raises:
+        QualityError: the page computes nothing.
+        EnvironmentFault: there is no browser, or it does not answer.
+    """
+    browser = find_browser()
+    images = np.concatenate(list(batches))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        check = Path(folder, "check.html")
+        check.write_text(_with_check(page.read_text(encoding="utf-8"), images), encoding="utf-8")
+        command = [
+            browser,
+            *BROWSER_OPTIONS,
+            f"--user-data-dir={folder}/profile",
+            "--dump-dom",
+            check.as_uri(),
+        ]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            command.insert(1, "--no-sandbox")  # Chromium refuses to run for root with its sandbox
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            raise EnvironmentFault(
+                f"{browser} does not answer.", "Try again, or give --no-verify."
+            ) from error
+    found = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
+    if not found:
+        raise QualityError(f"The exported page computes nothing in {browser}: {done.stderr.strip()[-300:]}")
+    numbers = json.loads(html.unescape(found[1]))["logits"]
+    logits = np.array(numbers, np.float32).reshape(-1, len(DIGITS))
+    ends = np.cumsum([len(batch) for batch in batches])
+    return [(part,) for part in np.split(logits, ends[:-1])]
+
+
+def _with_check(page: str, images: Images) -> str:
+    """Return a page with images and with a script that computes them, which its policy then allows."""
+    script = _read_asset("check.js")
+    data = base64.b64encode(images.tobytes()).decode()
+    added = f'<script type="text/plain" id="check-images">{data}</script>\n<script>{script}</script>\n'
+    allowed = page.replace("script-src ", f"script-src {_policy_hash(script)} ", 1)
+    return allowed.replace("</body>", f"{added}</body>")

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.architectures.compression import UINT8_MAX
-from digitcli.export.layers import Kind, PlainLayer, Shape
-from digitcli.export.quantization import QUANTIZED_KINDS, IntegerWeights, integer_weights
+from digitcli.export.layers import WEIGHTED, Kind, PlainLayer, Shape
 
 INT32_MAX = 2**31 - 1
 MULTIPLIER_BITS = 31
@@ -29,36 +28,30 @@ MEANS: tuple[Kind, ...] = ("average_pool", "global_average")
 
 
 @dataclass(frozen=True)
-class Multipliers:
-    """Factors as integers: `integers` times 2 to the power of `-shifts`, both for each output channel."""
-
-    integers: npt.NDArray[np.int32]
-    shifts: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
 class IntegerLayer:
     """A convolution or linear layer with quantized inputs, and the layers after it that belong to it.
 
     layers: the layer with weights, and those after it that are computed with it.
-    weights: its weights, with scales that are large enough for sums of 32 bits.
+    integers: its weights, with scales that are large enough for sums of 32 bits.
     zero_point: the integer of the input that means zero.
     biases: in steps of the scale of the input times the scale of a weight.
     scales: this step for each output channel.
     output: what quantizes the input of the next layer; None if the output is floats.
-    multipliers: from sums to steps of the output, where that is integers.
+    multipliers, shifts: the factors from sums to steps of the output, where that is integers: `multipliers`
+        times 2 to the power of `-shifts`, both for each output channel.
     slope: the factor of negative values: 0 for ReLU.
     curve: the activation that has no slope; the output is floats then.
     pool: the pooling after the activation. The largest value is that of the largest sum.
     """
 
     layers: tuple[PlainLayer, ...]
-    weights: IntegerWeights
+    integers: npt.NDArray[np.int8]
     zero_point: int
     biases: npt.NDArray[np.int32]
     scales: npt.NDArray[np.float32]
     output: PlainLayer | None
-    multipliers: Multipliers | None
+    multipliers: npt.NDArray[np.int32]
+    shifts: npt.NDArray[np.uint8]
     slope: float
     curve: Kind | None
     pool: PlainLayer | None
@@ -94,7 +87,7 @@ def integer_layers(layers: Sequence[PlainLayer]) -> list[PlainLayer | IntegerLay
 def quantizes_next(layers: Sequence[PlainLayer], at: int) -> bool:
     """Return whether a layer quantizes the input of a layer with weights."""
     following = layers[at + 1 : at + 2]
-    return layers[at].kind == "quantize" and bool(following) and following[0].kind in QUANTIZED_KINDS
+    return layers[at].kind == "quantize" and bool(following) and following[0].kind in WEIGHTED
 
 
 def _integer_layer(layers: Sequence[PlainLayer], at: int) -> IntegerLayer:
@@ -108,15 +101,16 @@ def _integer_layer(layers: Sequence[PlainLayer], at: int) -> IntegerLayer:
         output = layers[end]
     elif not is_mean:  # floats: what follows is computed by its own function
         slope, curve, pool, end = NO_ACTIVATION, None, None, at + 2
-    weights, scales, biases = _fit_sums(quantizer, layer)
+    integers, scales, biases = _fit_sums(quantizer, layer)
+    factors = scales / np.float32(1 if output is None else output.numbers["scale"])
     return IntegerLayer(
         tuple(layers[at + 1 : end]),
-        weights,
+        integers,
         quantizer.numbers["zero_point"],
         biases,
         scales.astype(np.float32),
         output,
-        None if output is None else fixed_point(scales / np.float32(output.numbers["scale"])),
+        *fixed_point(factors),
         slope,
         curve,
         pool,
@@ -156,18 +150,17 @@ def _is_apart(pool: PlainLayer) -> bool:
 
 def _fit_sums(
     quantizer: PlainLayer, layer: PlainLayer
-) -> tuple[IntegerWeights, npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], npt.NDArray[np.int32]]:
     """Return the weights, the step of the sums and the biases of each output channel.
 
     A sum must not exceed 32 bits. The scale of a channel whose bias is too large for that is doubled until it
     fits; its weights count for so little that their rounding does not matter.
     """
-    assert layer.biases is not None
-    weights = integer_weights(layer)
+    assert layer.biases is not None and layer.scales is not None
     input_scale, zero_point = np.float32(quantizer.numbers["scale"]), quantizer.numbers["zero_point"]
     largest = max(zero_point, UINT8_MAX - zero_point)
-    exact = weights.integers.reshape(len(layer.biases), -1).astype(np.float64)
-    scales = weights.scales.astype(np.float64)
+    exact = layer.integers.reshape(len(layer.biases), -1).astype(np.float64)
+    scales = layer.scales.astype(np.float64)
     while True:
         biases = np.round(layer.biases / (scales * input_scale))
         is_large = np.abs(biases) + largest * np.abs(np.round(exact)).sum(axis=1) > INT32_MAX
@@ -175,12 +168,11 @@ def _fit_sums(
             break
         exact[is_large] /= 2
         scales[is_large] *= 2
-    integers = np.round(exact).astype(np.int8).reshape(weights.integers.shape)
-    fitted = IntegerWeights(integers, scales.astype(np.float32), weights.bits)
-    return fitted, scales * input_scale, biases.astype(np.int32)
+    integers = np.round(exact).astype(np.int8).reshape(layer.integers.shape)
+    return integers, scales * input_scale, biases.astype(np.int32)
 
 
-def fixed_point(factors: npt.NDArray[np.float64]) -> Multipliers:
+def fixed_point(factors: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
     """Return positive factors as integers of 31 bits and shifts of at most `MAX_SHIFT` bits.
 
     Factors of 2 to the power of 31 or more become the largest one: they bring every sum but 0 to an end of
@@ -195,4 +187,4 @@ def fixed_point(factors: npt.NDArray[np.float64]) -> Multipliers:
             integer = round(factor * 2**shift)
         integers.append(min(integer, INT32_MAX))
         shifts.append(shift)
-    return Multipliers(np.array(integers, np.int32), np.array(shifts, np.uint8))
+    return np.array(integers, np.int32), np.array(shifts, np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, get_args
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
-from digitcli.architectures.compression import WEIGHT, QuantizedInput
+from digitcli.architectures.compression import WEIGHT, QuantizedInput, per_channel
 from digitcli.architectures.layers import (
     LEAST_INK,
     LEAST_VARIANCE,
@@ -38,6 +38,11 @@ Array = npt.NDArray[np.float32]
 INPUT: Shape = (1, 28, 28)
 WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d, DropPath, nn.Flatten)
 ACTIVATIONS: Mapping[type[nn.Module], Kind] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
+CONVERTED = (
+    *ACTIVATIONS, nn.LeakyReLU, QuantizedInput, Normalize, Deslant, LocalContrast, nn.Conv2d, nn.Linear,
+    _BatchNorm, ScaleAndShift, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.PixelUnshuffle,
+)  # fmt: skip
+WEIGHTED: tuple[Kind, ...] = ("convolution", "linear")
 ELEMENTWISE: tuple[Kind, ...] = ("normalize", "scale", "relu", "leaky_relu", "tanh", "sigmoid", "quantize")
 
 
@@ -51,8 +56,8 @@ class PlainLayer:
     weights: (maps, channels of a group, height, width) of a convolution, (outputs, inputs) of a linear layer,
         (pixels, neighbours) of the window of local contrast, or one factor for each channel.
     biases: one number for each map, output or channel.
-    scales, bits: where the weights are integers of so many bits times a scale for each map or output, as in a
-        model that `digitcli compress` has quantized, these scales; None and 0 where they are any floats.
+    scales, bits: where the weights are integers of so many bits times a scale for each map or output, these
+        scales; None and 0 where they are any floats.
     """
 
     name: str
@@ -64,6 +69,13 @@ class PlainLayer:
     biases: Array | None = None
     scales: Array | None = None
     bits: int = 0
+
+    @property
+    def integers(self) -> npt.NDArray[np.int8]:
+        """The integers that quantized weights are."""
+        assert self.weights is not None and self.scales is not None
+        rows = np.round(self.weights / per_channel(self.scales, self.weights.ndim))
+        return np.asarray(rows, np.int8)
 
     @property
     def title(self) -> str:
@@ -137,75 +149,67 @@ def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
     return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
 
 
-def _plain(name: str, module: nn.Module, shape_in: Shape, shape: Shape) -> PlainLayer | None:
+def _plain(name: str, module: Any, shape_in: Shape, shape: Shape) -> PlainLayer | None:
     """Return a layer of PyTorch as a plain layer; None if it has no effect or cannot be one."""
     layer = PlainLayer(name, "relu", shape_in, shape, {})
-    for kinds, convert in CONVERSIONS:
-        if isinstance(module, kinds):
-            return convert(module, layer)
-    return None
+    is_image = shape_in[0] == 1 and shape_in[1:2] == shape_in[2:]
+    match module:
+        case nn.ReLU() | nn.Tanh() | nn.Sigmoid():
+            kind = next(kind for each, kind in ACTIVATIONS.items() if isinstance(module, each))
+            return replace(layer, kind=kind)
+        case nn.LeakyReLU():
+            return replace(layer, kind="leaky_relu", numbers={"slope": module.negative_slope})
+        case QuantizedInput():
+            numbers = {"scale": module.scale, "zero_point": module.zero_point}
+            return replace(layer, kind="quantize", numbers=numbers)
+        case Normalize():
+            return replace(
+                layer, kind="normalize", numbers={"mean": MNIST_MEAN, "deviation": MNIST_DEVIATION}
+            )
+        case Deslant() if is_image:
+            numbers = {"least_ink": LEAST_INK, "least_variance": LEAST_VARIANCE}
+            return replace(layer, kind="deslant", numbers=numbers)
+        case LocalContrast() if is_image:
+            window = _array(window_weights(shape_in[-1], torch.zeros(1)))
+            return replace(layer, kind="local_contrast", weights=window)
+        case nn.MaxPool2d() if _pair(module.dilation) == (1, 1) and not module.return_indices:
+            return replace(layer, kind="max_pool", numbers=_window(module))
+        case nn.AvgPool2d() if _pair(module.padding) == (0, 0):
+            is_mean = not module.ceil_mode and not module.divisor_override
+            return replace(layer, kind="average_pool", numbers=_window(module)) if is_mean else None
+        case nn.AdaptiveAvgPool2d() if shape[1:] == (1, 1):
+            return replace(layer, kind="global_average")
+        case nn.PixelUnshuffle():
+            return replace(layer, kind="pixel_unshuffle", numbers={"factor": module.downscale_factor})
+    return _weighted(module, layer)
 
 
-def _activation(module: nn.Module, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind=next(name for kind, name in ACTIVATIONS.items() if isinstance(module, kind)))
-
-
-def _leaky_relu(module: Any, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind="leaky_relu", numbers={"slope": module.negative_slope})
-
-
-def _quantize(module: Any, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind="quantize", numbers={"scale": module.scale, "zero_point": module.zero_point})
-
-
-def _normalize(module: nn.Module, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind="normalize", numbers={"mean": MNIST_MEAN, "deviation": MNIST_DEVIATION})
-
-
-def _deslant(module: nn.Module, layer: PlainLayer) -> PlainLayer | None:
-    channels, height, width = layer.shape_in
-    if channels != 1 or height != width:
-        return None
-    numbers = {"least_ink": LEAST_INK, "least_variance": LEAST_VARIANCE}
-    return replace(layer, kind="deslant", numbers=numbers)
-
-
-def _local_contrast(module: nn.Module, layer: PlainLayer) -> PlainLayer | None:
-    channels, height, width = layer.shape_in
-    if channels != 1 or height != width:
-        return None
-    return replace(layer, kind="local_contrast", weights=_array(window_weights(width, torch.zeros(1))))
-
-
-def _convolution(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    if module.dilation != (1, 1) or module.padding_mode != "zeros" or isinstance(module.padding, str):
-        return None
-    numbers = {
-        "kernel": module.kernel_size,
-        "stride": module.stride,
-        "padding": module.padding,
-        "groups": module.groups,
-    }
-    return _with_parameters(module, replace(layer, kind="convolution", numbers=numbers))
-
-
-def _linear(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    return _with_parameters(module, replace(layer, kind="linear")) if len(layer.shape_in) == 1 else None
-
-
-def _with_parameters(module: Any, layer: PlainLayer) -> PlainLayer:
-    weights = module.weight
-    biases = torch.zeros(len(weights)) if module.bias is None else module.bias
-    layer = replace(layer, weights=_array(weights), biases=_array(biases))
+def _weighted(module: Any, layer: PlainLayer) -> PlainLayer | None:
+    """Return a layer with weights; None if it cannot be one."""
+    match module:
+        case nn.Conv2d():
+            is_plain = module.dilation == (1, 1) and module.padding_mode == "zeros"
+            if not is_plain or isinstance(module.padding, str):
+                return None
+            numbers = {**_window(module), "groups": module.groups}
+            layer = replace(layer, kind="convolution", numbers=numbers)
+        case nn.Linear() if len(layer.shape_in) == 1:
+            layer = replace(layer, kind="linear")
+        case ScaleAndShift():
+            layer = replace(layer, kind="scale")
+        case _BatchNorm() if module.running_mean is not None:
+            return _batch_norm(module, layer)
+        case _:
+            return None
+    biases = torch.zeros(len(module.weight)) if module.bias is None else module.bias
+    layer = replace(layer, weights=_array(module.weight), biases=_array(biases))
     if not parametrize.is_parametrized(module, WEIGHT):
         return layer
     quantizer = module.parametrizations[WEIGHT][0]
-    return replace(layer, scales=_array(quantizer.log_scale.exp2()), bits=quantizer.bits)
+    return replace(layer, scales=_array(quantizer.scale), bits=quantizer.bits)
 
 
-def _batch_norm(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    if module.running_mean is None:
-        return None
+def _batch_norm(module: Any, layer: PlainLayer) -> PlainLayer:
     mean, variance = _array(module.running_mean, np.float64), _array(module.running_var, np.float64)
     factors = 1 / np.sqrt(variance + module.eps)
     shifts = np.zeros_like(mean)
@@ -215,60 +219,14 @@ def _batch_norm(module: Any, layer: PlainLayer) -> PlainLayer | None:
     return replace(layer, kind="scale", weights=factors.astype(np.float32), biases=shifts.astype(np.float32))
 
 
-def _scale(module: Any, layer: PlainLayer) -> PlainLayer:
-    return _with_parameters(module, replace(layer, kind="scale"))
-
-
-def _max_pool(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    if _pair(module.dilation) != (1, 1) or module.return_indices:
-        return None
-    return replace(layer, kind="max_pool", numbers=_window(module))
-
-
-def _average_pool(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    if _pair(module.padding) != (0, 0) or module.ceil_mode or module.divisor_override:
-        return None
-    return replace(layer, kind="average_pool", numbers=_window(module))
-
-
-def _window(module: Any) -> dict[str, tuple[int, int]]:
-    """Return the settings of a pooling."""
+def _window(module: Any) -> dict[str, Any]:
+    """Return the settings of a window that moves over maps."""
     names = {"kernel": module.kernel_size, "stride": module.stride, "padding": module.padding}
     return {name: _pair(number) for name, number in names.items()}
 
 
 def _pair(number: int | tuple[int, int]) -> tuple[int, int]:
     return (number, number) if isinstance(number, int) else number
-
-
-def _global_average(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    return replace(layer, kind="global_average") if layer.shape[1:] == (1, 1) else None
-
-
-def _pixel_unshuffle(module: Any, layer: PlainLayer) -> PlainLayer:
-    return replace(layer, kind="pixel_unshuffle", numbers={"factor": module.downscale_factor})
-
-
-CONVERSIONS: tuple[tuple[Any, Callable[[Any, PlainLayer], PlainLayer | None]], ...] = (
-    (tuple(ACTIVATIONS), _activation),
-    (nn.LeakyReLU, _leaky_relu),
-    (QuantizedInput, _quantize),
-    (Normalize, _normalize),
-    (Deslant, _deslant),
-    (LocalContrast, _local_contrast),
-    (nn.Conv2d, _convolution),
-    (nn.Linear, _linear),
-    (_BatchNorm, _batch_norm),
-    (ScaleAndShift, _scale),
-    (nn.MaxPool2d, _max_pool),
-    (nn.AvgPool2d, _average_pool),
-    (nn.AdaptiveAvgPool2d, _global_average),
-    (nn.PixelUnshuffle, _pixel_unshuffle),
-)
-
-CONVERTED = tuple(
-    kind for kinds, _ in CONVERSIONS for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
-)
 
 
 def _array(tensor: Tensor, dtype: Any = np.float32) -> npt.NDArray[Any]:
@@ -287,8 +245,10 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
             assert before.weights is not None and before.biases is not None
             assert layer.weights is not None and layer.biases is not None
             factors = layer.weights.astype(np.float64)
-            scales = None if before.scales is None else (before.scales * np.abs(factors)).astype(np.float32)
-            weights = before.weights * factors.reshape(-1, *(1,) * (before.weights.ndim - 1))
+            scales = before.scales
+            if scales is not None:  # a factor of 0 leaves no weights, of any scale
+                scales = (scales * np.where(factors == 0, 1, np.abs(factors))).astype(np.float32)
+            weights = before.weights * per_channel(factors, before.weights.ndim)
             biases = before.biases * factors + layer.biases
             folded[-1] = replace(
                 before,
@@ -304,7 +264,7 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
 
 def _has_as_many_outputs(before: PlainLayer, scale: PlainLayer) -> bool:
     """Return whether a layer has weights for each channel of the layer that scales its output."""
-    return before.kind in ("convolution", "linear") and before.shape[0] == scale.shape[0]
+    return before.kind in WEIGHTED and before.shape[0] == scale.shape[0]
 
 
 def count_weights(layers: tuple[PlainLayer, ...]) -> int:

@@ -1,4 +1,9 @@
-"""ONNX: a graph with its weights in one file, which ONNX Runtime and many other programs run."""
+"""ONNX: a graph with its weights in one file, which ONNX Runtime and many other programs run.
+
+Quantized layers become pairs of QuantizeLinear and DequantizeLinear (QDQ), which ONNX Runtime computes with
+integers where the processor has instructions for them. ONNX Runtime's own quantizer would choose other scales
+than those that the model was trained with, and the answers would not be those of PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,14 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from digitcli.export.network import AllOutputs, example_input
-from digitcli.export.onnx_integers import with_integer_operations
+from digitcli.architectures.compression import QuantizedInput, per_channel, quantized_layers
+from digitcli.architectures.summary import AllOutputs, example_input
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 OPSET = 20
 DYNAMIC_AXES = {"digit": {0: "N"}, "line": {0: "N", 3: "W"}, "page": {0: "N", 2: "H", 3: "W"}}
 OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"]}
+LARGEST_BIAS = 2**30  # half of the range of int32 is left to the sum; a larger bias stays a float
 # Imports what PyTorch needs to write ONNX, or raises an EnvironmentFault.
 import_exporter = partial(import_packages, "The format onnx", "export", "onnx", "onnxscript")
 
@@ -52,7 +59,6 @@ def graph_of_model(model: ResolvedModel) -> onnx.ModelProto:
         ModelError: the checkpoint is damaged.
         EnvironmentFault: the packages `onnx` and `onnxscript` are not installed.
     """
-    import_exporter()
     task = model.header.task
     return export_graph(with_integer_operations(load_network(model)), task, OUTPUT_NAMES[task])
 
@@ -64,6 +70,7 @@ def export_graph(
 
     optimize: whether operations are merged, which changes the names and the values of some tensors.
     """
+    import_exporter()
     wrapped = AllOutputs(network).eval()
     image = example_input(network, task)
     with warnings.catch_warnings(), torch.inference_mode():
@@ -111,3 +118,73 @@ def _remove_metadata(model: onnx.ModelProto) -> None:
 def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
     runtime = OnnxRuntime(path.read_bytes(), {})
     return [runtime.run(batch) for batch in batches]
+
+
+@torch.no_grad()
+def with_integer_operations(network: nn.Module) -> nn.Module:
+    """Replace the quantized weights and inputs of a network in place by operations of ONNX.
+
+    Layers of which only the weights are quantized keep floats: there is no faster operation for them.
+    """
+    for layer, quantizer in quantized_layers(network).values():
+        scale = quantizer.scale
+        rounded: Any = layer.weight
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        inputs = getattr(layer, "input_quantizer", None)
+        if not isinstance(inputs, QuantizedInput):
+            continue
+        _store(layer, "weight", rounded.detach(), scale, torch.int8)
+        steps = scale * inputs.scale  # integer operations add the bias to sums of products of integers
+        if layer.bias is not None and (layer.bias / steps).abs().max() < LARGEST_BIAS:
+            _store(layer, "bias", layer.bias.detach(), steps, torch.int32)
+        layer.input_quantizer = _Quantize(inputs)
+    return network
+
+
+def _store(layer: Any, name: str, values: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
+    integers = (values / per_channel(scale, values.ndim)).round()
+    parametrize.register_parametrization(layer, name, _Dequantize(integers.to(dtype), scale), unsafe=True)
+
+
+class _Dequantize(nn.Module):
+    """A parametrization that ignores the floats and takes integers times a scale for each channel."""
+
+    def __init__(self, integers: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.integers, self.scale = nn.Buffer(integers), nn.Buffer(scale)
+        self.zero_points = nn.Buffer(torch.zeros(len(scale), dtype=integers.dtype))
+
+    def forward(self, floats: Tensor) -> Tensor:
+        shape = self.integers.shape
+        if not torch.onnx.is_in_onnx_export():
+            return self.integers * per_channel(self.scale, len(shape))
+        parts = (self.integers, self.scale, self.zero_points)
+        return _operation("DequantizeLinear", parts, shape, torch.float32, axis=0)
+
+
+class _Quantize(nn.Module):
+    """The rounding of `QuantizedInput` as two operations of ONNX."""
+
+    def __init__(self, quantizer: QuantizedInput) -> None:
+        super().__init__()
+        self.quantizer = quantizer
+        self.scale = nn.Buffer(torch.tensor(quantizer.scale))
+        self.zero_point = nn.Buffer(torch.tensor(quantizer.zero_point, dtype=torch.uint8))
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not torch.onnx.is_in_onnx_export():
+            return self.quantizer(values)  # type: ignore[no-any-return]
+        parts = (self.scale, self.zero_point)
+        integers = _operation("QuantizeLinear", (values, *parts), values.shape, torch.uint8)
+        return _operation("DequantizeLinear", (integers, *parts), values.shape, torch.float32)
+
+
+def _operation(
+    name: str,
+    inputs: tuple[Tensor, ...],
+    shape: torch.Size,
+    dtype: torch.dtype,
+    axis: int | None = None,
+) -> Tensor:
+    attributes = {} if axis is None else {"axis": axis}
+    return torch.onnx.ops.symbolic(name, inputs, {**attributes}, dtype=dtype, shape=shape)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from digitcli.architectures.compression import QuantizedInput
+from digitcli.architectures.compression import rounds_inputs
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist, load_mnist_test
 from digitcli.errors import QualityError
@@ -19,7 +19,6 @@ from digitcli.export.source import Images, Outputs, Source
 from digitcli.imaging.network_inputs import finder_input
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width, width_step
-from digitcli.inference.torch_runtime import TorchRuntime
 from digitcli.page_format import NUMBER
 from digitcli.training.line_sources import ComposedLines
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
@@ -101,12 +100,6 @@ def _held_out_pages(count: int) -> list[Images]:
     return [finder_input(page, *PAGE_PX) for page in pages]
 
 
-def expected_outputs(source: Source, batches: Sequence[Images]) -> list[Outputs]:
-    """Return what the network of a model computes with PyTorch."""
-    runtime = TorchRuntime(source.network)
-    return [runtime.run(batch) for batch in batches]
-
-
 def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Outputs]) -> Parity:
     """Compare the outputs of two runtimes for the same batches of images.
 
@@ -123,7 +116,7 @@ def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Output
         pairs = zip(_answers(theirs, header), _answers(ours, header), strict=True)
         different += sum(theirs != ours for theirs, ours in pairs)
         count += len(theirs[0])
-    if not any(isinstance(layer, QuantizedInput) for layer in source.network.modules()):
+    if not rounds_inputs(source.network):
         return Parity(count, UNITS[header.task], different, largest)
     move, shift = _moves(expected, actual, 1 if header.task == "page" else expected[0][0].shape[-1])
     return Parity(count, UNITS[header.task], different, largest, True, move, shift)

@@ -17,8 +17,8 @@ import numpy as np
 from digitcli.export.channels_last import channels_last
 from digitcli.export.formats import FORMATS, check_packages
 from digitcli.export.layers import plain_layers
-from digitcli.export.other_process import run_in_process, run_python
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.export.torch_file import run_in_process, run_python
 
 PROGRAM = Path(__file__).with_name("tensorflow_program.py")
 # The file of a SavedModel says nothing of its input; this folder is where TensorFlow lets programs add files.

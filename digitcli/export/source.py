@@ -12,28 +12,33 @@ import numpy.typing as npt
 from torch import nn
 
 import digitcli
-from digitcli.architectures.compression import QuantizedInput
+from digitcli.architectures.compression import rounds_inputs
 from digitcli.export.formats import Dtype
 from digitcli.imaging.digits import BOX_PX, SIDE_PX
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.strip_format import STRIP_HEIGHT_PX, STRIP_PAPER
+from digitcli.templating import template_environment
 
 Images = npt.NDArray[np.uint8]  # N, H, W or N, C, H, W; ink 255
 Outputs = tuple[npt.NDArray[np.float32], ...]  # the logits first
 DIGITS = "0123456789"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Source:
     """A model that is exported.
 
-    model, network: its checkpoint, and its network in evaluation mode on the CPU.
+    model, network: its checkpoint, and its network in evaluation mode on the CPU; with int8, weights that are
+        floats in the checkpoint are rounded.
+    network_with_scales: the same network, in which quantized weights know their integers.
     dtype: the number format of the weights.
     verified: whether the files are compared with PyTorch before they are kept.
     """
 
     model: ResolvedModel
     network: nn.Module
+    network_with_scales: nn.Module
     dtype: Dtype = "float32"
     verified: bool = True
 
@@ -45,14 +50,12 @@ class Exporter:
     files: the content of each file by name; a format of one file has one.
     facts: what is worth telling a person, by name.
     run: computes the outputs for batches of images by the exported file or folder, and nothing else.
-    expected: computes what they should be; None for the network of the model itself.
     examples: the number of images on which they are compared; None for all of the test set.
     """
 
     files: Mapping[str, bytes]
     facts: Mapping[str, str | int]
     run: Callable[[Path, Sequence[Images]], list[Outputs]]
-    expected: Callable[[Sequence[Images]], list[Outputs]] | None = None
     examples: int | None = None
 
 
@@ -78,7 +81,7 @@ def describe(source: Source) -> dict[str, Any]:
 def _parity(source: Source) -> str:
     if not source.verified:
         return "not checked (--no-verify)"
-    if any(isinstance(layer, QuantizedInput) for layer in source.network.modules()):
+    if rounds_inputs(source.network):
         return "at most 1 in 1,000 answers differs from those of PyTorch"
     rounded = " with the same rounded weights" if source.dtype == "int8" else ""
     return f"the answers equal those of PyTorch{rounded}"
@@ -117,3 +120,11 @@ def _page_facts(source: Source) -> dict[str, Any]:
         "preprocessing": "digitcli/imaging/network_inputs.py",
         "output": "maps (N, 6, H / 4, W / 4)",
     }
+
+
+def render(
+    template: str, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]], *, escape: bool
+) -> str:
+    """Return a template of this package filled with values; `escape` makes every text safe for HTML."""
+    environment = template_environment(TEMPLATES, filters, escape=escape, keep_trailing_newline=True)
+    return environment.get_template(template).render(values)

@@ -1,7 +1,7 @@
 """TensorFlow Lite: a network in one file for LiteRT, the runtime of phones and of small computers.
 
 The file is a FlatBuffer by the schema that the package `ai-edge-litert` brings along, version 3.
-Weights are floats, or 8-bit integers by `quantization.quantize`, which the runtime turns into floats.
+Weights are floats, or 8-bit integers, which the runtime turns into floats.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import torch
 from digitcli.export.channels_last import INPUT_NAME, OUTPUT_NAME, Graph, Operation, channels_last
 from digitcli.export.formats import Dtype
 from digitcli.export.layers import Array, Shape, plain_layers
-from digitcli.export.quantization import quantize, rounded_reference
 from digitcli.export.source import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
-from digitcli.inference.torch_runtime import load_network
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"  # of the file, at its bytes 4 to 8
@@ -50,14 +48,11 @@ def prepare(source: Source) -> Exporter:
         UsageError: the network has a layer that the graph cannot hold.
         EnvironmentFault: the package `ai-edge-litert` is not installed.
     """
-    quantized = source.dtype == "int8"
-    network = load_network(source.model) if quantized else source.network
-    layers = plain_layers(network, source.model.header.architecture, "tflite")
+    layers = plain_layers(source.network_with_scales, source.model.header.architecture, "tflite")
     import_litert()
     graph, facts = channels_last(layers), json.dumps(describe(source), indent=2)
     content = tflite_bytes(graph, source.dtype, {METADATA_NAME: facts}, source.model.id)
-    expected = rounded_reference(layers) if quantized else None
-    return Exporter({"model.tflite": content}, {"operations": len(graph.operations)}, _run, expected)
+    return Exporter({"model.tflite": content}, {"operations": len(graph.operations)}, _run)
 
 
 def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
@@ -82,7 +77,7 @@ def tflite_bytes(graph: Graph, dtype: Dtype, metadata: Mapping[str, str], title:
     indices = {INPUT_NAME: file.tensor(INPUT_NAME, graph.shapes[INPUT_NAME])}
     for name, values in graph.constants.items():
         if dtype == "int8" and name in graph.weights:
-            indices[name] = file.integers(name, values, graph.weights[name], graph.scales.get(name))
+            indices[name] = file.integers(name, values, graph.weights[name], graph.scales[name])
         else:
             indices[name] = file.constant(name, values)
     for operation in graph.operations:
@@ -147,12 +142,10 @@ class _File:
         little = values.astype(values.dtype.newbyteorder("<"))
         return self.tensor(name, values.shape, values.dtype.name.upper(), little.tobytes())
 
-    def integers(
-        self, name: str, values: npt.NDArray[np.float32], axis: int, scales: Array | None = None
-    ) -> int:
+    def integers(self, name: str, values: Array, axis: int, scales: Array) -> int:
         """Add a constant as 8-bit integers with a scale for each channel; return the number of its floats."""
-        integers, scales = quantize(np.moveaxis(values, axis, 0), scales)
-        content = np.moveaxis(integers, 0, axis).tobytes()
+        shape = [-1 if each == axis else 1 for each in range(values.ndim)]
+        content = np.round(values / scales.reshape(shape)).astype(np.int8).tobytes()
         stored = self.tensor(f"{name}/int8", values.shape, "INT8", content)
         self.tensors[stored].quantization = self.schema.QuantizationParametersT(
             scale=scales, zeroPoint=np.zeros(len(scales), np.int64), quantizedDimension=axis

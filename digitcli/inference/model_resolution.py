@@ -71,7 +71,7 @@ ModelLike = str | Path | ResolvedModel
 
 def describe_compression(header: Header) -> list[str]:
     """Return in one word each what a compression has changed, without what changes no answer."""
-    names = {"resize": "pruned", "factorize": "low_rank", "quantize_weights": f"int{header.weight_bits}"}
+    names = {"resize": "pruned", "quantize_weights": f"int{header.weight_bits}"}
     changes = dict.fromkeys(change["change"] for change in header.compression)
     return [names[change] for change in changes if change in names]
 

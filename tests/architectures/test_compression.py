@@ -11,9 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from digitcli.architectures.compression import QuantizedInput, QuantizedWeight, apply_changes, pack, unpack
+from digitcli.architectures.compression import (
+    LOG_SCALE,
+    ORIGINAL,
+    QuantizedInput,
+    QuantizedWeight,
+    apply_changes,
+    pack,
+    unpack,
+    with_plain_weights,
+)
 from digitcli.architectures.registry import create_model
-from digitcli.compression.quantization import quantize_weights
+from digitcli.compression.changes import quantize_weights
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
@@ -96,15 +105,14 @@ def test_a_quantized_checkpoint_opens_with_plain_weights_or_with_its_scales(tmp_
         ([{"change": "shrink"}], "knows no compression 'shrink'"),
         ([{"change": "fold", "layers": {"7": "nothing"}}], "does not fit its architecture"),
         ([{"change": "quantize_weights", "bits": {"9": 4}}], "does not fit its architecture"),
-        ([{"change": "factorize", "ranks": {"": 2}}], "does not fit its architecture"),
-        ([{"change": "factorize", "ranks": {LINEAR: 10}}], "cannot have the rank 10"),
+        ([{"change": "factorize", "ranks": {LINEAR: 2}}], "knows no compression 'factorize'"),
         (
             [{"change": "resize", "attributes": {LINEAR: {"forward": 3}}, "shapes": {}}],
             "forward cannot become",
         ),
         ([{"change": "resize", "attributes": {}, "shapes": {f"{LINEAR}.weight": [9**9]}}], "the shape"),
         ([{"change": "resize", "attributes": {}, "shapes": {f"{LINEAR}.weight": [20, 784]}}], "the shape"),
-        ([{"change": "quantize_weights", "bits": {LINEAR: 2000}}], "2000 bits"),
+        ([{"change": "quantize_weights", "bits": {LINEAR: 6}}], "6 bits"),
         ([{"change": "quantize_inputs", "ranges": {LINEAR: ["a", 0]}}], "does not fit its architecture"),
         ([{"change": "quantize_inputs", "ranges": {LINEAR: [0.0, 0]}}], "the scale 0.0"),
         ([{"change": "quantize_inputs", "ranges": {LINEAR: [0.1, 256]}}], "the zero point 256"),
@@ -175,3 +183,33 @@ def test_numbers_that_float16_cannot_hold_stay_as_they_are() -> None:
 def test_rounded_inputs_keep_their_number_format() -> None:
     values = QuantizedInput(0.1, 0)(torch.tensor([0.26], dtype=torch.bfloat16))
     assert values.dtype == torch.bfloat16 and abs(float(values) - 0.3) < 0.01
+
+
+def test_older_files_of_4_bits_have_scales_that_are_not_rounded() -> None:
+    changes = [{"change": "quantize_weights", "bits": {"0": 4}}]
+    network = nn.Sequential(nn.Linear(3, 1))
+    apply_changes(network, changes)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    halves = {
+        "0.bias": torch.zeros(1).half(),
+        "0" + LOG_SCALE: torch.tensor([-1.3]).half(),
+        "0" + ORIGINAL: torch.tensor([9 + 16 * 6, 11 + 16 * 8], dtype=torch.uint8),  # 1, -2, 3 and no weight
+    }
+    network.load_state_dict(unpack(changes, halves, shapes))
+    expected = torch.tensor([[1.0, -2.0, 3.0]]) * halves["0" + LOG_SCALE].float().exp2()
+    torch.testing.assert_close(with_plain_weights(network)[0].weight, expected)
+
+
+def test_training_sees_the_scale_that_is_stored_and_changes_it() -> None:
+    quantizer = QuantizedWeight(4, 1)
+    with torch.no_grad():
+        quantizer.log_scale.fill_(-1.3)
+    assert quantizer.scale.item() == pytest.approx(2**-1.25)
+    quantizer(torch.tensor([[0.3, -0.7, 9.0]])).sum().backward()
+    assert quantizer.log_scale.grad is not None and quantizer.log_scale.grad.abs().item() > 0
+
+
+@pytest.mark.parametrize("bits", [2, 6, 9, "4", 4.0])
+def test_other_numbers_of_bits_are_refused(bits: Any) -> None:
+    with pytest.raises(ValueError, match="weights cannot have"):
+        QuantizedWeight(bits, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -13,11 +14,16 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import create_model
-from digitcli.benchmarking import environment, measurement, runtimes
+from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import benchmark
-from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
-from digitcli.benchmarking.report import BenchmarkReport, Event, Measuring
+from digitcli.benchmarking.report import (
+    BenchmarkConfig,
+    BenchmarkReport,
+    Event,
+    Measuring,
+    describe_environment,
+)
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
@@ -25,9 +31,8 @@ from digitcli.inference.checkpoint import Header, read_header, write_checkpoint
 from digitcli.inference.model_resolution import ResolvedModel, shipped_models
 from digitcli.inference.onnx_runtime import OnnxRuntime, open_onnx_runtime
 from digitcli.inference.torch_runtime import infer, load_model
-from digitcli.training.configuration import TrainConfig
-from digitcli.training.trainer import train
 from tests.support.benchmarks import FEW, NO_MEMORY, notices, run
+from tests.support.models import saved
 
 CPU = torch.device("cpu")
 DIGIT_MODELS = {name for name, path in shipped_models().items() if read_header(path).task == "digit"}
@@ -39,8 +44,10 @@ def fake_calls(monkeypatch: pytest.MonkeyPatch, measure: Callable[[int], Calls])
 
 
 def test_every_result_follows_from_its_calls() -> None:
-    report, events = run("softmax", "mlp", batch_sizes=(4, 1))
+    report, events = run("softmax", "mlp", batch_sizes=(4, 1, 4))
     assert report.schema == 1
+    reports = [event for event in events if isinstance(event, BenchmarkReport)]
+    assert [event.results for event in reports] == [report.results[:count] for count in (1, 2, 3, 4)]
     assert [(row.architecture, row.batch_size) for row in report.results] == [
         ("softmax", 4), ("softmax", 1), ("mlp", 4), ("mlp", 1),
     ]  # fmt: skip
@@ -49,7 +56,7 @@ def test_every_result_follows_from_its_calls() -> None:
         assert row.images_per_second == pytest.approx(1000 * row.batch_size / row.latency_ms_median)
         assert (row.device, row.dtype, row.runtime) == ("cpu", "float32", "torch")
         assert row.runs == 20
-        assert row.training_images_per_second is None
+        assert row.training_images_per_second is row.accuracy is row.model is None
     softmax = report.results[0]
     assert (softmax.parameters, softmax.macs, softmax.size_bytes) == (7850, 7840, 4 * 7850)
     assert Measuring("mlp", "torch float32, batch 4", 1, 2) in events
@@ -58,10 +65,10 @@ def test_every_result_follows_from_its_calls() -> None:
 def test_a_model_that_cannot_be_exported_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = measurement.prepare_model
 
-    def failing(candidate: Any, device: torch.device, dtype: str, runtime: str) -> Any:
+    def failing(candidate: Any, device: torch.device, dtype: str, runtime: str, *rest: Any) -> Any:
         if (candidate.name, runtime) == ("softmax", "onnxruntime"):
             raise RuntimeError("no graph\nof it")
-        return prepare(candidate, device, dtype, runtime)
+        return prepare(candidate, device, dtype, runtime, *rest)
 
     monkeypatch.setattr(measurement, "prepare_model", failing)
     report, events = run("softmax", "mlp", batch_sizes=(1,), runtimes=("torch", "onnxruntime"))
@@ -124,9 +131,6 @@ def test_a_cold_start_is_measured_for_trained_models(monkeypatch: pytest.MonkeyP
     assert commands[0][:4] == [sys.executable, "-m", "digitcli", "predict"]
     assert commands[0][-3:] == ["onnxruntime", "--format", "jsonl"]
     assert any("cold start of softmax" in message for message in notices(events))
-
-
-def test_a_failing_cold_start_is_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "it broke\n")
     monkeypatch.setattr(measurement.subprocess, "run", lambda command, **settings: failed)
     with pytest.raises(EnvironmentFault, match="it broke"):
@@ -140,16 +144,9 @@ def test_a_graph_computes_with_the_threads_of_the_benchmark(monkeypatch: pytest.
         requested.append(threads)
         return open_onnx_runtime(model, threads)
 
-    monkeypatch.setattr(runtimes, "open_onnx_runtime", opened)
+    monkeypatch.setattr(measurement, "open_onnx_runtime", opened)
     run("cnn", runtimes=("onnxruntime",), threads=3)
     assert requested == [3]
-
-
-def test_every_row_comes_with_the_report_so_far() -> None:
-    report, events = run("softmax", "mlp", batch_sizes=(4, 1))
-    reports = [event for event in events if isinstance(event, BenchmarkReport)]
-    assert [event.results for event in reports] == [report.results[:count] for count in (1, 2, 3, 4)]
-    assert reports[-1] == report
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ModelError("late"), NO_MEMORY], ids=repr)
@@ -166,11 +163,7 @@ def test_rows_survive_a_later_failure(monkeypatch: pytest.MonkeyPatch, error: Ba
         benchmark(config, on_event=events.append)
     (report,) = [event for event in events if isinstance(event, BenchmarkReport)]
     assert [row.batch_size for row in report.results] == [4]
-    assert report.environment == environment.describe_environment(CPU)
-
-
-def test_a_batch_size_is_measured_once() -> None:
-    assert [row.batch_size for row in run("softmax", batch_sizes=(2, 1, 2, 1))[0].results] == [2, 1]
+    assert report.environment == describe_environment(CPU)
 
 
 def test_every_model_is_opened_before_the_first_is_measured(
@@ -181,11 +174,6 @@ def test_every_model_is_opened_before_the_first_is_measured(
     fake_calls(monkeypatch, lambda size: pytest.fail("a row was measured"))
     with pytest.raises(ModelError, match="does not fit its architecture"):
         run("softmax", str(path))
-
-
-def test_new_weights_have_no_accuracy() -> None:
-    (row,) = run("softmax")[0].results
-    assert row.accuracy is None and row.model is None
 
 
 def test_the_shipped_models_are_measured_if_none_is_named(digits: Digits) -> None:
@@ -208,15 +196,6 @@ def test_accuracy_is_measured_once_a_model(monkeypatch: pytest.MonkeyPatch) -> N
     assert [row.accuracy for row in report.results] == [0.5, 0.5, 0.5]
 
 
-def test_a_run_folder_is_measured_by_its_own_weights(few_digits: Path, tmp_path: Path) -> None:
-    config = TrainConfig(arch="softmax", data=str(few_digits), recipe={"epochs": 1}, device="cpu")
-    result = train(config, out=tmp_path / "run")
-    (row,) = run(str(tmp_path / "run"))[0].results
-    assert row.architecture == "softmax" and row.name == str(tmp_path / "run")
-    assert result.checkpoint is not None and row.size_bytes == Path(result.checkpoint).stat().st_size
-    assert row.accuracy is not None and row.accuracy > 0.1
-
-
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
@@ -232,38 +211,6 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
     assert [row.batch_size for row in report.results] == [2]
     assert report.results[0].images_per_second == 4.0 and report.results[0].peak_memory_bytes == 7
     assert len(notices(events)) == 3 and "16" in notices(events)[0] and "8" in notices(events)[0]
-
-
-@pytest.mark.parametrize("error", [NO_MEMORY, MemoryError()], ids=["torch", "python"])
-def test_too_little_memory_for_one_image_is_a_fault_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def measure(size: int) -> Calls:
-        raise error
-
-    fake_calls(monkeypatch, measure)
-    with pytest.raises(EnvironmentFault, match="memory"):
-        run("softmax", batch_sizes=(2,))
-
-
-def test_threads_are_set_and_restored() -> None:
-    before = torch.get_num_threads()
-    report, _ = run("softmax", threads=before + 1)
-    assert report.environment.threads == before + 1
-    assert f"{before + 1} threads" in report.environment.device
-    assert torch.get_num_threads() == before
-
-
-def test_threads_are_restored_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(size: int) -> Calls:
-        assert torch.get_num_threads() == before + 1
-        raise KeyboardInterrupt
-
-    before = torch.get_num_threads()
-    fake_calls(monkeypatch, measure)
-    with pytest.raises(KeyboardInterrupt):
-        run("softmax", threads=before + 1)
-    assert torch.get_num_threads() == before
 
 
 def test_the_dtype_applies_to_speed_and_accuracy(
@@ -284,27 +231,6 @@ def test_the_dtype_applies_to_speed_and_accuracy(
     assert row.size_bytes == shipped_models()["cnn"].stat().st_size
 
 
-def test_a_dtype_that_does_not_run_is_a_fault_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(self: measurement.InDtype, images: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("\"conv\" not implemented for 'Half'\nmore that nobody wants to read")
-
-    monkeypatch.setattr(measurement.InDtype, "forward", refuse)
-    with pytest.raises(EnvironmentFault, match="cpu .* softmax .*float16.* 'Half'$") as caught:
-        run("softmax", dtypes=("float16",))
-    assert "float32" in caught.value.remedy
-
-
-def test_an_error_of_a_network_is_not_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(size: int) -> Calls:
-        raise RuntimeError("shapes do not match")
-
-    fake_calls(monkeypatch, measure)
-    with pytest.raises(RuntimeError, match="shapes"):
-        run("softmax")
-
-
 def test_compiled_networks_meet_one_shape_each(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[bool] = []
 
@@ -320,11 +246,52 @@ def test_compiled_networks_meet_one_shape_each(monkeypatch: pytest.MonkeyPatch) 
     assert 10_000 % measurement.ACCURACY_BATCH_SIZE == 0
 
 
-def test_a_missing_compiler_is_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_of_the_environment_have_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_half = NotImplementedError("\"conv\" not implemented for 'Half'\nmore that nobody wants to read")
+    no_compiler = RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
+    for error, settings, words, remedy in [
+        (no_half, {"dtypes": ("float16",)}, "cpu .* softmax .*float16.* 'Half'$", "--dtype float32"),
+        (no_compiler, {"runtimes": ("torch.compile",)}, "torch.compile.*InvalidCxx", "--runtime torch"),
+        (NO_MEMORY, {"batch_sizes": (2,)}, "memory", "smaller model"),
+        (MemoryError(), {"batch_sizes": (2,)}, "memory", "smaller model"),
+    ]:
+        monkeypatch.setattr(measurement, "measure_calls", raising(error))
+        with pytest.raises(EnvironmentFault, match=words) as caught:
+            run("softmax", **settings)  # type: ignore[arg-type]
+        assert remedy in caught.value.remedy
+    monkeypatch.setattr(measurement, "measure_calls", raising(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes"):  # a fault of the network
+        run("softmax")
+
+
+def raising(error: BaseException) -> Callable[..., Calls]:
+    def measure(model: object, size: int) -> Calls:
+        raise error
+
+    return measure
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()], ids=repr)
+def test_threads_are_set_and_restored(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
+    before = torch.get_num_threads()
+
     def measure(size: int) -> Calls:
-        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
+        assert torch.get_num_threads() == before + 1
+        if error:
+            raise error
+        return Calls([0.5], None)
 
     fake_calls(monkeypatch, measure)
-    with pytest.raises(EnvironmentFault, match="torch.compile.*InvalidCxxCompiler") as caught:
-        run("softmax", runtimes=("torch.compile",))
-    assert "--runtime torch" in caught.value.remedy
+    with contextlib.suppress(KeyboardInterrupt):
+        report, _ = run("softmax", threads=before + 1)
+        assert report.environment.threads == before + 1
+        assert f"{before + 1} threads" in report.environment.device
+    assert torch.get_num_threads() == before
+
+
+def test_a_checkpoint_is_measured_under_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_calls(monkeypatch, lambda size: Calls([0.5], None))
+    path = saved(tmp_path / "own.safetensors")
+    (row,) = run(str(path))[0].results
+    assert (row.architecture, row.name, row.size_bytes) == ("softmax", str(path), path.stat().st_size)
+    assert row.accuracy is not None

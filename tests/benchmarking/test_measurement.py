@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from digitcli.benchmarking import measurement
-from digitcli.benchmarking.configuration import Candidate
 from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls
+from digitcli.benchmarking.report import Candidate
 from digitcli.threads import use_threads
 from tests.support.benchmarks import run
 
@@ -67,35 +67,17 @@ def time_fake_calls(durations: Iterable[float]) -> list[float]:
     return time_calls(call, clock, min_calls=20, min_seconds=1.0)
 
 
-def test_networks_are_called_in_inference_mode_with_the_whole_batch() -> None:
-    network, calls = witnessed(batch_size=4)
-    assert network.inference == {True}
-    assert set(network.shapes) == {(4, 1, 28, 28)}
-    assert len(calls.seconds) == 20
-
-
-def test_networks_are_called_with_the_chosen_threads() -> None:
+def test_networks_are_called_in_inference_mode_with_the_whole_batch_after_a_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measurement, "synchronized_clock", lambda device: Clock())
     wanted = torch.get_num_threads() + 1
     with use_threads(wanted):
-        network, _ = witnessed()
-    assert network.threads == {wanted}
-
-
-def test_calls_are_timed_by_the_clock_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, devices = Clock(), []
-
-    def clock_of(device: torch.device) -> Clock:
-        devices.append(device)
-        return clock
-
-    monkeypatch.setattr(measurement, "synchronized_clock", clock_of)
-    _, calls = witnessed()
-    assert devices == [CPU] and calls.seconds == [0.0] * 20
-
-
-def test_the_first_calls_are_not_timed() -> None:
-    network, calls = witnessed()
-    assert len(network.shapes) == measurement.WARM_UP_CALLS + len(calls.seconds)
+        network, calls = witnessed(batch_size=4)
+    assert network.inference == {True} and network.threads == {wanted}
+    assert set(network.shapes) == {(4, 1, 28, 28)}
+    assert len(network.shapes) == measurement.WARM_UP_CALLS + 20
+    assert calls.seconds == [0.0] * 20 and calls.peak_memory_bytes is None
 
 
 def test_the_clock_is_read_directly_before_and_after_each_call() -> None:
@@ -116,19 +98,13 @@ def test_calls_take_their_least_time_and_number_or_five_seconds_and_six_calls(
 def test_a_slow_call_shows_in_the_tail() -> None:
     median, p95 = median_and_p95(time_fake_calls([0.05] * 18 + [0.1] * 2))
     assert median == pytest.approx(0.05) and p95 == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(
-    ("samples", "median", "p95"),
-    [
-        ([float(value) for value in range(101, 0, -1)], 51, 96),
-        ([1.0] * 19 + [101.0], 1, 6),  # a twentieth of the way from 1 to 101
-        ([3.0], 3, 3),
-        ([1.0, 3.0], 2, 2.9),
-    ],
-)
-def test_percentiles(samples: list[float], median: float, p95: float) -> None:
-    assert median_and_p95(samples) == pytest.approx((median, p95))
+    for samples, expected in [
+        ([float(value) for value in range(101, 0, -1)], (51, 96)),
+        ([1.0] * 19 + [101.0], (1, 6)),  # a twentieth of the way from 1 to 101
+        ([3.0], (3, 3)),
+        ([1.0, 3.0], (2, 2.9)),
+    ]:
+        assert median_and_p95(samples) == pytest.approx(expected)
 
 
 def test_tf32_is_switched_off_and_the_setting_restored() -> None:
@@ -165,10 +141,6 @@ def test_peak_memory_is_measured_on_cuda_after_earlier_networks_are_collected(
     model = prepared(Witness(), torch.device("cuda:1"))
     assert measurement.measure_calls(model, 1).peak_memory_bytes == 1001
     assert steps == ["collect", "cuda:1"]
-
-
-def test_peak_memory_is_unknown_on_the_cpu() -> None:
-    assert witnessed()[1].peak_memory_bytes is None
 
 
 def test_the_clock_waits_for_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:

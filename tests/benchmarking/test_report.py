@@ -1,4 +1,4 @@
-"""A benchmark is compared with a baseline."""
+"""The settings of a benchmark, its machine, and its comparison with a baseline."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.benchmarking.environment import describe_environment
+from digitcli.architectures.registry import ARCHITECTURES
+from digitcli.benchmarking import report
 from digitcli.benchmarking.measurement import interval_of_median
 from digitcli.benchmarking.report import (
+    BenchmarkConfig,
     BenchmarkReport,
     BenchmarkResult,
     describe_differences,
+    describe_environment,
+    find_candidates,
     find_slowdowns,
     read_baseline,
 )
-from digitcli.errors import InputError, UsageError
+from digitcli.errors import InputError, ModelError, UsageError
+from digitcli.inference.checkpoint import Header, read_header, write_checkpoint
+from digitcli.inference.model_resolution import shipped_models
 from tests.support.benchmarks import ROW
 
 
@@ -35,8 +41,8 @@ def baseline_of(path: Path, *rows: BenchmarkResult) -> BenchmarkReport:
 
 def with_row(**changes: Any) -> str:
     """A baseline as JSON, with one row that has other values."""
-    report = dataclasses.asdict(report_of(ROW))
-    return json.dumps(report | {"results": [report["results"][0] | changes]})
+    saved = dataclasses.asdict(report_of(ROW))
+    return json.dumps(saved | {"results": [saved["results"][0] | changes]})
 
 
 def test_rows_are_matched_by_model_runtime_and_batch(tmp_path: Path) -> None:
@@ -105,7 +111,7 @@ def test_a_file_that_is_no_benchmark_is_an_input_error(tmp_path: Path, text: str
     (tmp_path / "saved.json").write_text(text)
     with pytest.raises(InputError, match="is not a benchmark") as caught:
         read_baseline(tmp_path / "saved.json")
-    assert "--format json" in caught.value.remedy
+    assert "-o baseline.json" in caught.value.remedy
     with pytest.raises(InputError):
         read_baseline(tmp_path / "none.json")
 
@@ -113,3 +119,62 @@ def test_a_file_that_is_no_benchmark_is_an_input_error(tmp_path: Path, text: str
 @pytest.mark.parametrize(("n", "low", "high"), [(1, 0, 0), (5, 0, 4), (20, 5, 15), (101, 40, 61)])
 def test_the_interval_of_a_median_is_at_ranks(n: int, low: int, high: int) -> None:
     assert interval_of_median([float(value) for value in range(n)][::-1]) == (low, high)
+
+
+def test_names_stand_for_models_each_once() -> None:
+    digit = {row.name for row in ARCHITECTURES if row.task == "digit"}
+    names = [candidate.name for candidate in find_candidates(("cnn", "all", "cnn", "softmax"))]
+    assert names[0] == "cnn" and digit <= set(names) and len(names) == len(set(names))
+
+
+def test_no_name_stands_for_the_shipped_models_of_single_digits() -> None:
+    paths = {name: path for name, path in shipped_models().items() if read_header(path).task == "digit"}
+    assert {each.name: each.model and each.model.path for each in find_candidates(())} == paths
+
+
+def test_a_name_of_no_model_is_refused() -> None:
+    for name, error, words in [
+        ("lenet", UsageError, "lenet5"), ("", UsageError, "all"), ("none.safetensors", ModelError, "cnn"),
+        ("runs/none", ModelError, "cnn"),
+    ]:  # fmt: skip
+        with pytest.raises(error) as caught:
+            find_candidates((name,))
+        assert words in caught.value.remedy, name
+
+
+def test_a_model_of_lines_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "line.safetensors"
+    write_checkpoint(path, Header(architecture="softmax", task="line"), {"weight": torch.zeros(1)})
+    with pytest.raises(ModelError, match="reads lines"):
+        find_candidates((str(path),))
+
+
+def test_values_out_of_range_or_of_another_type_are_refused() -> None:
+    settings: list[dict[str, Any]] = [
+        {"batch_sizes": ()}, {"batch_sizes": (1, 0)}, {"batch_sizes": (10**12,)}, {"dtypes": ("int3",)},
+        {"dtypes": ()}, {"runtimes": ("tvm",)}, {"runtimes": ()}, {"threads": 0}, {"threads": 10**9},
+        {"device": "abacus"}, {"train": True, "runtimes": ("torch.compile",)},
+        {"train": True, "dtypes": ("float16",)}, {"archs": None}, {"batch_sizes": 256},
+        {"batch_sizes": "256"}, {"batch_sizes": (1.5,)}, {"batch_sizes": (True,)}, {"batch_sizes": ("1",)},
+        {"threads": "2"}, {"threads": 1.5}, {"device": None}, {"dtypes": None}, {"dtypes": (["float32"],)},
+    ]  # fmt: skip
+    for each in settings:
+        with pytest.raises(UsageError) as caught:
+            BenchmarkConfig(**each)
+        assert caught.value.remedy, each
+
+
+def test_the_environment_has_versions_and_the_machine() -> None:
+    here = dataclasses.asdict(describe_environment(torch.device("cpu")))
+    texts = ("digitcli", "torch", "numpy", "python", "platform", "cpu", "device")
+    assert all(isinstance(here[name], str) and here[name] for name in texts)
+    assert here["cores"] >= 1 and here["threads"] >= 1
+
+
+def test_a_processor_without_a_name_has_a_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(report, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(report.platform, "system", lambda: "Linux")
+    assert report.cpu_name()
+    monkeypatch.setattr(report, "CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Abacus 3000\n")
+    assert report.cpu_name() == "Abacus 3000"

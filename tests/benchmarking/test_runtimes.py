@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import create_model
-from digitcli.benchmarking import runtimes
-from digitcli.benchmarking.configuration import Candidate
+from digitcli.benchmarking.benchmark import _prepare
+from digitcli.benchmarking.measurement import open_graph
+from digitcli.benchmarking.report import Candidate
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, UsageError
+from digitcli.export.export import runtime_graph
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer
 from tests.support.benchmarks import notices, run
@@ -40,28 +42,24 @@ def test_a_network_without_a_graph_gets_one(runtime: str, package: str, digits: 
     pytest.importorskip(package)
     torch.manual_seed(0)
     network, candidate = create_model("sigmoid_mlp").eval(), Candidate("sigmoid_mlp", None)
-    assert runtimes.reason_to_skip(candidate, network, CPU, runtime, "float32") is None
-    opened, size_bytes = runtimes.open_graph_runtime(candidate, network, runtime, 1)
+    opened, size_bytes = open_graph(runtime, candidate, network, runtime_graph)
     (logits,) = opened.run(digits.images[:3])
     np.testing.assert_allclose(logits, infer(network, digits.images[:3]).numpy(), atol=1e-5)
     assert 4 * 79_510 < size_bytes < 4 * 79_510 + 10_000
+    with pytest.raises(EnvironmentFault, match=f"has no graph for {runtime}"):
+        open_graph(runtime, candidate, network, None)
 
 
-@pytest.mark.parametrize(
-    ("name", "device", "runtime", "dtype", "words"),
-    [
-        ("softmax", "cpu", "tflite", "bfloat16", "compute in float32"),
-        ("softmax", "cuda", "tflite", "float32", "tflite computes on the CPU"),
-        ("softmax", "cuda", "onnxruntime", "float32", "onnxruntime computes on the CPU"),
-        ("resnet", "cpu", "tflite", "float32", "cannot hold resnet: it has"),
-    ],
-)
-def test_what_cannot_be_measured_has_a_reason(
-    name: str, device: str, runtime: str, dtype: str, words: str
-) -> None:
-    network = create_model(name)
-    reason = runtimes.reason_to_skip(Candidate(name, None), network, torch.device(device), runtime, dtype)
-    assert reason is not None and words in reason
+def test_what_cannot_be_measured_has_a_reason() -> None:
+    cuda = torch.device("cuda")
+    for name, device, runtime, dtype, words in [
+        ("softmax", CPU, "tflite", "bfloat16", "compute in float32"),
+        ("softmax", cuda, "tflite", "float32", "tflite computes on the CPU"),
+        ("softmax", cuda, "onnxruntime", "float32", "onnxruntime computes on the CPU"),
+        ("resnet", CPU, "tflite", "float32", "cannot hold resnet: it has"),
+    ]:
+        reason = _prepare(Candidate(name, None), device, dtype, runtime, runtime_graph)
+        assert isinstance(reason, str) and words in reason
 
 
 def test_a_network_that_no_runtime_takes_is_an_error_that_names_it() -> None:

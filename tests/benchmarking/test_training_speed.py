@@ -12,9 +12,8 @@ import torch
 
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import benchmark
-from digitcli.benchmarking.configuration import BenchmarkConfig
 from digitcli.benchmarking.measurement import Calls
-from digitcli.benchmarking.report import BenchmarkReport, Event
+from digitcli.benchmarking.report import BenchmarkConfig, BenchmarkReport, Event
 from digitcli.inference.ensemble import write_ensemble
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.training import trainer
@@ -49,14 +48,20 @@ def test_each_architecture_is_trained_by_its_recipe_after_all_rows(monkeypatch: 
     assert [event for event in events if isinstance(event, BenchmarkReport)][-1] == report
 
 
-def test_the_training_of_an_ensemble_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_speed(monkeypatch, lambda config: 6.0)
+def test_training_that_does_not_fit_and_that_of_ensembles_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speed(config: TrainConfig) -> float:
+        raise NO_MEMORY
+
+    fake_speed(monkeypatch, speed)
     monkeypatch.setattr(measurement, "measure_calls", lambda model, size: Calls([0.5], None))
     path = str(tmp_path / "both.safetensors")
     write_ensemble(Path(path), resolve_models([saved(tmp_path / "a.safetensors")]))
     report, events = run(path, "softmax", batch_sizes=(1,), train=True)
-    assert [row.training_images_per_second for row in report.results] == [None, 6.0]
-    assert any("ensembles is left out" in notice for notice in notices(events))
+    assert [row.training_images_per_second for row in report.results] == [None, None]
+    for words in ("ensembles is left out", "softmax: training with the batch size"):
+        assert any(words in notice for notice in notices(events))
 
 
 def test_rows_survive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,16 +77,6 @@ def test_rows_survive_a_failure_in_training(monkeypatch: pytest.MonkeyPatch) -> 
         benchmark(config, on_event=events.append)
     report = [event for event in events if isinstance(event, BenchmarkReport)][-1]
     assert [row.training_images_per_second for row in report.results] == [1234.5, None]
-
-
-def test_training_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def speed(config: TrainConfig) -> float:
-        raise NO_MEMORY
-
-    fake_speed(monkeypatch, speed)
-    report, events = run("softmax", train=True)
-    assert report.results[0].training_images_per_second is None
-    assert any("training" in message for message in notices(events))
 
 
 def test_all_models_of_an_architecture_share_the_speed_of_its_recipe(

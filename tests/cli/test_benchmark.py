@@ -20,14 +20,17 @@ from rich.console import Console
 
 from digitcli.architectures.registry import create_model
 from digitcli.benchmarking import benchmark as benchmarking
-from digitcli.benchmarking import configuration, measurement
-from digitcli.benchmarking.configuration import BenchmarkConfig, Candidate
-from digitcli.benchmarking.environment import describe_environment
+from digitcli.benchmarking import measurement, report
 from digitcli.benchmarking.measurement import Calls
-from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult
-from digitcli.cli import benchmark as command
+from digitcli.benchmarking.report import (
+    BenchmarkConfig,
+    BenchmarkReport,
+    BenchmarkResult,
+    Candidate,
+    describe_environment,
+)
 from digitcli.cli import exit_code_of_run
-from digitcli.cli.views.benchmark import results_table
+from digitcli.cli.benchmark import results_table
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, Interrupted, ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
@@ -82,6 +85,18 @@ def test_csv_has_a_row_for_each_result_and_the_environment_is_on_stderr(digitcli
     assert list(rows[0])[: len(KEYS)] == KEYS
     assert rows[0]["accuracy"] == "" and float(rows[0]["latency_ms_median"]) > 0
     assert "versions" in done.stderr and "torch" in done.stderr
+
+
+def test_the_result_is_written_to_a_file_that_serves_as_a_baseline(digitcli: Run) -> None:
+    arguments = ("benchmark", "-a", "softmax", "-b", "1", "-d", "cpu")
+    done = digitcli(*arguments, "-o", "speed.json")
+    assert done.returncode == 0 and "softmax" in done.stdout, done.stderr
+    assert digitcli(*arguments, "-o", "speed.json").returncode == 7
+    done = digitcli(*arguments, "-o", "speed.csv", "--baseline", "speed.json")
+    assert done.returncode == 0 and "latency of the baseline" in done.stderr, done.stderr
+    assert Path("speed.csv").read_text().startswith(",".join(KEYS))
+    done = digitcli(*arguments, "-o", "-")
+    assert json.loads(done.stdout)["schema"] == 1 and "softmax" in done.stderr
 
 
 def test_a_table_in_a_pipe_is_plain_text_for_100_columns(digitcli: Run) -> None:
@@ -145,7 +160,11 @@ def test_rows_measured_before_an_error_are_shown(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], form: str, error: Any
 ) -> None:
     def fail_late(
-        config: BenchmarkConfig, candidates: Sequence[Candidate], *, on_event: Callable[[Any], None]
+        config: BenchmarkConfig,
+        candidates: Sequence[Candidate],
+        *,
+        on_event: Callable[[Any], None],
+        **of: Any,
     ) -> BenchmarkReport:
         rows = tuple(replace(ROW, batch_size=size) for size in (1, 8))
         for count in (1, 2):
@@ -169,7 +188,11 @@ def test_a_row_that_is_clearly_slower_than_the_baseline_ends_with_code_8(
     code: int,
 ) -> None:
     def measure(
-        config: BenchmarkConfig, candidates: Sequence[Candidate], *, on_event: Callable[[Any], None]
+        config: BenchmarkConfig,
+        candidates: Sequence[Candidate],
+        *,
+        on_event: Callable[[Any], None],
+        **of: Any,
     ) -> BenchmarkReport:
         on_event(now)
         return now
@@ -223,9 +246,10 @@ def test_on_a_terminal_a_status_names_the_current_measurement(on_terminal: Termi
         (["--batch-size", "0"], 2, "--batch-size is 0"),
         (["--batch-size", "x"], 2, "'x'"),
         (["--batch-size", "1,,2"], 2, "whole number"),
-        (["--batch-size", "9" * 5000], 2, "--batch-size is '" + 39 * "9" + "."),
-        (["--batch-size", "9" * 18], 2, "1,000,000"),
-        (["--dtype", "int3"], 2, "bfloat16"),
+        (["--batch-size", "9" * 18], 2, "from 1 to 1000000"),
+        (["-o", "speed.txt"], 2, "ends in .json or .csv"),
+        (["-o", "nowhere/speed.json"], 7, "cannot be written"),
+        (["--dtype", "floot16"], 2, "Did you mean float16"),
         (["--cold-start", "--threads", "1"], 2, "--cold-start"),
         (["--threads", "0"], 2, "--threads"),
         (["--device", "gpu"], 2, "cuda"),
@@ -236,7 +260,7 @@ def test_on_a_terminal_a_status_names_the_current_measurement(on_terminal: Termi
         (["--format", "xml"], 2, "csv"),
         (["--max-slowdown", "1.1"], 2, "--baseline"),
         (["--baseline", "none.json", "--max-slowdown", "0"], 2, "--max-slowdown"),
-        (["--baseline", "none.json"], 3, "--format json"),
+        (["--baseline", "none.json"], 3, "-o baseline.json"),
         (["--arch", "none.safetensors"], 5, "none.safetensors"),
         (["--device", "cuda:99"], 6, "It has:"),
     ],
@@ -270,8 +294,10 @@ def test_the_header_of_a_model_is_read_once(monkeypatch: pytest.MonkeyPatch, tmp
         return Calls([0.5], None)
 
     path = str(saved(tmp_path / "model.safetensors"))
-    monkeypatch.setattr(configuration, "resolve_model", resolve)
+    monkeypatch.setattr(report, "resolve_model", resolve)
     monkeypatch.setattr(measurement, "measure_calls", measure)
     monkeypatch.setattr(measurement, "measure_accuracy", lambda model, trained: 0.5)
-    command.benchmark(arch=[path], device="cpu", batch_size=["1"], format="json")
+    arguments = ["benchmark", "-a", path, "-d", "cpu", "-b", "1", "--format", "json"]
+    monkeypatch.setattr(sys, "argv", ["digitcli", *arguments])
+    assert exit_code_of_run() == 0
     assert names == [path]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.cli.views.compression import show_compression
-from digitcli.compression import results, speed
+from digitcli.cli.compress import show_compression
+from digitcli.compression import compressor, results
 from digitcli.compression.results import CompressionResult, Goals, TriedModel, draw_pareto
 from digitcli.data.dataset import Digits
 from digitcli.training.run_folder import existing_run
@@ -24,9 +24,9 @@ def quickly(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
     """Time few calls."""
     measure_quickly(monkeypatch, digits)
     for name in ("WARM_UP_SECONDS", "MIN_SECONDS"):
-        monkeypatch.setattr(speed, name, 0.0)
-    monkeypatch.setattr(speed, "ROUNDS", 2)
-    monkeypatch.setattr(speed, "BATCH_SIZES", {"digit": 8})
+        monkeypatch.setattr(compressor, name, 0.0)
+    monkeypatch.setattr(compressor, "ROUNDS", 2)
+    monkeypatch.setattr(compressor, "BATCH_SIZES", {"digit": 8})
 
 
 def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_digits: Path) -> None:
@@ -131,17 +131,19 @@ def test_an_impossible_size_names_the_smallest_one() -> None:
     tried = TriedModel("original", "", 0.99, 0.9, 1, None, 4_296, 9, 9, 9)
     goals = Goals(max_bytes=100)
     missed = CompressionResult("tiny@1", "f", None, goals, "digit", 5, (tried,), None, None, None)
-    assert "The smallest, original, has 4,296 bytes of weights." in missed.miss
+    assert "The smallest, original, has 4,296 bytes of weights." in missed.missed()[0]
     computed = replace(missed, computed_bytes={"prune=0.95,int4": 315, "int8": 1_168})
-    assert computed.miss == (
+    cause, remedy = computed.missed()
+    assert cause == (
         "No model reaches 100 bytes or less. The smallest, prune=0.95,int4, has 315 bytes of weights."
     )
-    assert "--max-size 315B" in computed.remedy and "--epochs" not in computed.remedy
+    assert "--max-size 315B" in remedy and "--epochs" not in remedy
     chart = draw_pareto(replace(computed, chosen=0))
     assert "Compression of tiny@1, goal: 100 bytes or less (dotted)</text>" in chart
     assert "1 original (chosen)" in chart
     reachable = replace(computed, goals=Goals(0.1, 400))
-    assert "--epochs" in reachable.remedy and "original reads most" in reachable.miss
+    cause, remedy = reachable.missed()
+    assert "--epochs" in remedy and "original reads most" in cause
 
 
 def test_a_folder_in_use_is_refused(digitcli: Run, other_digits: Path) -> None:

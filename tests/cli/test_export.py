@@ -57,14 +57,27 @@ def test_a_missing_package_is_told_before_the_work(digitcli: Run, monkeypatch: p
         assert "pip install" in done.stderr and done.stdout == ""
 
 
+def test_the_name_of_the_output_tells_the_format(digitcli: Run) -> None:
+    model_of("softmax")
+    done = digitcli("export", "softmax.safetensors", "-o", "own.c", "--no-verify")
+    assert done.returncode == 0 and "to own.c" in done.stdout, done.stderr
+    source = Path("own.c").read_text()
+    assert "int digit_predict(" in source and '#include "' not in source
+    shown = digitcli("export", "softmax.safetensors", "--to", "c", "-o", "-", "--no-verify")
+    assert shown.stdout == source and "to -" in shown.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "cause"),
     [
         (["none"], 5, "There is no model 'none'"),
-        (["softmax.safetensors", "--to", "htm"], 2, "There is no format 'htm'.\nDid you mean html?"),
+        (["softmax.safetensors", "--to", "htm"], 2, "--to is 'htm'.\nDid you mean html?"),
         (["softmax.safetensors", "--dtype", "int8"], 2, "--to tflite or c"),
-        (["softmax.safetensors", "-o", "model.pt"], 2, "Name a file that ends in .onnx"),
+        (["softmax.safetensors", "-o", "model.pt"], 2, "End it in .onnx, .pt2, .tflite, .html, .c, or"),
         (["softmax.safetensors", "-o", "there.onnx"], 7, "exists already"),
+        (["softmax.safetensors", "--to", "onnx", "-o", "a.tflite"], 2, "Name a file that ends in .onnx"),
+        (["softmax.safetensors", "--to", "hf", "-o", "-"], 7, "cannot be written to standard output"),
+        (["softmax.safetensors", "-o", "-", "--format", "json"], 2, "both write to standard output"),
         (["softmax.safetensors", "--to", "c", "-o", "there"], 7, "holds other files"),
         (["reader", "--to", "html"], 2, "cannot hold reader"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,15 @@ from torch.nn import functional
 
 from digitcli.architectures.compression import Change, pack, with_plain_weights
 from digitcli.architectures.registry import ARCHITECTURES, create_model
-from digitcli.compression.folding import fold
-from digitcli.compression.low_rank import factorize
-from digitcli.compression.pruning import prune
-from digitcli.compression.quantization import quantize_inputs, quantize_weights
+from digitcli.compression.changes import (
+    MOST_INPUTS,
+    fold,
+    input_products,
+    prune,
+    quantize_inputs,
+    quantize_weights,
+    round_weights,
+)
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
@@ -25,7 +31,6 @@ from tests.support.exports import randomize
 
 DIGITS = [row.name for row in ARCHITECTURES if row.task == "digit"]
 NOT_PRUNED = {"softmax", "hog", "vit", "mixer", "lstm"}
-NOT_FACTORIZED = {"softmax", "micro"}
 
 
 @pytest.fixture
@@ -66,28 +71,25 @@ def test_folding_changes_no_answer(name: str, images: Tensor) -> None:
         same_after_storing(name, folded, changes, images)
 
 
-@pytest.mark.parametrize(
-    ("name", "bits"), [*((name, 4) for name in DIGITS), ("cnn", 8), ("vit", 8), ("lstm", 8)]
-)
-def test_quantized_weights_are_stored_as_integers(name: str, bits: int, images: Tensor) -> None:
-    network = built(name)
-    original = network(images)
-    changes = quantize_weights(network, bits)
-    difference = (network(images) - original).abs().max() / original.abs().max()
-    assert 0 < difference < (0.1 if bits == 8 else 1.5)
-    # A weight in the middle of two of few integers may become the other one, as its scale is rounded.
-    same_after_storing(name, network, changes, images, tolerance=0.02 if bits == 8 else 0.06)
-
-
 @pytest.mark.parametrize("name", DIGITS)
-def test_quantized_inputs_answer_nearly_the_same(name: str, images: Tensor) -> None:
-    network = built(name)
-    original = network(images)
-    changes = quantize_inputs(network, lambda layer: layer(images))
-    rounded = network(images)
-    assert 0 < (rounded - original).abs().max() < 0.2 * original.abs().max()
-    same_after_storing(name, network, changes, images)
-    torch.testing.assert_close(with_plain_weights(network)(images), rounded)
+def test_quantized_networks_answer_nearly_the_same(name: str, images: Tensor) -> None:
+    eight, four = built(name), built(name)
+    original = eight(images)
+    scale = original.abs().max()
+    changes = quantize_inputs(eight, lambda layer: layer(images))
+    assert 0 < (eight(images) - original).abs().max() < 0.2 * scale
+    changes += quantize_weights(eight, 8)
+    assert (eight(images) - original).abs().max() < 0.3 * scale
+    same_after_storing(name, eight, changes, images)
+    rounded = eight(images)
+    torch.testing.assert_close(with_plain_weights(copy.deepcopy(eight))(images), rounded)
+    torch.testing.assert_close(eight(images), rounded)
+    changes = quantize_weights(four, 4)
+    assert 0 < (four(images) - original).abs().max() < 1.5 * scale
+    # A weight in the middle of two of few integers may become the other one, as its scale is rounded.
+    same_after_storing(name, four, changes, images, tolerance=0.06)
+    trained = load_network(resolve_model(Path("changed.safetensors"))).state_dict()
+    assert len([each for each in trained if each.endswith("log_scale")]) == len(changes[0]["bits"])
 
 
 @pytest.mark.parametrize("name", DIGITS)
@@ -108,19 +110,6 @@ def test_pruned_networks_have_fewer_channels(name: str, images: Tensor) -> None:
     same_after_storing(name, network, changes, images)
 
 
-@pytest.mark.parametrize("name", DIGITS)
-def test_factorized_networks_have_fewer_weights(name: str, images: Tensor) -> None:
-    network = built(name)
-    before = sum(map(torch.numel, network.parameters()))
-    if name in NOT_FACTORIZED:
-        with pytest.raises(UsageError, match="two with"):
-            factorize(network, 0.01 if name == "softmax" else 0.1)
-        return
-    changes = factorize(network, 0.5)
-    assert sum(map(torch.numel, network.parameters())) < before
-    same_after_storing(name, network, changes, images)
-
-
 def test_channels_without_effect_are_removed_first(images: Tensor) -> None:
     pytest.importorskip("torch_pruning")
     torch.manual_seed(0)
@@ -131,32 +120,6 @@ def test_channels_without_effect_are_removed_first(images: Tensor) -> None:
     prune(network, images[:2], lambda net: functional.cross_entropy(net(images), torch.arange(16) % 10), 0.5)
     assert network[0].weight.shape == (4, 1, 3, 3) and network[3].weight.shape == (10, 4 * 26 * 26)
     torch.testing.assert_close(network(images), expected)
-
-
-def test_a_normalization_whose_input_others_use_too_is_kept(images: Tensor) -> None:
-    class Both(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
-
-        def forward(self, images: Tensor) -> Tensor:
-            maps = self.layer(images)
-            return maps + self.norm(maps)  # type: ignore[no-any-return]
-
-    network = randomize(Both()).eval()
-    assert fold(network) == [] and isinstance(network.norm, nn.BatchNorm2d)
-
-
-def test_the_product_of_low_rank_is_the_nearest_one() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(40, 30, bias=False))
-    weight = network[0].weight.detach().clone()
-    factorize(network, 0.5)
-    first, second = network[0][0].weight, network[0][1].weight
-    rank = len(first)
-    assert rank == 8  # 0.5 * 1200 / 70
-    error = (second @ first - weight).square().sum().item()
-    assert error == pytest.approx(torch.linalg.svdvals(weight)[rank:].square().sum().item(), rel=1e-4)
 
 
 def test_zero_is_exact_and_the_ends_of_a_range_are_kept(images: Tensor) -> None:
@@ -171,47 +134,6 @@ def test_zero_is_exact_and_the_ends_of_a_range_are_kept(images: Tensor) -> None:
     assert quantizer(torch.tensor([9.0])).item() == pytest.approx((255 - zero_point) * scale)
 
 
-def test_a_compressed_network_keeps_its_scales_for_training() -> None:
-    network = built("micro")
-    changes = quantize_weights(network, 4)
-    write_checkpoint(
-        path := Path("four.safetensors"),
-        Header(architecture="micro", arguments={"compression": changes}),
-        pack(changes, network.state_dict()),
-    )
-    scales = [name for name in load_network(resolve_model(path)).state_dict() if name.endswith("log_scale")]
-    assert len(scales) == len(changes[0]["bits"])
-
-
-def test_a_copy_with_plain_weights_leaves_the_network_as_it_was(images: Tensor) -> None:
-    network = built("micro")
-    quantize_weights(network, 4)
-    expected = network(images)
-    plain = with_plain_weights(copy.deepcopy(network))
-    assert not any(name.endswith("log_scale") for name in plain.state_dict())
-    torch.testing.assert_close(plain(images), expected)
-    torch.testing.assert_close(network(images), expected)
-
-
-def test_a_layer_that_is_used_twice_keeps_its_normalization(images: Tensor) -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Conv2d(1, 1, 3, padding=1)
-            self.first, self.second = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
-
-        def forward(self, images: Tensor) -> Tensor:
-            return self.second(self.layer(self.first(self.layer(images))))  # type: ignore[no-any-return]
-
-    network = randomize(Twice()).eval()
-    assert fold(network) == []
-
-
-def test_a_normalization_without_statistics_is_kept(images: Tensor) -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)).eval()
-    assert fold(network) == []
-
-
 def test_a_reader_is_pruned_with_both_of_its_heads() -> None:
     pytest.importorskip("torch_pruning")
     torch.manual_seed(0)
@@ -223,3 +145,80 @@ def test_a_reader_is_pruned_with_both_of_its_heads() -> None:
     assert [output.shape for output in network.locate(lines)] == shapes  # type: ignore[operator]
     assert sum(map(torch.numel, network.parameters())) < 0.85 * before
     same_after_storing("reader", network, changes, lines)
+
+
+class Both(nn.Module):
+    """A network that also uses the output of its layer without the normalization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.layer(images)
+        return maps + self.norm(maps)  # type: ignore[no-any-return]
+
+
+class Twice(nn.Module):
+    """A network that uses its layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+        self.first, self.second = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.layer(self.first(self.layer(images))))  # type: ignore[no-any-return]
+
+
+def test_a_normalization_that_no_layer_can_take_over_is_kept() -> None:
+    without_statistics = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))
+    for network in (Both(), Twice(), without_statistics):
+        assert fold(network.eval()) == [], network
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),
+        nn.Conv2d(4, 4, (1, 5), padding="same", groups=4),
+        nn.Conv2d(4, 2, 3, dilation=2),
+    ],
+    ids=str,
+)
+def test_products_are_those_of_what_a_layer_multiplies_with_its_weights(layer: Any) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(3, 4, 12, 10)
+    products = input_products(layer, {"layer": layer}, lambda network: network(images))["layer"]
+    outputs = layer(images) - layer.bias.view(-1, 1, 1)
+    weights = layer.weight.view(layer.groups, -1, products.shape[1])
+    squares = (weights @ products @ weights.transpose(1, 2)).diagonal(dim1=1, dim2=2).flatten()
+    torch.testing.assert_close(squares, outputs.square().sum(dim=(0, 2, 3)))
+
+
+def test_layers_with_too_many_inputs_and_unused_layers_are_left_out() -> None:
+    network = nn.ModuleDict({"wide": nn.Linear(MOST_INPUTS + 1, 1), "unused": nn.Linear(2, 1)})
+    wide = network["wide"]
+    assert input_products(network, dict(network), lambda _: wide(torch.ones(1, MOST_INPUTS + 1))) == {}
+
+
+def test_the_errors_of_weights_make_up_for_each_other() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 9, 3) @ torch.randn(2, 3, 200) + 0.1 * torch.randn(2, 9, 200)  # groups, I, N
+    weight, scale = torch.randn(8, 1, 3, 3), torch.full((8,), 0.3)
+
+    def error(rounded: Tensor) -> float:
+        return float(((rounded - weight).view(2, 4, 9) @ inputs).square().sum())
+
+    nearest = (weight / 0.3).round().clamp(-7, 7) * 0.3
+    rounded = round_weights(weight, scale, 4, inputs @ inputs.transpose(1, 2))
+    assert error(rounded) < 0.5 * error(nearest)
+    torch.testing.assert_close(rounded / 0.3, (rounded / 0.3).round(), atol=1e-5, rtol=0)
+    assert (rounded / 0.3).abs().max() < 7.01
+
+
+def test_weights_whose_inputs_have_nothing_in_common_become_the_nearest_integers() -> None:
+    torch.manual_seed(0)
+    weight, scale = torch.randn(4, 5), torch.full((4,), 0.25)
+    rounded = round_weights(weight, scale, 5, torch.eye(5)[None])
+    torch.testing.assert_close(rounded, (weight / 0.25).round() * 0.25)

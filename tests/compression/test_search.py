@@ -1,4 +1,4 @@
-"""The search for a goal, with made-up models in place of trained ones."""
+"""The steps of a compression as text, and the search for a goal, with made-up models."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
-from digitcli.compression.results import CompressionResult, Goals, Speed, TriedModel, pareto_front
-from digitcli.compression.search import search
-from digitcli.compression.steps import BITS, Step, join_steps
+from digitcli.compression.compress import search
+from digitcli.compression.results import (
+    BITS,
+    CompressionResult,
+    Goals,
+    Speed,
+    Step,
+    TriedModel,
+    join_steps,
+    pareto_front,
+    parse_steps,
+)
 from digitcli.errors import UsageError
 from digitcli.events import ModelStarted
 
@@ -58,10 +67,9 @@ def test_the_smallest_model_of_those_that_lose_little_is_chosen() -> None:
     int8 = [steps for steps in compressor.made if steps.endswith("int8")]
     assert int8 == ["int8", "prune=0.2,int8", "prune=0.4,int8"], "it goes on until too much is lost"
     assert [event.name for event in compressor.started] == compressor.made[1:]
-    assert [event.number for event in compressor.started] == [*range(1, 11)]
-    # at first 8 times int8 and 8 times int4, each with the same 7 prunings, and 3 others; int8 has ended
-    # after 3 of them, and int4 after 2
-    assert [event.n for event in compressor.started] == [26] * 5 + [21] * 2 + [10] * 3
+    assert [event.number for event in compressor.started] == [*range(1, 8)]
+    # at first 8 times int8 and 8 times int4, each with the same 7 prunings; int8 has ended after 3 of them
+    assert [event.n for event in compressor.started] == [23] * 5 + [18] * 2
     assert all(event.is_most for event in compressor.started)
 
 
@@ -70,11 +78,6 @@ def test_the_most_accurate_model_of_a_size_is_chosen_after_two_trials() -> None:
     assert chosen(compressor, max_bytes=30_000) == "prune=0.4,int4"
     assert compressor.made == ["original", "prune=0.7", "prune=0.7,int8", "prune=0.4", "prune=0.4,int4"]
     assert compressor.started == [ModelStarted(name, k, 4) for k, name in enumerate(compressor.made) if k]
-
-
-def test_integers_of_other_sizes_are_tried_where_they_need_no_pruning() -> None:
-    assert chosen(FakeCompressor(), max_bytes=80_000) == "int5", "with 4 bits it would lose more"
-    assert chosen(FakeCompressor(can_prune=False), max_bytes=80_000) == "int5"
 
 
 def test_both_goals_must_be_reached() -> None:
@@ -115,3 +118,39 @@ def test_csv_has_the_same_columns_for_models_that_some_runtimes_do_not_take() ->
     first, second = result.rows()
     assert list(first) == list(second) and "speeds" not in first
     assert (first["tflite_latency_ms_high"], second["tflite_latency_ms_high"]) == (None, 0.02)
+
+
+def test_steps_have_a_form_as_text_and_come_back_from_it() -> None:
+    steps = parse_steps(" distill=tiny, prune=0.50 ,fold,int4")
+    assert steps == (
+        Step("distill", arch="tiny"), Step("prune", 0.5), Step("fold"), Step("int4"),
+    )  # fmt: skip
+    assert join_steps(steps) == "distill=tiny,prune=0.5,fold,int4"
+    assert parse_steps(join_steps(steps)) == steps and join_steps(()) == "original"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "0 steps are given"),
+        ("prun=0.5", "There is no step 'prun'"),
+        ("prune", "nothing is given"),
+        ("prune=1", "more than 0 and less than 1; 1 is given"),
+        ("prune=nan", "nan is given"),
+        ("prune=half", "half is given"),
+        ("low_rank=0.5", "There is no step 'low_rank'"),
+        ("int8=4", "int8 takes no value"),
+        ("int8,prune=0.5", "int8 comes before prune=0.5"),
+        ("int4,int8", "int4 comes before int8"),
+        ("int8,int8", "int8 comes before int8"),
+        ("int5", "There is no step 'int5'"),
+        ("fold,distill=tiny", "distill=tiny trains another network"),
+        ("distill", "distill needs an architecture .*nothing is given"),
+        ("distill=reader", "reader is given"),
+        ("distill=tinny", "tinny"),
+    ],
+)
+def test_mistakes_have_a_remedy(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_steps(text)
+    assert caught.value.remedy

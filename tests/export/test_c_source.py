@@ -9,16 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
-from digitcli.errors import EnvironmentFault, QualityError, UsageError
-from digitcli.export import c_program, c_source, parity
+from digitcli.errors import EnvironmentFault, QualityError
+from digitcli.export import c_source, parity
 from digitcli.export.export import export
 from digitcli.export.integer_layers import IntegerLayer, integer_layers
 from digitcli.export.layers import PlainLayer
-from digitcli.export.quantization import pack
 from tests.support.exports import model_of, quantized_model_of
 
 with_compiler = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
@@ -95,8 +93,8 @@ def test_a_model_with_quantized_inputs_computes_with_integers(architecture: str,
 def test_integers_are_computed_in_every_layer_without_undefined_behaviour(
     name: str, plugins: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = (*c_program.OPTIONS, "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
-    monkeypatch.setattr(c_program, "OPTIONS", options)
+    options = (*c_source.OPTIONS, "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
+    monkeypatch.setattr(c_source, "OPTIONS", options)
     monkeypatch.setattr(parity, "MAX_SHARE", 0.02)  # random networks are less sure than trained ones
     plugins(**{name: f"tests.support.exports:{name}"})
     for bits, inputs in ((8, True), (4, True), (4, False)):
@@ -120,17 +118,6 @@ def test_weights_of_4_bits_stay_packed() -> None:
     assert "4-bit integers" in Path(result.path, "digit_model.h").read_text()
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
-def test_packed_integers_can_be_read_from_pairs_of_bytes(bits: int) -> None:
-    limit = 2 ** (bits - 1) - 1
-    integers = np.random.default_rng(bits).integers(-limit, limit + 1, 50).astype(np.int8)
-    packed = pack(integers, bits).astype(int)
-    assert len(packed) == (50 * bits + 7) // 8 + 1
-    places = [divmod(number * bits, 8) for number in range(50)]
-    read = [(packed[at] | packed[at + 1] << 8) >> bit & 2**bits - 1 for at, bit in places]
-    assert np.array_equal(np.array(read) - 2 ** (bits - 1), integers)
-
-
 @with_compiler
 @pytest.mark.usefixtures("on_few_digits")
 @pytest.mark.parametrize(
@@ -151,7 +138,7 @@ def test_wrong_integers_are_not_kept(monkeypatch: pytest.MonkeyPatch, field: str
 
 
 def test_without_a_compiler_only_an_unchecked_program_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c_program.shutil, "which", lambda name: None)
+    monkeypatch.setattr(c_source.shutil, "which", lambda name: None)
     model = model_of("lenet1")
     with pytest.raises(EnvironmentFault, match="no C compiler") as failure:
         export(model, "c")
@@ -165,7 +152,7 @@ def test_without_a_compiler_only_an_unchecked_program_is_written(monkeypatch: py
 @pytest.mark.usefixtures("on_few_digits")
 def test_a_program_with_a_warning_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        c_program, "OPTIONS", (*c_program.OPTIONS, "-Wfloat-conversion", "-Wconversion", "-DDIGIT_MODEL_H")
+        c_source, "OPTIONS", (*c_source.OPTIONS, "-Wfloat-conversion", "-Wconversion", "-DDIGIT_MODEL_H")
     )
     with pytest.raises(QualityError, match="cannot be compiled"):
         export(model_of("softmax"), "c")
@@ -176,7 +163,7 @@ def test_a_program_with_a_warning_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("on_few_digits")
 def test_a_program_that_stops_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("check.c").write_text("int main(void) { return 1; }")
-    monkeypatch.setattr(c_program, "CHECK", Path("check.c"))
+    monkeypatch.setattr(c_source, "CHECK", Path("check.c"))
     with pytest.raises(QualityError, match="stops before its end: exit code 1"):
         export(model_of("softmax"), "c")
     assert not Path("softmax-c").exists()
@@ -193,13 +180,18 @@ def test_a_compiler_for_another_machine_is_named(
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
     with pytest.raises(EnvironmentFault, match="cannot run the compiled program") as failure:
-        c_program.run(tmp_path, [digits.images[:1]])
+        c_source._run(tmp_path, [digits.images[:1]])
     assert "CC" in failure.value.remedy
 
 
-def test_a_model_of_lines_is_refused() -> None:
-    with pytest.raises(UsageError, match="cannot hold reader"):
-        export("reader", "c", verify=False)
+@with_compiler
+@pytest.mark.usefixtures("on_few_digits")
+def test_the_name_of_a_file_asks_for_one_file() -> None:
+    result = export(model_of("softmax"), None, Path("own.c"))
+    assert (result.format, result.path) == ("c", "own.c")
+    Path("main.c").write_text('#include "own.c"\nint main(void) { return DIGIT_CLASSES - 10; }\n')
+    subprocess.run(["cc", *c_source.OPTIONS, "main.c", "-lm", "-o", "main"], check=True)
+    subprocess.run([Path("main").absolute()], check=True)
 
 
 @with_compiler
@@ -209,7 +201,7 @@ def test_the_example_of_the_documentation_is_a_program() -> None:
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     (example,) = re.findall(r"^```c\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     Path("program", "main.c").write_text(example)
-    command = ["cc", *c_program.OPTIONS, "main.c", "digit_model.c", "-lm", "-o", "main"]
+    command = ["cc", *c_source.OPTIONS, "main.c", "digit_model.c", "-lm", "-o", "main"]
     subprocess.run(command, cwd="program", check=True)
     done = subprocess.run([Path("program/main").absolute()], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"[0-9]\n", done.stdout)

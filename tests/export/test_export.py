@@ -12,18 +12,20 @@ from digitcli.errors import ModelError, OutputError, QualityError, UsageError
 from digitcli.export import export as module
 from digitcli.export import hugging_face
 from digitcli.export.export import export
-from digitcli.export.formats import FORMATS
 from digitcli.export.source import Exporter, Source
 from tests.support.exports import model_of
 
 pytestmark = pytest.mark.usefixtures("on_few_digits")
 
 
-@pytest.mark.parametrize(("shift", "cause"), [(10, "answers 2.. of 300"), (0.01, "differ by up to 0.01")])
+@pytest.mark.parametrize(
+    ("shift", "cause"),
+    [(10, "answers 2.. of 300"), (0.01, "differ by up to 0.01"), (np.nan, "differ by up to inf")],
+)
 def test_an_export_with_other_answers_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, shift: float, cause: str
 ) -> None:
-    """One logit is wrong: by so much that the answers change, or by more than rounding."""
+    """One logit is wrong: by so much that answers change, by more than rounding, or it is no number."""
     prepare = hugging_face.prepare
 
     def prepare_wrongly(source: Source) -> Exporter:
@@ -42,23 +44,12 @@ def test_an_export_with_other_answers_is_not_kept(
     assert result.parity is None and Path("out", "config.json").exists()
 
 
-def test_an_export_that_is_not_a_number_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(source: Source) -> Exporter:
-        return Exporter(
-            {"model.onnx": b""},
-            {},
-            lambda path, batches: [(np.full((len(b), 10), np.nan, np.float32),) for b in batches],
-        )
-
-    monkeypatch.setattr(hugging_face, "prepare", prepare)
-    with pytest.raises(QualityError, match="inf"):
-        export(model_of("softmax"), "hf", Path("out"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "cause"),
     [
         (("softmax.safetensors", "tflight"), UsageError, "no format 'tflight'"),
+        (("softmax.safetensors", None, Path("model.foo")), UsageError, "does not tell the format"),
+        (("softmax.safetensors", "hf", Path("-")), OutputError, "cannot be written to standard output"),
         (("softmax.safetensors", "onnx", Path("model.pt")), UsageError, "ends in .onnx|is 'model.pt'"),
         (("none", "onnx"), ModelError, "no model 'none'"),
         (("softmax.safetensors", "onnx", Path("there.onnx")), OutputError, "exists already"),
@@ -70,7 +61,7 @@ def test_an_export_that_is_not_a_number_is_not_kept(monkeypatch: pytest.MonkeyPa
 def test_mistakes_are_found_before_the_work(
     arguments: tuple[str], error: type[Exception], cause: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "open_network", None)
+    monkeypatch.setattr(module, "load_network", None)
     model_of("softmax")
     Path("there.onnx").touch()
     Path("other").mkdir()
@@ -107,15 +98,3 @@ def test_files_that_appear_during_the_comparison_are_kept(monkeypatch: pytest.Mo
     with pytest.raises(OutputError, match="mine.txt"):
         export(model_of("softmax"), "hf", Path("out"), force=True)
     assert Path("out", "mine.txt").exists()
-
-
-@pytest.mark.parametrize("dtype", ["int8", "float16"])
-def test_onnx_stores_no_integers(dtype: str) -> None:
-    with pytest.raises(UsageError, match=dtype):
-        export(model_of("softmax"), "onnx", dtype=dtype)  # type: ignore[arg-type]
-
-
-def test_the_table_has_each_format_under_its_name() -> None:
-    assert all(
-        row.name == name and row.files != () or row.ending.startswith(".") for name, row in FORMATS.items()
-    )

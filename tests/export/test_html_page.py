@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
-from digitcli.errors import EnvironmentFault, UsageError
-from digitcli.export import browser as module
+from digitcli.errors import EnvironmentFault
+from digitcli.export import html_page as module
 from digitcli.export.export import export
 from digitcli.imaging.digits import normalize_digit
 from tests.support.browser import CHROMIUM, PALE_TEXTS, Browser, browser
@@ -167,8 +167,3 @@ def test_without_a_browser_only_an_unchecked_page_is_written(monkeypatch: pytest
     export(model, "html", verify=False)
     assert "not checked (--no-verify)" in Path("softmax.html").read_text()
     assert "http" not in Path("softmax.html").read_text().replace("http-equiv", "")
-
-
-def test_networks_that_are_no_chain_are_refused() -> None:
-    with pytest.raises(UsageError, match="The format html cannot hold resnet"):
-        export(model_of("resnet"), "html")

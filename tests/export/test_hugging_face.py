@@ -12,9 +12,8 @@ import pytest
 
 import digitcli
 from digitcli.data.mnist import DIGEST
-from digitcli.export.checkpoint_card import read_facts
 from digitcli.export.export import export
-from digitcli.export.hugging_face import without_scripts
+from digitcli.export.hugging_face import read_facts, without_scripts
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from tests.support.exports import model_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +10,9 @@ import torch
 from torch import nn
 
 from digitcli.architectures.compression import apply_changes
+from digitcli.compression.changes import quantize_weights
 from digitcli.export.integer_layers import INT32_MAX, MAX_SHIFT, IntegerLayer, fixed_point, integer_layers
 from digitcli.export.layers import plain_layers
-from digitcli.export.quantization import integer_weights
 
 
 def joined(*layers: nn.Module, ranges: dict[str, list[float]]) -> list[str]:
@@ -21,6 +20,7 @@ def joined(*layers: nn.Module, ranges: dict[str, list[float]]) -> list[str]:
     network = nn.Sequential(*layers)
     network(torch.zeros(1, 1, 28, 28))
     apply_changes(network.eval(), [{"change": "quantize_inputs", "ranges": ranges}])
+    quantize_weights(network, 8)
     units = integer_layers(plain_layers(network, "own", "c"))
     return [
         f"{'>' * (unit.output is not None)}{' '.join(each.kind for each in unit.layers)}"
@@ -78,8 +78,7 @@ def test_a_rounded_input_of_another_layer_stays_floats() -> None:
     "factor", [1e-30, 1e-13, 3e-9, 0.0007, 0.3, 0.5, 1 - 2**-33, 1.0, 200.0, 2.0**31, 1e30]
 )
 def test_a_fixed_point_number_is_as_near_as_a_sum_can_tell(factor: float) -> None:
-    numbers = fixed_point(np.array([factor]))
-    integer, shift = int(numbers.integers[0]), int(numbers.shifts[0])
+    integer, shift = (int(numbers[0]) for numbers in fixed_point(np.array([factor])))
     assert 0 <= integer <= INT32_MAX and shift <= MAX_SHIFT
     value = Fraction(integer, 2**shift)
     if factor < 2**30:
@@ -96,13 +95,14 @@ def test_a_bias_that_is_too_large_for_its_scale_costs_precision_of_the_weights_o
         network[1].weight[1] = 0
         network[1].bias.fill_(5)
     apply_changes(network, [{"change": "quantize_inputs", "ranges": {"1": [1 / 255, 20]}}])
+    expected = network[1].weight.detach().numpy().copy()
+    quantize_weights(network, 8)
     _, layer = integer_layers(plain_layers(network.eval(), "own", "c"))
     assert isinstance(layer, IntegerLayer)
-    sums = layer.biases.astype(np.int64) + 235 * np.abs(layer.weights.integers.astype(np.int64)).sum(axis=1)
+    sums = layer.biases.astype(np.int64) + 235 * np.abs(layer.integers.astype(np.int64)).sum(axis=1)
     assert sums.max() <= INT32_MAX
     np.testing.assert_allclose(layer.biases * layer.scales, 5, rtol=1e-4)
-    weights = layer.weights.integers * layer.weights.scales[:, None]
-    expected = network[1].weight.detach().numpy()
+    weights = layer.integers * (255.0 * layer.scales[:, None])
     np.testing.assert_allclose(weights[2:], expected[2:], atol=1e-3)
     assert np.abs(weights[0] - expected[0]).sum() * 20 < 1e-3 * 5
 
@@ -116,10 +116,10 @@ def test_integers_of_a_quantized_layer_are_its_own() -> None:
     apply_changes(network, [{"change": "quantize_weights", "bits": {"0": 4}}])
     network[0].parametrizations.weight[0].log_scale.data.fill_(-4)
     convolution, linear = plain_layers(network, "own", "c")
-    own = integer_weights(convolution)
-    assert own.bits == 4 and np.abs(own.integers).max() <= 7 and not own.integers[1].any()
+    integers = convolution.integers
+    assert convolution.bits == 4 and np.abs(integers).max() <= 7 and not integers[1].any()
     steps = (network[0].weight * 16).round().detach().numpy()
-    np.testing.assert_array_equal(own.integers[0], -steps[0])
-    np.testing.assert_allclose(own.integers * own.scales[:, None, None, None], convolution.weights, rtol=1e-5)
-    assert integer_weights(linear).bits == 8 and linear.scales is None
-    assert integer_weights(replace(linear, scales=np.full(10, 0.1, np.float32), bits=8)).integers.max() <= 1
+    np.testing.assert_array_equal(integers[0], -steps[0])
+    assert convolution.scales is not None and linear.scales is None
+    restored = integers * convolution.scales[:, None, None, None]
+    np.testing.assert_allclose(restored, convolution.weights, rtol=1e-5)

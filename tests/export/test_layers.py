@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
@@ -13,28 +14,27 @@ from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.errors import UsageError
 from digitcli.export.c_steps import Step, assign_places, make_steps
+from digitcli.export.channels_last import channels_last
+from digitcli.export.export import export
 from digitcli.export.layers import PlainLayer, plain_layers
-from digitcli.export.quantization import quantize, round_weights, run_layers
+from digitcli.export.tflite_file import tflite_bytes
+from digitcli.inference.tflite_runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
-from tests.support.exports import CHAINS, in_blocks, randomize
+from tests.support.exports import in_blocks, randomize
 
 
 def steps_of(layers: Sequence[PlainLayer]) -> list[Step]:
     return make_steps(layers, assign_places(layers), quantized=False, packed=False)
 
 
+def logits_of(layers: tuple[PlainLayer, ...], images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Compute layers by another runtime than PyTorch."""
+    pytest.importorskip("ai_edge_litert")
+    (logits,) = TfliteRuntime(tflite_bytes(channels_last(layers), "float32", {}, ""), 1).run(images)
+    return logits
+
+
 NOT_HELD = ["resnet", "vit", "lstm", "capsnet", "hog"]
-
-
-@pytest.mark.parametrize("architecture", CHAINS)
-def test_they_compute_the_same(architecture: str, digits: Digits) -> None:
-    torch.manual_seed(0)
-    network = randomize(create_model(architecture)).eval()
-    layers = plain_layers(network, architecture, "c")
-    assert not any(layer.kind == "scale" for layer in layers), "a batch normalization is not folded"
-    images = digits.images[:4]
-    ((logits,),) = run_layers(layers, [images])
-    np.testing.assert_allclose(logits, infer(network, images).numpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", NOT_HELD)
@@ -42,6 +42,12 @@ def test_other_networks_are_refused_with_a_remedy(architecture: str) -> None:
     with pytest.raises(UsageError, match=f"cannot hold {architecture}: it has") as failure:
         plain_layers(create_model(architecture).eval(), architecture, "c")
     assert "--to onnx" in failure.value.remedy
+
+
+@pytest.mark.parametrize("format", ["c", "html", "tflite", "saved_model"])
+def test_formats_of_plain_layers_refuse_a_model_of_lines(format: str) -> None:
+    with pytest.raises(UsageError, match=f"The format {format} cannot hold reader"):
+        export("reader", format, verify=False)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_a_layer_that_stands_in_a_network_twice_is_computed_twice(digits: Digits
     )
     layers = plain_layers(network.eval(), "own", "c")
     assert [layer.kind for layer in layers] == ["linear", "tanh"] * 3 + ["linear"]
-    ((logits,),) = run_layers(layers, [digits.images[:4]])
+    logits = logits_of(layers, digits.images[:4])
     np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
     assert len({step.records[0].name for step in steps_of(layers) if step.records}) == 4
 
@@ -114,7 +120,7 @@ def test_a_batch_normalization_that_follows_no_weights_is_a_layer(digits: Digits
     network(torch.zeros(2, 1, 28, 28))
     layers = plain_layers(randomize(network).eval(), "own", "c")
     assert [layer.kind for layer in layers] == ["scale", "max_pool", "linear"]
-    ((logits,),) = run_layers(layers, [digits.images[:4]])
+    logits = logits_of(layers, digits.images[:4])
     np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
 
 
@@ -122,27 +128,5 @@ def test_a_batch_normalization_of_single_pixels_is_not_folded_into_maps(digits: 
     network = randomize(in_blocks()).eval()
     layers = plain_layers(network, "own", "c")
     assert [layer.kind for layer in layers][-2:] == ["scale", "linear"]
-    ((logits,),) = run_layers(layers, [digits.images[:4]])
+    logits = logits_of(layers, digits.images[:4])
     np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
-
-
-def test_integers_are_as_near_to_the_weights_as_their_scale_allows() -> None:
-    weights = np.random.default_rng(0).normal(size=(3, 2, 3, 3)).astype(np.float32)
-    weights[1] *= 100
-    weights[2] = 0
-    integers, scales = quantize(weights)
-    assert integers.dtype == np.int8 and np.abs(integers[:2]).reshape(2, -1).max(axis=1).tolist() == [
-        127,
-        127,
-    ]
-    assert np.all(
-        np.abs(integers * scales[:, None, None, None] - weights) <= scales[:, None, None, None] / 2 * 1.001
-    )
-
-
-def test_rounded_layers_hold_few_values_and_their_biases() -> None:
-    layers = plain_layers(create_model("softmax").eval(), "softmax", "c")
-    (rounded,) = [layer for layer in round_weights(layers) if layer.kind == "linear"]
-    (original,) = [layer for layer in layers if layer.kind == "linear"]
-    assert rounded.weights is not None and len(np.unique(rounded.weights[0])) <= 255
-    assert rounded.biases is original.biases

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
-from digitcli.errors import EnvironmentFault, OutputError, UsageError
+from digitcli.errors import EnvironmentFault, OutputError
 from digitcli.export import saved_model
 from digitcli.export.export import export
 from digitcli.export.formats import FORMATS
-from digitcli.export.other_process import run_python
+from digitcli.export.torch_file import run_python
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import infer, load_model
 from tests.support.exports import model_of
@@ -65,11 +65,6 @@ def test_force_replaces_a_folder_but_no_other_files_in_it() -> None:
     Path("out/variables/mine.txt").touch()
     with pytest.raises(OutputError, match="holds other files, e.g. variables/mine.txt"):
         export(model, "saved_model", Path("out"), force=True)
-
-
-def test_other_networks_are_refused() -> None:
-    with pytest.raises(UsageError, match="The format saved_model cannot hold vit"):
-        export(model_of("vit"), "saved_model")
 
 
 def test_a_missing_tensorflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,7 @@ import torch
 
 from digitcli.architectures.compression import pack
 from digitcli.architectures.registry import create_model
-from digitcli.compression.folding import fold
-from digitcli.compression.quantization import quantize_weights
+from digitcli.compression.changes import fold, quantize_weights
 from digitcli.data.dataset import Digits
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import (

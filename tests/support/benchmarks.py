@@ -9,10 +9,10 @@ import pytest
 
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import benchmark
-from digitcli.benchmarking.configuration import BenchmarkConfig
-from digitcli.benchmarking.report import BenchmarkReport, BenchmarkResult, Event
+from digitcli.benchmarking.report import BenchmarkConfig, BenchmarkReport, BenchmarkResult, Event
 from digitcli.data.dataset import Digits
 from digitcli.events import Notice
+from digitcli.export.export import runtime_graph
 
 ROW = BenchmarkResult(
     architecture="cnn", device="cpu", dtype="float32", runtime="torch", batch_size=4, latency_ms_median=10.0,
@@ -38,7 +38,8 @@ def run(*archs: str, **settings: Any) -> tuple[BenchmarkReport, list[Event]]:
     """Run a benchmark on the CPU; return its report and its events."""
     events: list[Event] = []
     settings = {"archs": archs, "device": "cpu", "batch_sizes": (1,), **settings}
-    return benchmark(BenchmarkConfig(**settings), on_event=events.append), events
+    config = BenchmarkConfig(**settings)
+    return benchmark(config, export_graph=runtime_graph, on_event=events.append), events
 
 
 def notices(events: list[Event]) -> list[str]:

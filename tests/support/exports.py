@@ -12,8 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from digitcli.architectures.compression import pack
 from digitcli.architectures.layers import LocalContrast
 from digitcli.architectures.registry import create_model
-from digitcli.compression.folding import fold
-from digitcli.compression.quantization import quantize_inputs, quantize_weights
+from digitcli.compression.changes import fold, quantize_inputs, quantize_weights
 from digitcli.data.mnist import load_mnist_test
 from digitcli.inference.checkpoint import Header, write_checkpoint
 

@@ -18,16 +18,15 @@ function readModel() {
   return model;
 }
 
-// Return weights that are integers times a scale for each output. The integers lie one after the other, from the
-// lowest bit of each byte on, and half of their range was added to each.
+// Return weights that are integers times a scale for each output: bytes, or two of 4 bits in a byte, the first in
+// its lower half, to each of which 8 was added.
 function unpackWeights(bytes, layer) {
   const { start, count } = layer.packed;
   const { bits, scales } = layer;
   return Float32Array.from({ length: count }, (_, i) => {
-    const bit = i * bits;
-    const at = start + Math.floor(bit / 8);
-    const level = ((bytes[at] | (bytes[at + 1] << 8)) >> (bit % 8)) & (2 ** bits - 1);
-    return (level - 2 ** (bits - 1)) * scales[Math.floor((i * scales.length) / count)];
+    const byte = bytes[start + (bits === 8 ? i : i >> 1)];
+    const integer = bits === 8 ? (byte << 24) >> 24 : ((byte >> (4 * (i % 2))) & 15) - 8;
+    return integer * scales[Math.floor((i * scales.length) / count)];
   });
 }
 

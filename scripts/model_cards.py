@@ -1,19 +1,25 @@
-"""Write the model cards of the shipped models: from their checkpoints, measurements and `cards.toml`."""
+"""Write the model cards of the shipped models: `python scripts/model_cards.py > models/README.md`.
+
+They come from the checkpoints, from measurements and from `models/cards.toml`. `--data DATASET`, which may be
+repeated, also measures models of single digits on that dataset.
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from digitcli.benchmarking.environment import cpu_name
 from digitcli.benchmarking.measurement import time_calls
+from digitcli.benchmarking.report import cpu_name
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.export.checkpoint_card import FACTS_FILE, checkpoint_rows, read_facts, rows_table
+from digitcli.export.hugging_face import FACTS_FILE, checkpoint_rows, read_facts, rows_table
 from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_index import open_or_create
 from digitcli.inference.model_resolution import shipped_models
@@ -23,7 +29,7 @@ WARM_UP_CALLS = 10
 CALLS = 100
 INTRODUCTION = """# Shipped models
 
-`digitcli models --model-cards` writes this file. Facts that it cannot measure are in `cards.toml`.
+`python scripts/model_cards.py` writes this file. Facts that it cannot measure are in `cards.toml`.
 
 Each model is a safetensors file with a JSON header that can rebuild it, and with a SHA-256 of its content
 (`digitcli models cnn` shows them). The models are installed with the package: `load_model("cnn")` in Python.
@@ -45,13 +51,19 @@ fonts.
 """
 
 
-def model_cards(
-    data: Sequence[str] = (), on_model: Callable[[int, int], None] = lambda done, of: None
-) -> str:
+def main() -> None:
+    """Print the cards."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", default=[], help="a dataset for models of single digits")
+    sys.stdout.write(model_cards(parser.parse_args().data))
+
+
+def model_cards(data: Sequence[str] = ()) -> str:
     """Return the cards of all shipped models as Markdown.
 
     data: datasets on which models of single digits are evaluated, too.
-    on_model: receives the number of models that are done and the number of all models.
 
     Raises:
         UsageError: two datasets have the same file name.
@@ -62,10 +74,7 @@ def model_cards(
         raise UsageError(f"Two datasets are the {repeated[0]}.", "Rename one of the files.")
     shipped = shipped_models()
     facts = read_facts(next(iter(shipped.values())).with_name(FACTS_FILE)) if shipped else {}
-    cards = []
-    for number, (name, path) in enumerate(shipped.items(), start=1):
-        cards.append(_card(name, path, data, facts.get(name, {})))
-        on_model(number, len(shipped))
+    cards = [_card(name, path, data, facts.get(name, {})) for name, path in shipped.items()]
     return "\n".join([INTRODUCTION, *cards])
 
 
@@ -155,3 +164,7 @@ def _milliseconds(name: str) -> float:
 
     time_calls(call, time.perf_counter, WARM_UP_CALLS, min_seconds=0.0)
     return 1000 * statistics.median(time_calls(call, time.perf_counter, CALLS, min_seconds=0.0))
+
+
+if __name__ == "__main__":
+    main()
