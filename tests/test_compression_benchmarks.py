@@ -33,7 +33,7 @@ def test_the_chart_has_each_model_once_and_leaves_out_readers_of_lines() -> None
     ]
     chart = compression_chart.draw(folders)
     assert "error on 50 validation digits" in chart and "reader" not in chart
-    assert "1 micro int8: 2 at 1, 2 micro original: 1 at 4." in chart
+    assert chart.count("1 micro int8") == chart.count("2 micro original") == 1 and "3 micro" not in chart
 
 
 def test_both_runtimes_are_timed_in_each_round() -> None:
