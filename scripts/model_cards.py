@@ -34,8 +34,8 @@ INTRODUCTION = """# Shipped models
 Each model is a safetensors file with a JSON header that can rebuild it, and with a SHA-256 of its content
 (`digitcli models cnn` shows them). The models are installed with the package: `load_model("cnn")` in Python.
 Tensors are stored in half precision, the largest first, as long as that changes no answer to the 70,000
-digits of MNIST, to 2,000 composed lines or to 200 composed pages (`scripts/ship.py` checks it). They compute
-in float32.
+digits of MNIST, to 2,000 synthetic lines or to 200 synthetic pages (`scripts/ship.py` checks it). They
+compute in float32.
 
 The command of a card made its weights, but for `finder`, `page_reader`, `picture_reader` and `reader`: they
 are the end of a chain of trainings, each from the weights before, on a composition of scenes that changed
@@ -43,7 +43,7 @@ on the way, and the command is that of the last one. The same architectures can 
 (`digitcli train --arch finder`, `strip_reader`, `picture_reader`, `reader`), but that gives neither these
 weights nor, in one run, their accuracy.
 
-Pen strokes from which lines and pages are composed: E. Alpaydin and F. Alimoglu, "Pen-Based Recognition of
+Pen strokes from which lines and pages are synthesized: E. Alpaydin and F. Alimoglu, "Pen-Based Recognition of
 Handwritten Digits" (CC BY 4.0); F. Prat et al., "UJI Pen Characters (version 2)" (CC BY 4.0);
 kensanata/numbers (CC0 1.0); S. Kahl and B. Maxwell (Apache-2.0); the Lipi core toolkit 3.0 and BHMSDS by W.
 Blachowski et al. (MIT). [LICENSE](../digitcli/data/handwriting/LICENSE) has the details and those of the
@@ -130,7 +130,7 @@ def _overlap(overlap: int | None) -> str:
 
 
 def _line_rows(header: Header) -> dict[str, str]:
-    """Return the metrics of the end of training, on lines that were composed for the test."""
+    """Return the metrics of the end of training, on lines that were synthesized for the test."""
     exact, ece, nll = (header.metrics[name] for name in ("test_accuracy", "test_ece", "test_nll"))
     return {
         "exact match on new lines": f"{_percent(exact)} (all digits of a line correct) of "
@@ -140,7 +140,7 @@ def _line_rows(header: Header) -> dict[str, str]:
 
 
 def _page_rows(header: Header) -> dict[str, str]:
-    """Return the metrics of the end of training, on squares of pages that were composed for the test."""
+    """Return the metrics of the end of training, on squares of pages that were synthesized for the test."""
     return {
         "F-measure on new pages": f"{_percent(header.metrics['test_accuracy'])} "
         f"(cells of the cores of numbers) in {header.dataset['test']:,} squares",

@@ -29,8 +29,8 @@ FACTS_FILE = "cards.toml"
 INPUTS = {"digit": "an image", "line": "a line of 200 x 40 pixels", "page": "a page of 256 x 256 pixels"}
 UNITS = {
     "digit": "digits",
-    "line": "composed lines an epoch, with digits",
-    "page": "composed squares of pages an epoch, with digits",
+    "line": "synthetic lines an epoch, with digits",
+    "page": "synthetic squares of pages an epoch, with digits",
 }
 PIPELINES = {"digit": "image-classification", "line": "image-to-text", "page": "object-detection"}
 MNIST = {"name": "MNIST", "type": "ylecun/mnist", "split": "test"}  # the name of MNIST on the hub

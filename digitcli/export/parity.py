@@ -34,11 +34,11 @@ MAX_DIFFERENCE = 1e-3
 MAX_MOVE = 0.015  # mean size of the moves, in standard deviations of the logits
 MAX_SHIFT = 0.002  # size of the mean move of a class
 MAX_SHARE = 0.001  # of answers that differ
-LINES = 200  # composed lines on which a line model is compared
+LINES = 200  # synthetic lines on which a line model is compared
 LINES_OF_A_BATCH = 16
-PAGES = 8  # composed pages on which a page finder is compared
+PAGES = 8  # synthetic pages on which a page finder is compared
 PAGE_PX = (256, 320)  # their height and width; both are multiples of 32
-UNITS = {"digit": "test digits", "line": "composed lines", "page": "composed pages"}
+UNITS = {"digit": "test digits", "line": "synthetic lines", "page": "synthetic pages"}
 
 
 @dataclass(frozen=True)

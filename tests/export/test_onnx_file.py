@@ -42,10 +42,10 @@ def test_the_file_needs_nothing_else_and_says_what_it_is(digits: Digits) -> None
     assert str(Path.cwd()).encode() not in stored.SerializeToString(), "it names a folder of this machine"
 
 
-def test_a_model_of_lines_is_compared_on_composed_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_lines_is_compared_on_synthetic_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "LINES", 6)
     result = export("reader", output=Path("reader.onnx"))
-    assert result.parity is not None and (result.parity.n, result.parity.unit) == (6, "composed lines")
+    assert result.parity is not None and (result.parity.n, result.parity.unit) == (6, "synthetic lines")
     facts = {entry.key: entry.value for entry in onnx.load("reader.onnx").metadata_props}
     assert facts["alphabet"] == resolve_model("reader").header.alphabet
 
