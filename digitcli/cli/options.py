@@ -204,7 +204,8 @@ def as_command(command: Command, name: str) -> Command:
 
     parameters = []
     for declared in (*further, *own, *common):
-        parameters += _parameters(declared, panels.get(declared.group, declared.group))
+        panel = panels.get(declared.group, declared.group)
+        parameters += _parameters(declared, panel, has_negation=declared in further)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
@@ -225,12 +226,17 @@ def read_values(settings: Sequence[Setting], texts: Mapping[str, Any]) -> dict[s
             cause = f"{declared.option} is given twice; former names of it are {former}."
             raise UsageError(cause, "Give it once.")
         if given:
-            values[declared.name] = declared.read(sum(given, []) if declared.is_list else given[0])
+            texts_of_all = [text for each in given for text in each] if declared.is_list else given[0]
+            values[declared.name] = declared.read(texts_of_all)
     return values
 
 
-def _parameters(declared: Setting, panel: str) -> list[inspect.Parameter]:
-    """Return the parameters from which Typer makes the option of a setting and its former names."""
+def _parameters(declared: Setting, panel: str, has_negation: bool) -> list[inspect.Parameter]:
+    """Return the parameters from which Typer makes the option of a setting and its former names.
+
+    has_negation: whether a flag that is off by default has an option that turns it off, as a recipe may turn
+        it on.
+    """
     kind: Any = bool if declared.type is bool else list[str] if declared.is_list else str
     details: dict[str, Any] = {
         "help": _help(declared, panel),
@@ -246,8 +252,10 @@ def _parameters(declared: Setting, panel: str) -> list[inspect.Parameter]:
         annotation: Any = Annotated[kind if required else kind | None, Argument(**details)]
         keyword = inspect.Parameter.KEYWORD_ONLY
         return [inspect.Parameter(declared.name, keyword, default=default, annotation=annotation)]
-    has_negation = kind is bool and (declared.default is not False or declared.optional)
-    name = f"{declared.option}/--no-{declared.option[2:]}" if has_negation else declared.option
+    has_negation = has_negation or declared.default is not False or declared.optional
+    name = (
+        f"{declared.option}/--no-{declared.option[2:]}" if kind is bool and has_negation else declared.option
+    )
     names = list(filter(None, (name, declared.letter)))
     options = {declared.name: Option(*names, **details)}
     options |= {_alias_parameter(alias): Option(alias, hidden=True) for alias in declared.aliases}

@@ -20,7 +20,7 @@ from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation import attribution
 from digitcli.interpretation import explain as explaining
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
-from digitcli.interpretation.explain import CAUTION, LINE_QUADRATURES, line_methods, read_line
+from digitcli.interpretation.explain import CAUTION, LINE_QUADRATURES, read_line
 from digitcli.interpretation.explain import explain_lines as explain
 from digitcli.interpretation.explanation import Attribution, Explanation, Method
 from digitcli.strip_format import ALPHABET
@@ -96,20 +96,6 @@ def test_the_shares_of_a_digit_add_up_within_a_hundredth(
 
     shares = attribution.integrated_gradients(score, read.batch, quadratures=LINE_QUADRATURES[1:2])
     assert read.text == "7" and shares.max() > 0  # an error is raised if they do not add up
-
-
-def test_a_line_of_200_pixels_takes_as_many_passes_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explaining, "LINE_OCCLUSION_STEP_PX", 4)
-    passes = 0
-
-    def score(images: torch.Tensor) -> torch.Tensor:
-        nonlocal passes
-        passes += len(images)
-        return images.sum(dim=(1, 2, 3))
-
-    line_methods(paper=0.0)["occlusion"](score, torch.ones(1, 1, 40, 224))  # padded to a batch
-    documentation = (Path(__file__).parents[2] / "docs" / "explanation.md").read_text()
-    assert f"a line of 200 pixels takes {passes} passes" in " ".join(documentation.split())
 
 
 def test_layers_of_a_line_network_are_shown(zero: Explanation) -> None:
