@@ -12,7 +12,7 @@ from torch import nn
 
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
 from tests.support.models import as_npz, saved
 

@@ -79,7 +79,8 @@ class Architecture:
 
 
 def _own(name: str, family: str, paper: str, task: Task = "digit") -> Architecture:
-    return Architecture(name, family, task, paper, f"digitcli.architectures.{family}:{name}")
+    module = "line_readers" if family == "reader" else family  # recognition/ has the file of that name
+    return Architecture(name, family, task, paper, f"digitcli.architectures.{module}:{name}")
 
 
 ARCHITECTURES = (

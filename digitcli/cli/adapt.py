@@ -19,8 +19,8 @@ from digitcli.adaptation.adaptation import (
     save_adaptation,
 )
 from digitcli.cli.options import complete_shipped, device_setting
+from digitcli.cli.progress import CountingBar
 from digitcli.cli.signals import wait_with_signals
-from digitcli.cli.views.progress import CountingBar
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import PartialInputError, QualityError, counted
 from digitcli.evaluation.statistics import describe_p

@@ -87,7 +87,7 @@ def calibrate(options: CalibrateOptions) -> None:
 
 def _calibrate(options: CalibrateOptions, models: tuple[ResolvedModel, ...]) -> Calibration:
     from digitcli.adaptation.calibrate import calibrate
-    from digitcli.cli.views.progress import CountingBar
+    from digitcli.cli.progress import CountingBar
 
     with CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
 

@@ -104,7 +104,7 @@ def compare(options: CompareOptions) -> None:
     _check_dataset(data)
     _check_files(options)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.views.progress import CountingBar, RunsView
+        from digitcli.cli.progress import CountingBar, RunsView
         from digitcli.comparison import compare as comparing
     seeds = options.seeds or SEEDS
     with CountingBar("runs") as bar, stop_on_signals() as stop_signal:

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.cli.options import complete_dataset, complete_device, complete_shipped
+from digitcli.cli.progress import CountingBar
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.cli.views.progress import CountingBar
 from digitcli.compression.results import (
     DEFAULT_EPOCHS,
     CompressionResult,

@@ -187,7 +187,7 @@ def draw_labels(data: ExaminedData, file: Path | None) -> Group:
 
     file: where the corrections are written, if they are.
     """
-    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
+    from digitcli.cli.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
 
     if not data.doubtful:
         return Group()

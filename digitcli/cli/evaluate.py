@@ -207,7 +207,7 @@ def _evaluate(
     models: tuple[ResolvedModel, ...], chosen: dict[str, Any], reads_lines: bool
 ) -> EvaluationResult | LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.cli.views.progress import CountingBar
+        from digitcli.cli.progress import CountingBar
         from digitcli.inference.predictor import import_runtime
 
         import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
@@ -423,7 +423,7 @@ def _heat_cell(count: int, row_total: int, is_correct: bool, width: int) -> Text
 
 def _mistakes_grid(result: EvaluationResult) -> Table:
     """Draw the misread digits side by side, each above its answer and its label."""
-    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid  # loads OpenCV
+    from digitcli.cli.terminal_image import PICTURE_COLUMNS, Picture, picture_grid  # loads OpenCV
 
     return picture_grid(
         (

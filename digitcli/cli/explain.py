@@ -276,7 +276,7 @@ def _shown(explanations: Iterator[Explanation], options: ExplainOptions) -> list
     if options.format == "json":
         console.show_json([explanation.record() for explanation in done])
     elif done:
-        from digitcli.cli.views.terminal_image import draws_colours
+        from digitcli.cli.terminal_image import draws_colours
 
         if not draws_colours(console.out):
             advice = "" if options.output else " --output FILE draws colours."
@@ -318,7 +318,7 @@ def draw_explanation(explanation: Explanation) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    from digitcli.cli.views.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
+    from digitcli.cli.terminal_image import PICTURE_COLUMNS, Picture, picture_grid
     from digitcli.interpretation.drawing import pictures_of, title_of
 
     small: list[RenderableType] = []

@@ -20,7 +20,7 @@ from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
 from digitcli.recognition.reading_formats import Per, format_of, format_readings
 from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, TOP_K, Rotation, check_ranges
-from digitcli.recognition.result_files import ResultWriter, new_results, resume_results
+from digitcli.recognition.result_writer import ResultWriter, new_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
@@ -32,7 +32,7 @@ from digitcli.settings import argument, setting
 from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
-    from digitcli.cli.views.readings import ReadingView
+    from digitcli.cli.readings_view import ReadingView
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.readings import Reading
     from digitcli.recognition.sources import Source
@@ -242,7 +242,7 @@ def read_pictures(
 
             annotator = Annotator(options.annotate, options.force, options.show_steps)
         with console.Busy("Loading the models"), wait_with_signals():
-            from digitcli.cli.views.readings import ReadingView
+            from digitcli.cli.readings_view import ReadingView
 
             reader = _load_reader(options, constraints, models)
         if reader.calibration_note is not None:

@@ -56,7 +56,7 @@ def synthesize(options: SynthesizeOptions) -> None:
         raise InputError(f"There is no file or folder {options.strokes}.", f"Download it from {STROKES_URL}")
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
-        from digitcli.cli.views.progress import CountingBar
+        from digitcli.cli.progress import CountingBar
 
     with CountingBar("lines", LINES_PER_NOTICE) as bar:
         summary = line_folders.write_lines(

@@ -83,7 +83,7 @@ def tune(options: TuneOptions) -> None:
         raise UsageError(cause, "Name an architecture; digitcli models lists them.")
     ranges = parse_ranges(options.vary, specification.config, options.objective)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.views.progress import CountingBar, RunsView
+        from digitcli.cli.progress import CountingBar, RunsView
         from digitcli.comparison import tuning
         from digitcli.comparison.runs import folder_name
     tuning.check_installed()

@@ -19,7 +19,7 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
-from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.inference.torch_runtime import load_model
 from digitcli.training.checks import member_configs, resolve_teachers

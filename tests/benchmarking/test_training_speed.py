@@ -14,7 +14,7 @@ from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import benchmark
 from digitcli.benchmarking.measurement import Calls
 from digitcli.benchmarking.report import BenchmarkConfig, BenchmarkReport, Event
-from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig

@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from digitcli.cli.views.readings import describe, draw_grid
+from digitcli.cli.readings_view import describe, draw_grid
 from digitcli.imaging.opening import open_pages
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from digitcli.cli.views.terminal_image import ASCII_SHADES, SHADES, Picture, draws_colours
+from digitcli.cli.terminal_image import ASCII_SHADES, SHADES, Picture, draws_colours
 
 STEPS = np.array([[0, 255], [255, 0], [51, 204], [204, 51]], np.uint8)
 

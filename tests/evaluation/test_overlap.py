@@ -20,7 +20,7 @@ from digitcli.inference.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.start_model import describe_start

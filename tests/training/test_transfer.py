@@ -11,7 +11,7 @@ import pytest
 
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.errors import UsageError
-from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.training.checks import check_config
 from digitcli.training.configuration import TrainConfig, config_fields, flat_settings, to_toml

@@ -12,7 +12,7 @@ import pytest
 from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.reading_formats import Per, format_readings
 from digitcli.recognition.readings import Digit, Number, Reading
-from digitcli.recognition.result_files import new_results, resume_results
+from digitcli.recognition.result_writer import new_results, resume_results
 from digitcli.recognition.sources import Source
 
 MODEL = "cnn@1a2b3c4d"

@@ -19,7 +19,7 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
-from digitcli.inference.ensemble import write_ensemble
+from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.inference.predictor import load_classifier
 from digitcli.inference.torch_runtime import load_model

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.cli.views.terminal_image import Picture
+from digitcli.cli.terminal_image import Picture
 from digitcli.errors import PictureError, counted
 from digitcli.recognition.readings import Digit, Number, Reading, as_percentage, describe_confidence
 

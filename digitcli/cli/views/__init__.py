@@ -1,1 +1,0 @@
-"""Draw the progress and the results of the commands in the terminal."""
