@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import re
 import sys
@@ -136,11 +135,6 @@ class Setting:
     def has_effect(self, settings: Any) -> bool:
         """Return whether the other settings give this one an effect."""
         return self.requires is None or getattr(settings, self.requires[0]) in self.requires[1]
-
-    def is_off(self, value: Any) -> bool:
-        """Return whether a value turns the setting off: None if it is optional, or 0 if that is the least."""
-        is_least = self.at_least == 0 and not isinstance(value, bool) and value == 0
-        return is_least or (self.optional and value is None)
 
     def check(self, value: Any) -> None:
         """Check a value.
@@ -334,13 +328,11 @@ def parse_duration(text: str | float, option: str = "--time") -> float:
     Raises:
         UsageError: the text is not a duration.
     """
-    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", str(text).strip())
-    try:
-        hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
-    except ValueError:
-        hours = minutes = seconds = 0.0
+    number = r"(\d+(?:\.\d*)?|\.\d+)"
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", str(text).strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
     duration = 3600 * hours + 60 * minutes + seconds
-    if duration <= 0 or not math.isfinite(duration):
+    if duration <= 0:
         raise UsageError(f"{option} is '{text}'.", "Give a duration such as 90s, 5m or 1h30m.")
     return duration
 

@@ -151,14 +151,6 @@ def test_a_text_that_is_no_duration_is_a_usage_error(text: str) -> None:
         parse_duration(text)
 
 
-def test_none_and_a_zero_that_is_the_least_number_turn_a_setting_off() -> None:
-    declared = {each.name: each for each in settings_of(Tea)}
-    assert declared["sugar"].is_off(None) and declared["sugar"].is_off(0.0)
-    assert not declared["sugar"].is_off(0.1)
-    assert not declared["milk"].is_off(False) and not declared["strength"].is_off(0.0)
-    assert not declared["origin"].is_off("")
-
-
 @pytest.mark.parametrize(
     ("text", "size"),
     [("900B", 900), ("64kB", 64_000), (" 1.5 mb", 1_500_000), ("64", 0), ("0kB", 0), ("-1B", 0)],

@@ -103,12 +103,9 @@ def with_command(arguments: Sequence[str]) -> typer.Typer:
 
 def load_command(name: str) -> Callable[..., None]:
     """Return the function of a command; its parameters are the arguments and options."""
-    from digitcli.cli.options import WITHOUT_COMMON_THREADS, as_command, with_threads
+    from digitcli.cli.options import as_command
 
-    command: Callable[..., None] = getattr(importlib.import_module(f"digitcli.cli.{name}"), name)
-    if "options" in inspect.signature(command).parameters:
-        return as_command(command, name)
-    return command if name in WITHOUT_COMMON_THREADS else with_threads(command)
+    return as_command(getattr(importlib.import_module(f"digitcli.cli.{name}"), name), name)
 
 
 def hide_types_of_flags(program: Any) -> None:

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
-from digitcli.console import Format, TableFormat
 from digitcli.errors import UsageError
-from digitcli.recognition.constraints import CheckDigit
 from digitcli.settings import READERS, REQUIRED, Setting, setting, settings_of
 from digitcli.threads import MAX_THREADS
 
@@ -62,30 +60,6 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]
 
 
-def parse_fraction(value: str | float) -> float:
-    """Return a fraction that is given as such, or in percent; Typer passes defaults as numbers.
-
-    Raises:
-        BadParameter: it is neither.
-    """
-    text = str(value)
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError as error:
-        raise BadParameter(f"{text!r} is not a fraction; give for example 0.01 or 1%.") from error
-
-
-def tensorboard_option(panel: str | None = None) -> Any:
-    """Return the option --tensorboard, in this panel of the help."""
-    return Option(
-        "--tensorboard",
-        metavar="DIR",
-        help="Write curves, histograms and pictures for TensorBoard to a subfolder of this folder that has "
-        "the name of the run folder.",
-        rich_help_panel=panel,
-    )
-
-
 RuntimeChoice = Literal["auto", "torch", "onnxruntime"]
 
 
@@ -95,47 +69,6 @@ def device_setting(default: str | None = None, group: str = "") -> Any:
         default, group, "Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
         unit="device", letter="-d", complete=complete_device,
     )  # fmt: skip
-
-
-def device_option(panel: str | None = None) -> Any:
-    """Return the option --device, in this panel of the help."""
-    return Option(
-        "--device",
-        "-d",
-        metavar="DEVICE",
-        help="Compute on cpu, cuda, cuda:N, mps, or auto for the fastest (default: auto).",
-        autocompletion=complete_device,
-        rich_help_panel=panel,
-    )
-
-
-def runtime_option(panel: str | None = None) -> Any:
-    """Return the option --runtime, in this panel of the help."""
-    return Option(
-        "--runtime",
-        help="Run models with torch or onnxruntime, which starts faster; auto takes onnxruntime for shipped "
-        "models on the CPU, for lines and pages with integers of 8 bits, and else torch (default: auto).",
-        rich_help_panel=panel,
-    )
-
-
-def model_argument(verb: str) -> Any:
-    """Return the argument MODEL of a command that does something with one model, e.g. `Export`."""
-    return Argument(
-        metavar="MODEL",
-        help=f"{verb} this shipped model, checkpoint file or run folder.",
-        autocompletion=complete_shipped,
-        show_default=False,
-    )
-
-
-def dataset_option(purpose: str) -> Any:
-    """Return the option --data with its purpose, e.g. `Train on`."""
-    return Option(
-        metavar="DATASET",
-        help=f"{purpose} this dataset: a name, a file or a folder, as for digitcli train.",
-        autocompletion=complete_dataset,
-    )
 
 
 # The commands that run no network, and those that declare --threads themselves.
@@ -294,60 +227,3 @@ def _complete_choice(choices: Sequence[str]) -> Callable[[str], list[str]] | Non
     if not choices:
         return None
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
-
-
-ThreadsOption = Annotated[
-    int | None,
-    Option("--threads", metavar="N", min=1, max=MAX_THREADS,
-           help="Run each network with at most this many threads of the CPU (default: OMP_NUM_THREADS if it "
-           "is set, else one for each usable core)."),
-]  # fmt: skip
-
-
-def with_threads(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the option --threads; PyTorch and ONNX Runtime are loaded later, and obey it."""
-
-    @functools.wraps(command)
-    def decorated(*, threads: int | None = None, **options: Any) -> None:
-        if threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
-        command(**options)
-
-    own = inspect.signature(command, eval_str=True)
-    threads = inspect.Parameter(
-        "threads", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ThreadsOption
-    )
-    parameters = [*own.parameters.values(), threads]
-    decorated.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    decorated.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return decorated
-
-
-DeviceOption = Annotated[str | None, device_option()]
-FormatOption = Annotated[Format, Option("--format", help="Print a table for people, or JSON.")]
-TableFormatOption = Annotated[
-    TableFormat, Option("--format", help="Print a table for people, or JSON or CSV for programs.")
-]
-RuntimeOption = Annotated[RuntimeChoice | None, runtime_option()]
-LengthOption = Annotated[
-    str | None,
-    Option(metavar="N or N-M", rich_help_panel=CONSTRAINTS,
-           help="Every number has this many digits, for example 5 or 4-6; this tells which digits form one."),
-]  # fmt: skip
-PatternOption = Annotated[
-    str | None,
-    Option(metavar="REGEX", rich_help_panel=CONSTRAINTS,
-           help="The digits of a number, without marks, match this regular expression as a whole, for "
-           "example '1\\d{4}'."),
-]  # fmt: skip
-RangeOption = Annotated[
-    str | None,
-    Option("--range", metavar="A-B", help="The value of a number is from A to B, for example 0-100; A alone "
-           "is the only value.",
-           rich_help_panel=CONSTRAINTS),
-]  # fmt: skip
-CheckDigitOption = Annotated[
-    CheckDigit | None,
-    Option("--check-digit", rich_help_panel=CONSTRAINTS,
-           help="A number has a valid check digit: luhn (card numbers), mod97 (IBAN) or ean (EAN, UPC)."),
-]  # fmt: skip
