@@ -93,7 +93,7 @@ class TrainOptions:
     )
     force: bool = setting(False, OUTPUT, "Replace an existing run.")
     tensorboard: Path | None = setting(
-        None, OUTPUT, "Write curves and histograms for TensorBoard to a subfolder of this folder.", unit="dir"
+        None, OUTPUT, "Write the curves of the run for TensorBoard to a subfolder of this folder.", unit="dir"
     )
     dry_run: bool = setting(False, OUTPUT, "Train on one batch and write nothing.")
     config: Path | None = setting(

@@ -53,7 +53,6 @@ class DigitTask:
     on which the start model was trained. If the recipe rehearses, a share of each batch comes from them.
 
     validation: The validation digits.
-    validation_logits: The logits (N, 10) of the latest validation, float32 on the CPU; None before the first.
     """
 
     unit = "digit"
@@ -86,7 +85,6 @@ class DigitTask:
                 self.notes.append(f"{fault} To see more, run: digitcli doctor {quoted(config.data)}")
         self._splits, self._original = splits, original
         self.validation = splits.validation
-        self.validation_logits: Tensor | None = None
         self._config, self._recipe, self._processes = config, recipe, processes
         self.name, self.digest, self.failures = dataset.name, dataset.digest, dataset.failures
         self.sizes = {
@@ -233,7 +231,7 @@ class DigitTask:
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the training loss and the accuracy on the validation digits, without augmentation."""
-        self.validation_logits = logits = infer(network, self.validation.images)
+        logits = infer(network, self.validation.images)
         labels = torch.from_numpy(self.validation.labels)
         return float(loss_function(self._recipe)(logits, labels)), accuracy(logits, labels)
 

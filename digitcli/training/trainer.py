@@ -41,11 +41,11 @@ from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.start_model import compare_with_start
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
 from digitcli.training.tensorboard import (
+    Curves,
     check_free,
     check_installed,
     folder_of_run,
     remove_curves,
-    watched,
     write_history,
 )
 
@@ -328,8 +328,11 @@ def _watched(setup: TrainingSetup, state: TrainingState, logs: Path | None) -> I
         return
     place = folder_of_run(logs, setup.folder)
     try:
-        with watched(place, setup.config.arch, setup.recipe, setup.task, state, setup.on_event) as curves:
+        curves = Curves(place, setup.task.steps, state, setup.on_event)
+        try:
             yield dataclasses.replace(setup, on_event=curves.on_event, observer=curves)
+        finally:
+            curves.close()
     finally:
         if not (setup.folder / RESUME_FILE).exists():
             remove_curves(place)

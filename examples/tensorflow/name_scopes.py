@@ -3,8 +3,7 @@
 The graph of one training step has hundreds of operations. `with tf.name_scope("hidden")` puts `hidden/`
 before the names of the operations inside, and TensorBoard folds them into one box, which opens with a double
 click.
-Only the operations of a graph have names; in eager mode a scope does nothing. `digitcli train --tensorboard`
-writes the graph of a PyTorch network, in which each module is a box.
+Only the operations of a graph have names; in eager mode a scope does nothing.
 
     python examples/tensorflow/name_scopes.py tb && tensorboard --logdir tb
 """
