@@ -15,9 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from saved_rows import add_output, save_rows
 
-from digitcli.data.printed_letters import PRINTED_LETTERS
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.letters import find_fonts
+from digitcli.synthesis.letters import PRINTED_LETTERS, find_fonts
 
 SIDE_PX, FONT_PX = 140, 64
 

@@ -82,7 +82,7 @@ def main() -> None:
 
 def lines(mnist: Dataset, count: int) -> Iterator[HeldOutScene]:
     """Yield lines, some of which are empty."""
-    synthesizer = ComposedLines(mnist, None, SEED).validation_synthesizer()
+    synthesizer = ComposedLines(mnist, SEED).validation_synthesizer()
     for number in range(count):
         picture, text, boxes = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
         label = Label(Kind.NUMBER, text, corners_of(boxes))

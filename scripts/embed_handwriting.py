@@ -2,7 +2,8 @@
 
     python scripts/embed_handwriting.py STROKES IMAGES
 
-STROKES is a folder of files in the UNIPEN format, see `digitcli.synthesis.strokes`. IMAGES is an archive with
+STROKES is a folder of decompressed files in the UNIPEN format, for example pendigits-orig.tra from
+https://archive.ics.uci.edu/dataset/81. IMAGES is an archive with
 the 14,999 `images` (N, 28, 28) of bhmsds, their `labels` and their `numbers`, the order in which they were
 written; the centre lines of every second block of them are traced, the other half is kept to choose by. The
 script writes both as `digitcli/data/handwriting/strokes.npz.xz`. It downloads fonts under the OFL or the
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import io
 import lzma
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -25,7 +27,7 @@ import numpy as np
 from centre_lines import centre_lines
 
 from digitcli.atomic_write import write_whole
-from digitcli.synthesis.strokes import EMBEDDED, EMBEDDED_STROKES, STROKE_SCALE, WriterStrokes, read_strokes
+from digitcli.synthesis.strokes import EMBEDDED, EMBEDDED_STROKES, STROKE_SCALE, DigitStrokes, WriterStrokes
 
 HANDWRITTEN = (
     "amatic-sc annie-use-your-telescope architects-daughter bad-script calligraffitti caveat "
@@ -65,6 +67,33 @@ def main() -> None:
             notices.append(f"{kind}-{name}.woff: {notice}")
     write_whole(EMBEDDED / "fonts" / "FONTS", "\n".join([*notices, ""]).encode())
     print(f"{len(notices)} fonts")
+
+
+def read_strokes(folder: Path) -> list[WriterStrokes]:
+    """Return every writer of all ten digits; writers in different files count as different people."""
+    complete = []
+    for file in sorted(folder.iterdir()):
+        strokes_of: dict[int, WriterStrokes] = {}
+        for segment in re.split(r"^\.SEGMENT\b", file.read_text("latin-1"), flags=re.MULTILINE)[1:]:
+            label = re.search(r"^\.COMMENT (\d+) (\d+)", segment, re.MULTILINE)
+            assert label, f"{file} has a segment without the line '.COMMENT digit writer'"
+            pen_downs = re.findall(r"^\.PEN_DOWN(.*?)^\.PEN_UP", segment, re.MULTILINE | re.DOTALL)
+            points = [np.array(text.split(), np.float32).reshape(-1, 2) for text in pen_downs]
+            if strokes := normalize([stroke for stroke in points if len(stroke) > 1]):
+                strokes_of.setdefault(int(label[2]), {}).setdefault(int(label[1]), []).append(strokes)
+        complete += [digits for _, digits in sorted(strokes_of.items()) if len(digits) == 10]
+    return complete
+
+
+def normalize(strokes: DigitStrokes) -> DigitStrokes:
+    """Turn strokes of a tablet, whose y points upwards, upside down and scale them to the height 1."""
+    if not strokes:
+        return []
+    points = np.concatenate(strokes)
+    low, high = points.min(axis=0), points.max(axis=0)
+    # A horizontal stroke has no height; without a limit it would become infinitely wide.
+    height = max(high[1] - low[1], (high[0] - low[0]) / 2, 1)
+    return [np.stack([stroke[:, 0] - low[0], high[1] - stroke[:, 1]], axis=1) / height for stroke in strokes]
 
 
 def trace_writers(path: Path) -> list[WriterStrokes]:

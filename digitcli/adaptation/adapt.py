@@ -90,7 +90,7 @@ def adapt(
     examples = _examples(answers, start, device, on_event)
     _check_examples(examples, len(failures))
     divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
-    original = OriginalLines(DEFAULT_DATASET, None, settings.seed)
+    original = OriginalLines(DEFAULT_DATASET, settings.seed)
     composed = _compose_lines(original, settings.seed, on_event)
     setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
     judged = train_and_judge(setup, answers, resolved, original, device, on_event)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError
-from digitcli.settings import PATH, REQUIRED, setting
+from digitcli.settings import REQUIRED, setting
 
-STROKES_URL = "https://archive.ics.uci.edu/dataset/81"
 LINES_PER_NOTICE = 1_000  # between two progress lines where no progress bar can be drawn
 
 
@@ -27,10 +24,6 @@ class SynthesizeOptions:
     seed: int = setting(
         0, "", "Derive all random numbers from this seed; equal seeds give equal lines.", unit="N",
         at_least=0,
-    )  # fmt: skip
-    strokes: Path | None = setting(
-        None, "", "Write with these pen strokes of real people, for example pendigits-orig.tra from "
-        f"{STROKES_URL} (default: those in the package).", unit=PATH,
     )  # fmt: skip
     force: bool = setting(
         False, "", "Write into a folder that is not empty; replace files of the same name."
@@ -52,8 +45,6 @@ def synthesize(options: SynthesizeOptions) -> None:
     from digitcli.synthesis import line_folders
 
     line_folders.check_output_folder(options.output, options.force)
-    if options.strokes is not None and not os.path.lexists(options.strokes):
-        raise InputError(f"There is no file or folder {options.strokes}.", f"Download it from {STROKES_URL}")
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
         from digitcli.cli.progress import CountingBar
@@ -63,7 +54,6 @@ def synthesize(options: SynthesizeOptions) -> None:
             options.output,
             options.count,
             options.seed,
-            options.strokes,
             options.force,
             on_event=lambda event: bar.show(event.done, event.count),
         )
@@ -76,6 +66,5 @@ def synthesize(options: SynthesizeOptions) -> None:
         "digits": console.thousands(summary.digits),
         "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
         "seed": str(summary.seed),
-        "strokes": summary.strokes or "those in the package",
     }
     console.show_table(console.pairs(rows))

@@ -28,7 +28,7 @@ OUT = RUNS / "compare"
 CHECKPOINT_SUFFIX = ".safetensors"
 SHIPPED = "shipped/"  # prefix of a shipped model, whose name alone may be that of an architecture
 # The settings that are equal for all models.
-SHARED_SETTINGS = ("arch", "data", "device", "threads", "seed", "patience", "strokes")
+SHARED_SETTINGS = ("arch", "data", "device", "threads", "seed", "patience")
 SWITCHES = {"on": True, "true": True, "off": False, "false": False}
 
 

@@ -148,7 +148,7 @@ def ood_images() -> dict[str, npt.NDArray[np.uint8]]:
     """Return images without digits, (N, 28, 28): noise, clouds, printed letters, and clothes if installed."""
     import cv2
 
-    from digitcli.data.printed_letters import draw_letters
+    from digitcli.synthesis.letters import render_letters
 
     noise = np.random.default_rng(SEED).random((NOISE_COUNT, 28, 28), dtype=np.float32)
     clouds = np.stack([cv2.GaussianBlur(image, (0, 0), CLOUD_SIGMA_PX) for image in noise])
@@ -156,7 +156,7 @@ def ood_images() -> dict[str, npt.NDArray[np.uint8]]:
     images = {
         "noise": np.rint(255 * noise).astype(np.uint8),
         "clouds": np.rint(255 * ((clouds - low) / (high - low))).astype(np.uint8),
-        LETTERS: np.stack(draw_letters()),
+        LETTERS: np.stack(render_letters()),
     }
     if FASHION_MNIST_FILE.exists():
         images["fashion-mnist"] = read_idx(FASHION_MNIST_FILE)

@@ -78,7 +78,7 @@ def _held_out_lines(architecture: str, count: int) -> list[Images]:
     if compose := STRIP_COMPOSERS.get(architecture):
         composer = scene_composer(split(load_mnist()).test, held_out=True)
         return [strip.image for strip in compose(composer, np.random.default_rng(0), count)]
-    return [line.image for line in ComposedLines(load_mnist(), None, seed=0).test(count)]
+    return [line.image for line in ComposedLines(load_mnist(), seed=0).test(count)]
 
 
 def _batches_of_lines(lines: Sequence[Images], step: int) -> list[Images]:

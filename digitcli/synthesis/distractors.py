@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.printed_letters import OPENCV_FONTS, PRINTED_LETTERS
 from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
-from digitcli.synthesis.strokes import write_shape
+from digitcli.synthesis.letters import LIKE_NO_DIGIT, OPENCV_FONTS, PRINTED_LETTERS
+from digitcli.synthesis.strokes import LETTERS, write_shape
 from digitcli.synthesis.writers import CANVAS_PX
 
 SCALE = CANVAS_PX / 40  # pixels of the canvas for each pixel of a line 40 high, the unit of the widths below

@@ -16,13 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digitcli.atomic_write import check_writable, write_whole
+from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from digitcli.synthesis.lines import Line
 
 LABELS, BOXES = "labels.csv", "boxes.json"
@@ -41,22 +38,13 @@ class LinesWritten:
 
 @dataclass(frozen=True)
 class LineFolderSummary:
-    """A folder that was written.
-
-    folder: its path.
-    count: the number of lines.
-    empty: the number of lines with nothing to read.
-    digits: the number of digits.
-    seed: the random seed.
-    strokes: the path of the pen strokes, if any were given.
-    """
+    """A folder that was written: its path, the numbers of lines, of lines without text and of digits."""
 
     folder: str
     count: int
     empty: int
     digits: int
     seed: int
-    strokes: str | None
 
 
 def check_output_folder(folder: Path, force: bool) -> None:
@@ -65,34 +53,27 @@ def check_output_folder(folder: Path, force: bool) -> None:
     Raises:
         OutputError: The path is not a folder, cannot be written, or is not empty and `force` is not given.
     """
-    try:
+    with faults_of(folder):
         with contextlib.suppress(FileNotFoundError):
             folder.stat()  # it raises errors for a path through a file, a link to itself and a name too long
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is not a folder.", "Give a folder.")
         if folder.is_dir() and any(folder.iterdir()) and not force:
-            raise OutputError(
-                f"{folder} is not empty.", "Give another folder, or write into it with --force."
-            )
+            remedy = "Give another folder, or write into it with --force."
+            raise OutputError(f"{folder} is not empty.", remedy)
         existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
         if not os.access(existing, os.W_OK | os.X_OK):
             raise OutputError(f"{existing} cannot be written.", "Give a folder that can be written.")
-    except (OSError, ValueError) as error:
-        cause = f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}."
-        raise OutputError(cause, "Give a folder that can be written.") from error
 
 
 def write_lines(
     folder: Path,
     count: int,
     seed: int,
-    strokes: Path | None = None,
     force: bool = False,
     on_event: Callable[[LinesWritten], None] = lambda event: None,
 ) -> LineFolderSummary:
-    """Write lines of MNIST's training digits, of invented writers and of pen strokes.
-
-    The strokes are those of a path, by default those that the package contains and trains on.
+    """Write lines of MNIST's training digits, of invented writers and of the pen strokes of the package.
 
     Pictures `00000.png` ... show lines as networks see them: ink 255 on paper 0, 40 pixels high. In
     `labels.csv` (`file,label,raw`), the label has only the digits and `raw` also the marks; `boxes.json` has
@@ -101,38 +82,40 @@ def write_lines(
     it is unfinished.
 
     Raises:
-        InputError: The strokes cannot be used.
         OutputError: The folder is not empty and `force` is not given, or it cannot be written.
     """
+    import cv2
     import numpy as np
 
     from digitcli.data.dataset import split
     from digitcli.data.mnist import load_mnist
     from digitcli.synthesis.lines import LineSynthesizer
-    from digitcli.synthesis.strokes import load_writers, read_strokes, split_writers
+    from digitcli.synthesis.strokes import load_writers, split_writers
 
     check_output_folder(folder, force)
-    writers = read_strokes(strokes) if strokes else split_writers(load_writers(), held_out=False)
-    synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
-    _prepare_folder(folder)
-    texts: dict[str, str] = {}
+    synthesizer = LineSynthesizer(split(load_mnist()).train, split_writers(load_writers(), held_out=False))
+    with faults_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (LABELS, BOXES):  # of the lines that will be replaced
+            (folder / name).unlink(missing_ok=True)
+    rows: list[tuple[str, str, str]] = []
     boxes: dict[str, list[list[str | float]]] = {}
     for number in range(count):
         name = f"{number:05}.png"
         line = synthesizer.synthesize_line(np.random.default_rng([seed, number]))
-        write_whole(folder / name, _encode_png(line))
-        texts[name], boxes[name] = line.text, _format_boxes(line)
+        write_whole(folder / name, cv2.imencode(".png", line.image)[1].tobytes())
+        rows.append((name, line.digits, line.text))
+        boxes[name] = [
+            [character, *(round(number, 2) for number in (x0, y0, x1 - x0, y1 - y0))]
+            for character, (x0, y0, x1, y1) in zip(line.text, line.boxes.tolist(), strict=True)
+        ]
         on_event(LinesWritten(number + 1, count))
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([HEADINGS, *rows])
     write_whole(folder / BOXES, (json.dumps(boxes) + "\n").encode())
-    write_whole(folder / LABELS, _format_labels(texts))
-    return LineFolderSummary(
-        folder=str(folder),
-        count=count,
-        empty=sum(not text for text in texts.values()),
-        digits=sum(map(len, map(_keep_digits, texts.values()))),
-        seed=seed,
-        strokes=str(strokes) if strokes else None,
-    )
+    write_whole(folder / LABELS, content.getvalue().encode())
+    empty, digits = sum(not text for _, _, text in rows), sum(len(label) for _, label, _ in rows)
+    return LineFolderSummary(str(folder), count, empty, digits, seed)
 
 
 def is_line_folder(path: Path) -> bool:
@@ -158,16 +141,7 @@ def read_lines(folder: Path) -> list[Line]:
         with (folder / LABELS).open(newline="", encoding="utf-8") as file:
             texts = {row["file"]: row["raw"] for row in csv.DictReader(file)}
         lines = [_read_line(folder / name, text, boxes[name]) for name, text in texts.items()]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        RecursionError,
-        csv.Error,
-        cv2.error,
-    ) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, csv.Error, cv2.error) as error:
         raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
     if not lines:
         raise InputError(f"{folder} contains no lines.", remedy)
@@ -241,7 +215,7 @@ def split_lines(lines: list[Line]) -> tuple[list[Line], list[Line], list[Line]]:
     order = np.random.default_rng(SPLIT_SEED).permutation(len(lines))
     test_size, validation_size = round(len(lines) * TEST_SHARE), round(len(lines) * VALIDATION_SHARE)
     test, validation, train = np.split(order, [test_size, test_size + validation_size])
-    return _take(lines, train), _take(lines, validation), _take(lines, test)
+    return [lines[i] for i in train], [lines[i] for i in validation], [lines[i] for i in test]
 
 
 def hash_lines(lines: list[Line]) -> str:
@@ -251,45 +225,3 @@ def hash_lines(lines: list[Line]) -> str:
         sha256.update(line.image.tobytes())
         sha256.update(line.text.encode() + b"\0")
     return sha256.hexdigest()
-
-
-def _prepare_folder(folder: Path) -> None:
-    """Create the folder; delete the labels of the lines that will be replaced."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (LABELS, BOXES):
-            with contextlib.suppress(FileNotFoundError):
-                (folder / name).unlink()
-    except OSError as error:
-        cause = f"{folder} cannot be written: {error.strerror or error}."
-        raise OutputError(cause, "Give a folder that can be written.") from error
-    check_writable(folder / LABELS, force=True)
-
-
-def _take(lines: list[Line], indices: npt.NDArray[np.int64]) -> list[Line]:
-    return [lines[index] for index in indices]
-
-
-def _keep_digits(text: str) -> str:
-    return "".join(character for character in text if character.isdecimal())
-
-
-def _encode_png(line: Line) -> bytes:
-    import cv2
-
-    return cv2.imencode(".png", line.image)[1].tobytes()
-
-
-def _format_boxes(line: Line) -> list[list[str | float]]:
-    return [
-        [character, *(round(number, 2) for number in (x0, y0, x1 - x0, y1 - y0))]
-        for character, (x0, y0, x1, y1) in zip(line.text, line.boxes.tolist(), strict=True)
-    ]
-
-
-def _format_labels(texts: dict[str, str]) -> bytes:
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(HEADINGS)
-    writer.writerows([name, _keep_digits(text), text] for name, text in texts.items())
-    return content.getvalue().encode()

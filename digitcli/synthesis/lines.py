@@ -19,9 +19,10 @@ from digitcli.imaging.network_inputs import line_ink
 from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX
 from digitcli.synthesis.distractors import SCALE, draw_cells, draw_distractors, draw_letters, draw_objects
 from digitcli.synthesis.glyphs import Mask, draw_strokes, render_printed_digits
-from digitcli.synthesis.letters import LETTERS, LIKE_NO_DIGIT
+from digitcli.synthesis.letters import LIKE_NO_DIGIT
 from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.strokes import (
+    LETTERS,
     WriterStrokes,
     invent_writer,
     load_writers,

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.data.dataset import Digits
 from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.letters import LETTERS
 from digitcli.synthesis.strokes import (
     EMBEDDED,
+    LETTERS,
     WriterStrokes,
     invent_writer,
     seven_segment_writer,

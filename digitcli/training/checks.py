@@ -109,8 +109,6 @@ def _contradictions(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, 
                 f"{option} is for single digits, but the task of '{arch}' is {task}s.",
                 f"Leave {option} out.",
             )
-    if config.strokes is not None and task != "line":
-        yield f"The task of '{arch}' is {task}s, not lines.", "Leave --strokes out."
     if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:
         cause = f"The dataset {config.data} has no digits, but synthetic characters are digits and letters."
         yield cause, "Leave --synthetic out."
@@ -210,14 +208,14 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
     """Return the configuration with absolute paths of all data and models but the dataset itself.
 
     Raises:
-        InputError: a path of corrections, strokes, fonts or original data does not exist.
+        InputError: a path of corrections, fonts or original data does not exist.
         UsageError: there is no such original dataset.
         ModelError: there is no such start model.
     """
     from digitcli.data.loading import find_dataset  # loads NumPy
 
     paths: dict[str, Any] = {"teacher": tuple(map(_absolute, config.teacher))}
-    for name in ("corrections", "strokes", "fonts"):
+    for name in ("corrections", "fonts"):
         if (path := getattr(config, name)) is not None:
             if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for long names)
                 cause = f"There is no file or folder {path}."

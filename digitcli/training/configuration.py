@@ -25,7 +25,7 @@ from digitcli.threads import MAX_THREADS
 
 RUN = "run"
 # The settings of earlier versions, which stored runs may have.
-REMOVED_SETTINGS = ("cuda_graphs", "snapshots")
+REMOVED_SETTINGS = ("cuda_graphs", "snapshots", "strokes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +105,6 @@ class TrainConfig:
         None,
         DATA,
         "Correct labels of training digits by this CSV file, which digitcli doctor DATA -o writes.",
-        unit=PATH,
-    )
-    strokes: str | None = setting(
-        None,
-        DATA,
-        "Compose lines from these pen trajectories, not those in the package; only to train line readers.",
         unit=PATH,
     )
     fonts: str | None = setting(

@@ -19,8 +19,6 @@ from digitcli.synthesis.strips import LabelledStrip
 from digitcli.synthesis.strokes import (
     EMBEDDED_STROKES,
     load_writers,
-    read_stroke_bytes,
-    read_strokes,
     split_writers,
 )
 from digitcli.training.line_batches import LineBatch, as_batches
@@ -107,20 +105,19 @@ class StoredPools:
 class ComposedLines:
     """A `LineSource` that composes lines from the digits of a dataset and from pen strokes.
 
-    Of the training lines a part is the ink of strips of scenes (`INK_OF_STRIPS_SHARE`). The strokes are those
-    of a path, by default those of the package. The validation and test lines use the digits of these splits,
-    and writers who are held out from training.
+    Of the training lines a part is the ink of strips of scenes (`INK_OF_STRIPS_SHARE`). The validation and
+    test lines use the digits of these splits, and writers who are held out from training.
     """
 
     composes = True
     alphabet = ALPHABET
 
-    def __init__(self, dataset: Dataset, strokes: str | None, seed: int) -> None:
+    def __init__(self, dataset: Dataset, seed: int) -> None:
         self.name, self.failures = dataset.name, dataset.failures
-        self.digest = _digest(dataset, strokes)
+        self.digest = _digest(dataset)
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
-        self._writers = read_strokes(Path(strokes)) if strokes else load_writers()
+        self._writers = load_writers()
 
     def pools(self, batch_size: int) -> Pools[LineBatch]:
         """Return pools of lines and of strips of scenes that are composed from the training digits."""
@@ -309,12 +306,12 @@ def composed_source(architecture: str, dataset: Dataset, seed: int) -> ComposedL
     """Return what an architecture for lines learns from, with the strokes of the package."""
     if architecture in STRIP_COMPOSERS:
         return ComposedStrips(dataset, seed, architecture)
-    return ComposedLines(dataset, None, seed)
+    return ComposedLines(dataset, seed)
 
 
-def _digest(dataset: Dataset, strokes: str | None) -> str:
+def _digest(dataset: Dataset) -> str:
     """Return a hash of the digits, the strokes and the networks that choose hard negatives."""
-    content = read_stroke_bytes(Path(strokes)) if strokes else EMBEDDED_STROKES.read_bytes()
+    content = EMBEDDED_STROKES.read_bytes()
     return _with_networks(hashlib.sha256(dataset.digest.encode() + content).hexdigest())
 
 

@@ -29,7 +29,6 @@ CHANGEABLE = (
     "time_seconds",
     "patience",
     "corrections",
-    "strokes",
     "fonts",
 )
 

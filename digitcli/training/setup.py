@@ -17,7 +17,6 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import find_architecture
 from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import PUBLISHED_DATASETS, find_dataset, load_dataset
-from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
@@ -273,10 +272,7 @@ def _load_line_source(
         return ComposedStrips(load_dataset(config.data), config.seed, config.arch)
     path = find_dataset(config.data)
     if path is None or not is_line_folder(path):
-        return ComposedLines(load_dataset(config.data), config.strokes, config.seed)
-    if config.strokes is not None and original is None:
-        cause = f"--strokes composes lines, but {config.data} already contains lines."
-        raise UsageError(cause, "Leave --strokes out.")
+        return ComposedLines(load_dataset(config.data), config.seed)
     stored = StoredLines(path, config.seed)
     if isinstance(original, OriginalLines) and recipe.rehearse:
         return RehearsedLines(stored, original.source, recipe.rehearse, config.seed)

@@ -64,8 +64,8 @@ class OriginalLines:
     source: The lines.
     """
 
-    def __init__(self, name: str, strokes: str | None, seed: int) -> None:
-        self.source = ComposedLines(load_dataset(name), strokes, seed)
+    def __init__(self, name: str, seed: int) -> None:
+        self.source = ComposedLines(load_dataset(name), seed)
         self.name, self.digest, self.test_size = self.source.name, self.source.digest, TEST_LINES
 
     def test_accuracy(self, network: nn.Module) -> float:
@@ -90,7 +90,7 @@ def load_original(config: TrainConfig) -> OriginalDigits | OriginalLines | None:
     if task == "digit":
         return OriginalDigits(config.original)
     if task == "line" and config.arch not in STRIP_COMPOSERS:
-        return OriginalLines(config.original, config.strokes, config.seed)
+        return OriginalLines(config.original, config.seed)
     return None
 
 

@@ -189,7 +189,7 @@ def test_a_network_that_forgets_is_moved_back_or_not_kept(
     folds = divide_into_folds([None] * len(examples), 2, seed=0)
     setup = Setup(wrong, examples, folds, (), TWO, torch.device("cpu"))
     validation = cross_validate(setup)
-    lines = start_model.OriginalLines("mnist", None, 0)
+    lines = start_model.OriginalLines("mnist", 0)
     trained = final_network.train_on_all(setup, validation, lines, lambda event: None)
     assert (trained.choice.share if trained else None) == share
     if trained:

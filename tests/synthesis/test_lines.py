@@ -1,23 +1,27 @@
-"""Lines and characters match their labels, depend only on the seed, and vary like real paper."""
+"""Lines and characters match their labels and depend only on the seed; unfinished folders have no labels."""
 
 from __future__ import annotations
 
+import csv
+import json
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
-from digitcli.errors import InputError
+from digitcli.errors import InputError, OutputError
 from digitcli.inference.predictor import load_classifier
+from digitcli.synthesis import line_folders
 from digitcli.synthesis import lines as composing
 from digitcli.synthesis.letters import render_letters
+from digitcli.synthesis.line_folders import LinesWritten, check_output_folder, write_lines
 from digitcli.synthesis.lines import (
     ALPHABET,
     NO_DIGIT,
     Composition,
-    Line,
     LineSynthesizer,
     sample_text,
     synthesize_characters,
@@ -26,32 +30,54 @@ from digitcli.synthesis.lines import (
 MANY = 250
 
 
-@pytest.fixture(scope="module", params=["from_mnist", "from_strokes"])
-def synthesizer(request: pytest.FixtureRequest) -> LineSynthesizer:
-    made: LineSynthesizer = request.getfixturevalue(request.param)
-    return made
-
-
-@pytest.fixture(scope="module")
-def lines(synthesizer: LineSynthesizer) -> list[Line]:
+@pytest.mark.parametrize("kind", ["from_mnist", "from_strokes"])
+def test_lines_are_pictures_with_a_box_around_the_ink_of_each_character(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    synthesizer: LineSynthesizer = request.getfixturevalue(kind)
     random = np.random.default_rng(0)
-    return [synthesizer.synthesize_line(random) for _ in range(MANY)]
+    lines = [synthesizer.synthesize_line(random) for _ in range(MANY)]
+    has_ink = []
+    for line in lines:
+        height, width = line.image.shape
+        assert line.image.dtype == np.uint8 and height == 40 and width >= 8
+        assert line.boxes.dtype == np.float32 and line.boxes.shape == (len(line.text), 4)
+        x0, y0, x1, y1 = line.boxes.T
+        assert (x0 >= 0).all() and (y0 >= 0).all() and (x1 <= width).all() and (y1 <= height).all()
+        assert (x0 <= x1).all() and (y0 <= y1).all() and (np.diff(x0) > -12).all(), line.text
+        for character, box in zip(line.text, line.boxes, strict=True):
+            if character.isdecimal():
+                (left, top), (right, bottom) = box[:2].astype(int), np.ceil(box[2:]).astype(int)
+                inside = line.image[top:bottom, left:right]
+                has_ink.append(inside.max(initial=0) > np.median(line.image) + 40)
+    assert len(has_ink) > 2 * MANY
+    assert np.mean(has_ink) > 0.98  # a few lines are almost unreadable, like some photographs
+    assert np.mean([line.image.max() for line in lines if line.text]) > 200
+    assert np.mean([np.median(line.image) for line in lines]) < 100  # light on dark
+    assert 0 < sum(not line.text for line in lines) < 0.15 * MANY
+    gaps = np.concatenate([line.boxes[1:, 0] - line.boxes[:-1, 2] for line in lines])
+    assert 0.1 < (gaps < 0).mean() < 0.9  # some digits touch
 
 
-def test_the_same_state_gives_the_same_line(synthesizer: LineSynthesizer) -> None:
-    for seed in range(20):
-        first, again = (synthesizer.synthesize_line(np.random.default_rng(seed)) for _ in range(2))
-        assert first.text == again.text
-        assert np.array_equal(first.image, again.image) and np.array_equal(first.boxes, again.boxes)
-
-
-def test_a_line_depends_only_on_the_state_of_the_generator(synthesizer: LineSynthesizer) -> None:
+def test_a_line_depends_only_on_the_state_of_the_generator(
+    digits: Digits, from_mnist: LineSynthesizer, from_strokes: LineSynthesizer
+) -> None:
+    blank = np.concatenate([np.zeros((500, 28, 28), np.uint8), digits.images[:500]])
+    with_blank = LineSynthesizer(Digits(blank, np.concatenate([digits.labels[:500]] * 2)))
     random = np.random.default_rng(5)
-    synthesizer.synthesize_line(random)
-    state = random.bit_generator.state
-    second = synthesizer.synthesize_line(random)
-    random.bit_generator.state = state
-    assert np.array_equal(synthesizer.synthesize_line(random).image, second.image)
+    differs = []
+    for _ in range(20):
+        state, drawn = random.bit_generator.state, []
+        for synthesizer in (from_mnist, from_mnist, with_blank, from_strokes):  # blank images are never used
+            random.bit_generator.state = state
+            drawn.append(synthesizer.synthesize_line(random))
+        first, again, other, tablet = drawn
+        assert first.text == again.text and np.array_equal(first.boxes, again.boxes)
+        assert np.array_equal(first.image, again.image) and np.array_equal(first.image, other.image)
+        differs.append(not np.array_equal(first.image, tablet.image))
+    assert any(differs)
+    with pytest.raises(InputError, match="7, 8, 9"):
+        LineSynthesizer(digits.take(np.flatnonzero(digits.labels < 7)))
 
 
 def test_a_line_too_narrow_for_its_text_is_composed_anew(
@@ -68,47 +94,6 @@ def test_a_line_too_narrow_for_its_text_is_composed_anew(
     assert line.image.shape == (40, 4 * 12)  # CTC needs a column for each digit, and one between two zeros
 
 
-def test_pictures_are_forty_high_and_light_on_dark(lines: list[Line]) -> None:
-    for line in lines:
-        assert line.image.dtype == np.uint8 and line.image.shape[0] == 40 and line.image.shape[1] >= 8
-    assert np.mean([line.image.max() for line in lines if line.text]) > 200
-    assert np.mean([np.median(line.image) for line in lines]) < 100
-
-
-def test_there_is_a_box_for_each_character_within_the_picture(lines: list[Line]) -> None:
-    for line in lines:
-        assert line.boxes.dtype == np.float32 and line.boxes.shape == (len(line.text), 4)
-        height, width = line.image.shape
-        x0, y0, x1, y1 = line.boxes.T
-        assert (x0 >= 0).all() and (y0 >= 0).all() and (x1 <= width).all() and (y1 <= height).all()
-        assert (x0 <= x1).all() and (y0 <= y1).all()
-
-
-def test_boxes_follow_the_text_from_left_to_right(lines: list[Line]) -> None:
-    for line in lines:
-        assert (np.diff(line.boxes[:, 0]) > -12).all(), line.text
-
-
-def test_each_digit_has_ink_in_its_box(lines: list[Line]) -> None:
-    has_ink = []
-    for line in lines:
-        for character, (x0, y0, x1, y1) in zip(line.text, line.boxes, strict=True):
-            if character.isdecimal():
-                inside = line.image[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))]
-                has_ink.append(inside.max(initial=0) > np.median(line.image) + 40)
-    assert len(has_ink) > 2 * MANY
-    assert np.mean(has_ink) > 0.98  # a few lines are almost unreadable, like some photographs
-
-
-def test_some_lines_have_nothing_to_read(lines: list[Line]) -> None:
-    assert 0 < sum(not line.text for line in lines) < 0.15 * MANY
-
-
-def test_some_digits_touch(lines: list[Line]) -> None:
-    gaps = np.concatenate([line.boxes[1:, 0] - line.boxes[:-1, 2] for line in lines])
-    assert 0.1 < (gaps < 0).mean() < 0.9
-
-
 def test_texts_are_varied_numbers_with_marks() -> None:
     random = np.random.default_rng(1)
     texts = [sample_text(random) for _ in range(6000)]
@@ -117,32 +102,6 @@ def test_texts_are_varied_numbers_with_marks() -> None:
     assert np.mean([set(text) <= set("0123456789") for text in texts]) > 0.3
     for use in (r"[\d.,]+/-", r"\d{1,2}/\d{1,2}/\d{4}", r"0\.\d+", r"\d{1,3}(,\d{3})+", r"\d+(-\d+){2,}"):
         assert sum(re.fullmatch(use, text) is not None for text in texts) > 5, use
-
-
-def test_tablet_strokes_change_lines(from_mnist: LineSynthesizer, from_strokes: LineSynthesizer) -> None:
-    pairs = [
-        [made.synthesize_line(np.random.default_rng(seed)) for made in (from_mnist, from_strokes)]
-        for seed in range(20)
-    ]
-    assert any(not np.array_equal(one.image, other.image) for one, other in pairs)
-
-
-def test_blank_images_are_never_used(digits: Digits) -> None:
-    images = np.concatenate([np.zeros((500, 28, 28), np.uint8), digits.images[:500]])
-    labels = np.concatenate([digits.labels[:500], digits.labels[:500]])
-    made = LineSynthesizer(Digits(images, labels))
-    clean = LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]))
-    for seed in range(5):
-        one, other = (
-            synthesizer.synthesize_line(np.random.default_rng(seed)) for synthesizer in (made, clean)
-        )
-        assert np.array_equal(one.image, other.image)
-
-
-def test_missing_digits_are_named(digits: Digits) -> None:
-    few = digits.take(np.flatnonzero(digits.labels < 7))
-    with pytest.raises(InputError, match="7, 8, 9"):
-        LineSynthesizer(few)
 
 
 def test_a_box_stays_around_its_ink() -> None:
@@ -184,3 +143,64 @@ def test_characters_depend_on_the_seed_and_not_on_the_number_of_processes(
     assert np.array_equal(again.images, characters.images) and np.array_equal(again.labels, characters.labels)
     other = synthesize_characters(digits, render_letters(), seed=2, count=30)
     assert not np.array_equal(other.images, characters.images[:30])
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "labels.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_pictures_labels_and_boxes_match(tmp_path: Path) -> None:
+    events: list[LinesWritten] = []
+    written = write_lines(tmp_path / "a" / "b", 12, 3, on_event=events.append)
+    folder, rows = tmp_path / "a" / "b", rows_of(tmp_path / "a" / "b")
+    assert [row["file"] for row in rows] == [f"{number:05}.png" for number in range(12)]
+    boxes = json.loads((folder / "boxes.json").read_text())
+    for row in rows:
+        assert row["label"] == "".join(filter(str.isdecimal, row["raw"]))
+        assert "".join(box[0] for box in boxes[row["file"]]) == row["raw"]
+        image = cv2.imread(str(folder / row["file"]), cv2.IMREAD_UNCHANGED)
+        assert image is not None and image.ndim == 2 and image.shape[0] == 40
+        assert all(x + width <= image.shape[1] + 0.02 for _, x, _, width, _ in boxes[row["file"]])
+    assert len(list(folder.iterdir())) == 14
+    assert (written.count, written.digits) == (12, sum(len(row["label"]) for row in rows))
+    assert [event.done for event in events] == list(range(1, 13)) and events[0].count == 12
+
+
+def test_a_line_depends_only_on_the_seed_and_its_number(tmp_path: Path) -> None:
+    for name, count, seed in (("few", 3, 1), ("more", 5, 1), ("other", 3, 2)):
+        write_lines(tmp_path / name, count, seed)
+    few, more, other = ((tmp_path / name / "00002.png").read_bytes() for name in ("few", "more", "other"))
+    assert few == more != other
+
+
+def test_a_folder_that_is_not_empty_is_refused_without_force(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(OutputError, match="not empty"):
+        write_lines(tmp_path, 1, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    write_lines(tmp_path, 1, 0, force=True)
+    assert (tmp_path / "letter.txt").read_text() == "dear" and len(rows_of(tmp_path)) == 1
+
+
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    for name in ("file", "file/below", "link", "x" * 300):
+        with pytest.raises(OutputError):
+            check_output_folder(tmp_path / name, force=True)
+
+
+def test_an_unfinished_folder_has_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lines(tmp_path / "a", 2, 0)
+    whole = line_folders.write_whole
+
+    def full_disk(path: Path, content: bytes) -> None:
+        if path.name == "00001.png":
+            raise OutputError("The disk is full.")
+        whole(path, content)
+
+    monkeypatch.setattr(line_folders, "write_whole", full_disk)
+    with pytest.raises(OutputError):
+        write_lines(tmp_path / "a", 2, 5, force=True)
+    assert not (tmp_path / "a" / "labels.csv").exists()

@@ -1,30 +1,61 @@
-"""Scenes, and the strips that are cut out of them."""
+"""Pages and other scenes carry exact labels, and strips are cut out of them as a page finder shows them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
-from digitcli.data.dataset import split
-from digitcli.data.mnist import load_mnist
-from digitcli.imaging.network_inputs import LineBox
+from digitcli.imaging.network_inputs import LineBox, line_ink
 from digitcli.strip_format import ALPHABET, OTHER
-from digitcli.synthesis import page_parts
-from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box
+from digitcli.synthesis import page_parts, paper
+from digitcli.synthesis.letters import CLEAR_LETTERS
+from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box, numbers_of
 from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
+from digitcli.synthesis.page_parts import CHOICES, CombStyle, draw_comb, fill_with_combs, fill_with_letters
+from digitcli.synthesis.paper import draw_surface, photograph, security_pattern
 from digitcli.synthesis.scenes import MOST_ROWS, Scene, SceneComposer
-from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.stamps import PenScribe, Stamp, WritingRoom
 from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of, strips_of_mistakes
-from digitcli.synthesis.strokes import load_writers
+from digitcli.synthesis.strokes import LETTERS
 
 
-@pytest.fixture(scope="module")
-def composer(room: WritingRoom) -> SceneComposer:
-    return SceneComposer(room, LineSynthesizer(split(load_mnist()).train, load_writers()))
+def desk(room: WritingRoom, seed: int, height: int = 300, width: int = 400, digit_px: float = 30.0) -> Desk:
+    random = np.random.default_rng(seed)
+    return Desk(random, Page.blank(height, width), room, room.scribe(random), digit_px)
+
+
+def corners(*lefts: float) -> np.ndarray:
+    """Return the corners of characters of 20 x 30 pixels, 5 pixels below the upper edge."""
+    return np.array([[[x, 5], [x + 20, 5], [x + 20, 35], [x, 35]] for x in lefts], np.float32)
+
+
+def middles(label: Label) -> np.ndarray:
+    """Return the middle of each character along the line."""
+    return np.asarray(label.corners[:, :, 0].mean(axis=1))
+
+
+def blank(height: int, width: int, *labels: Label) -> Scene:
+    return Scene(np.full((height, width), 200, np.uint8), labels)
+
+
+def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom) -> None:
+    for _, _, layout in LAYOUTS:
+        for seed in range(4):
+            at = desk(room, seed)
+            layout(at)
+            for label in at.page.labels:
+                if label.kind is Kind.NUMBER and label.text:
+                    assert len(label.corners) == len(label.text.replace(" ", "")), layout
+                    assert set(label.text) <= set(ALPHABET)
+                box = line_box(label)
+                x, y, reach = round(box.x), round(box.y), round(box.height / 2) + 2
+                window = at.page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
+                if label.text and 0 <= x < at.page.width and 0 <= y < at.page.height:
+                    assert window.any(), layout
 
 
 def test_the_same_generator_gives_the_same_scene(composer: SceneComposer) -> None:
@@ -33,45 +64,49 @@ def test_the_same_generator_gives_the_same_scene(composer: SceneComposer) -> Non
     assert [label.text for label in first.labels] == [label.text for label in again.labels]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout[2].__name__)
-def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom, layout) -> None:
-    for seed in range(4):
-        random = np.random.default_rng(seed)
-        page = Page.blank(300, 400)
-        layout[2](Desk(random, page, room, room.scribe(random), 30.0))
-        for label in page.labels:
-            if label.kind is Kind.NUMBER and label.text:
-                assert len(label.corners) == len(label.text.replace(" ", ""))
-                assert set(label.text) <= set(ALPHABET)
-            box = line_box(label)
-            x, y = round(box.x), round(box.y)
-            reach = round(box.height / 2) + 2
-            window = page.layers.writing[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach]
-            if label.text and 0 <= x < page.width and 0 <= y < page.height:
-                assert window.any()
+def test_combs_have_one_digit_in_each_box_and_equal_boxes_below_each_other(room: WritingRoom) -> None:
+    for seed in range(5):
+        writer = desk(room, seed, 500, 900)
+        style = CombStyle.sample(writer, 1.5)
+        assert style.width == pytest.approx(45)
+        assert draw_comb(writer, 50, 100, 6, style) == pytest.approx(50 + 6 * style.pitch)
+        for label in writer.page.labels:
+            assert len(label.text) <= 6
+            box = (middles(label) - 50) / style.pitch
+            assert np.abs(box % 1 - 0.5 * style.width / style.pitch).max() < 0.25
+            assert np.all(np.diff(box.astype(int)) == 1)
+        full = desk(room, seed, 500, 900)
+        draw_comb(full, 50, 100, 6, is_full=True)
+        assert [len(label.text) for label in full.page.labels] == [6]
+        row = desk(room, seed, 70, 300, 40.0)  # too low for a second row
+        fill_with_table(row)
+        texts = [label.text for label in row.page.labels if label.kind is Kind.NUMBER]
+        assert len(texts) < 3 or max(map(len, texts)) > 1  # a single row of boxes is one number
+    writer = desk(room, 3, 500, 900)
+    fill_with_combs(writer)
+    numbers = [label for label in writer.page.labels if label.kind is Kind.NUMBER and len(label.text) > 1]
+    pitches = [float(np.diff(middles(label)).mean()) for label in numbers]
+    assert len(numbers) >= 3 and np.std(pitches) < 0.1 * np.mean(pitches)
 
 
-def test_a_column_has_rows_below_each_other_or_one_number(composer: SceneComposer) -> None:
-    alone = 0
-    for seed in range(40):
-        scene = composer.column(np.random.default_rng(seed))
-        boxes = [line_box(label) for label in scene.labels]
-        assert 1 <= len(boxes) <= MOST_ROWS
-        assert all(label.kind is Kind.NUMBER and label.text.isdecimal() for label in scene.labels)
-        assert all(0 < box.y < scene.picture.shape[0] for box in boxes)
-        distances = np.diff([box.y for box in boxes])
-        assert np.all(distances > 0.6 * max(box.height for box in boxes))
-        text = strip_of_picture(scene).text
-        assert text in (OTHER, scene.labels[0].text) if len(boxes) == 1 else text == OTHER
-        alone += text != OTHER
-    assert alone >= 5
+def test_chosen_letters_are_other_writing_and_their_questions_are_numbers(room: WritingRoom) -> None:
+    assert not set(CLEAR_LETTERS) & set("bBDgGIlOoqQSsZz") and set(CHOICES) <= set(LETTERS)
+    numbered = 0
+    for seed in range(8):
+        at = desk(room, seed)
+        fill_with_letters(at)
+        assert Kind.OTHER in [label.kind for label in at.page.labels]
+        texts = [label.text for label in at.page.labels if label.kind is Kind.NUMBER]
+        numbered += bool(texts)
+        assert all(text.rstrip(".)").isdecimal() for text in texts)
+    assert 0 < numbered < 8
+    scribes = (room.scribe(np.random.default_rng(seed)) for seed in range(20))
+    scribe = next(each for each in scribes if isinstance(each, PenScribe))
+    masks = [scribe.word(np.random.default_rng(7), text, 60.0).mask for text in ("L", "L", "W")]
+    assert np.array_equal(masks[0], masks[1]) and masks[2].shape[1] > 1.2 * masks[0].shape[1]
 
 
-@pytest.mark.parametrize("fill", [page_parts.fill_with_choices, page_parts.fill_with_one_box])
-@pytest.mark.parametrize("seed", range(6))
-def test_boxes_to_tick_are_ink_without_a_label(
-    room: WritingRoom, monkeypatch: pytest.MonkeyPatch, seed: int, fill: Layout
-) -> None:
+def test_boxes_to_tick_are_ink_without_a_label(room: WritingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes: list[np.ndarray] = []  # where their outlines are drawn
     draw = page_parts.draw_strokes
 
@@ -80,70 +115,56 @@ def test_boxes_to_tick_are_ink_without_a_label(
         draw(canvas, strokes, width_px, level)
 
     monkeypatch.setattr(page_parts, "draw_strokes", remember)
-    random = np.random.default_rng(seed)
-    page = Page.blank(300, 400)
-    fill(Desk(random, page, room, room.scribe(random), 30.0))
-    ink = np.maximum(page.layers.writing, page.layers.rules)
-    seen = [box for box in boxes if box.min() >= 0 and (box.max(axis=0) < (400, 300)).all()]
-    assert seen
-    for box in seen:
-        x, y = np.round(box).astype(int).T
-        assert (ink[y, x] > 0).mean() > 0.9
-        centre = box.mean(axis=0)
-        for label in page.labels:
-            low, high = label.corners.min((0, 1)), label.corners.max((0, 1))
-            assert not ((low < centre) & (centre < high)).all()
-
-
-def test_a_lone_box_to_tick_is_no_circle(room: WritingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    outlines: list[np.ndarray] = []
-    monkeypatch.setattr(page_parts, "draw_strokes", lambda canvas, strokes, *_: outlines.extend(strokes))
+    fills: tuple[Layout, ...] = (page_parts.fill_with_choices, page_parts.fill_with_one_box)
+    for fill in fills:
+        for seed in range(6):
+            boxes.clear()
+            at = desk(room, seed)
+            fill(at)
+            ink = np.maximum(at.page.layers.writing, at.page.layers.rules)
+            seen = [box for box in boxes if box.min() >= 0 and (box.max(axis=0) < (400, 300)).all()]
+            assert seen
+            for box in seen:
+                x, y = np.round(box).astype(int).T
+                assert (ink[y, x] > 0).mean() > 0.9
+                centre = box.mean(axis=0)
+                for label in at.page.labels:
+                    low, high = label.corners.min((0, 1)), label.corners.max((0, 1))
+                    assert not ((low < centre) & (centre < high)).all()
+    boxes.clear()
     monkeypatch.setattr(page_parts, "draw_tick", lambda *_: None)
     for seed in range(40):
-        random = np.random.default_rng(seed)
-        page_parts.fill_with_one_box(Desk(random, Page.blank(300, 400), room, room.scribe(random), 30.0))
-    assert len(outlines) == 40
-    for outline in outlines:
+        page_parts.fill_with_one_box(desk(room, seed))
+    assert len(boxes) == 40
+    for outline in boxes:  # a lone box is no circle
         half = np.ptp(outline, axis=0) / 2
         distances = np.hypot(*((outline - outline.mean(axis=0)) / half).T)
         assert distances.max() > 1.2  # those of an ellipse are 1
 
 
-def test_a_square_of_one_shade_has_no_label(composer: SceneComposer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("digitcli.synthesis.scenes.PLAIN_SHARE", 1.0)
-    (tile,) = composer.square(np.random.default_rng(0), 64)
-    assert np.ptp(tile.scene.picture) == 0
-    assert not tile.scene.labels
+def test_discs_are_filled_and_cover_no_writing(room: WritingRoom) -> None:
+    at = desk(room, 0, 200, 200)
+    at.page.put(at.number("0"), 85, 85, Kind.NUMBER, "0")
+    x0, y0 = np.floor(at.page.labels[0].corners.min(axis=(0, 1))).astype(int)
+    x1, y1 = np.ceil(at.page.labels[0].corners.max(axis=(0, 1))).astype(int)
+    for _ in range(40):
+        draw_discs(at)
+    rules = at.page.layers.rules
+    assert (rules > 0).mean() > 0.2 and (rules[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] == 0).all()
+    assert len(at.page.labels) == 1
 
 
-@pytest.mark.parametrize("fineness", [1, 2])
-def test_what_paper_cuts_off_has_no_label_beside_it(
-    composer: SceneComposer, monkeypatch: pytest.MonkeyPatch, fineness: int
-) -> None:
-    """Also where the paper is a sheet on a table, or is seen from the side."""
-    written: list[np.ndarray] = []
-
-    def remember(random: np.random.Generator, layers: Layers, digit_px: float) -> np.ndarray:
-        written.append(layers.writing)
-        return layers.writing
-
-    monkeypatch.setattr("digitcli.synthesis.scenes.photograph_page", remember)
-    random = np.random.default_rng(0)
-    for _ in range(60):
-        for label in composer.page(random, 256 * fineness, 256 * fineness, digit_px=20.0 * fineness).labels:
-            if label.kind is not Kind.NUMBER or not len(label.corners):
-                continue
-            outside = label.shares_outside(written[-1].shape[::-1])
-            for character, share in zip(label.corners, outside, strict=True):
-                (x0, y0), (x1, y1) = np.floor(character.min(axis=0)), np.ceil(character.max(axis=0))
-                seen = written[-1][max(0, int(y0)) : int(y1) + 1, max(0, int(x0)) : int(x1) + 1]
-                assert share > 0.5 or seen.any()
+def test_the_numbers_of_a_label_have_their_own_characters() -> None:
+    text = f"12 3.5×{OTHER}-7="
+    places = np.zeros((len(text) - 1, 4, 2), np.float32)
+    places[:, :, 0] = np.arange(len(places))[:, None]
+    numbers = numbers_of(Label(Kind.NUMBER, text, places))
+    found = [(number.text, number.corners[:, 0, 0].tolist()) for number in numbers]
+    assert found == [("12", [0, 1]), ("3.5", [2, 3, 4]), ("-7", [7, 8])]
+    assert numbers_of(Label(Kind.OTHER, "", places[:0])) == []
 
 
 def test_a_label_moves_with_what_the_paper_shows_of_it() -> None:
-    def corners(*lefts: float) -> np.ndarray:
-        return np.array([[[x, 5], [x + 20, 5], [x + 20, 35], [x, 35]] for x in lefts], np.float32)
-
     page = Page.blank(100, 100)
     for kind, text, lefts in (
         (Kind.NUMBER, "1 23", [60, 90, 120]),
@@ -164,18 +185,46 @@ def test_a_label_moves_with_what_the_paper_shows_of_it() -> None:
     assert joined([Label(Kind.NUMBER, "4", corners(10))] * 2).text == "4 4"
 
 
-def test_discs_are_filled_and_cover_no_writing(room: WritingRoom) -> None:
+def test_a_sheet_keeps_thin_ink_and_labels_it_where_it_lies() -> None:
+    page = Page.blank(200, 300)
+    mask = np.zeros((40, 11), np.uint8)
+    mask[:, 5] = 255  # one pixel wide
+    for x in range(10, 280, 13):
+        page.put(Stamp(mask, np.array([[5, 0, 6, 40]], np.float32)), x, 60, Kind.NUMBER, "1")
+    sheet = page.shrunk(0.4, 100, 50)
+    ink = sheet.layers.writing.astype(float)
+    assert ink.sum() / page.layers.writing.astype(float).sum() > 0.9 * 0.4**2
+    for label in sheet.labels:
+        box = line_box(label)
+        assert box.height == 16
+        x, y = int(box.x), round(box.y)
+        assert ink[y, x - 1 : x + 2].sum() > 0.9 * 0.4 * 255
+    assert sheet.layers.sheet[50:130, 100:220].all()
+    assert sheet.layers.sheet.sum() == 255 * 80 * 120
+
+
+def test_what_paper_cuts_off_has_no_label_beside_it(
+    composer: SceneComposer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the paper is a sheet on a table, or is seen from the side."""
+    written: list[np.ndarray] = []
+
+    def remember(random: np.random.Generator, layers: Layers, digit_px: float) -> np.ndarray:
+        written.append(layers.writing)
+        return layers.writing
+
+    monkeypatch.setattr("digitcli.synthesis.scenes.photograph_page", remember)
     random = np.random.default_rng(0)
-    page = Page.blank(200, 200)
-    desk = Desk(random, page, room, room.scribe(random), 30.0)
-    page.put(desk.number("0"), 85, 85, Kind.NUMBER, "0")
-    x0, y0 = np.floor(page.labels[0].corners.min(axis=(0, 1))).astype(int)
-    x1, y1 = np.ceil(page.labels[0].corners.max(axis=(0, 1))).astype(int)
-    for _ in range(40):
-        draw_discs(desk)
-    assert (page.layers.rules > 0).mean() > 0.2
-    assert (page.layers.rules[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] == 0).all()
-    assert len(page.labels) == 1
+    for number in range(50):
+        side = 256 * (1 + number % 2)
+        for label in composer.page(random, side, side, digit_px=side / 12.8).labels:
+            if label.kind is not Kind.NUMBER or not len(label.corners):
+                continue
+            outside = label.shares_outside(written[-1].shape[::-1])
+            for character, share in zip(label.corners, outside, strict=True):
+                (x0, y0), (x1, y1) = np.floor(character.min(axis=0)), np.ceil(character.max(axis=0))
+                seen = written[-1][max(0, int(y0)) : int(y1) + 1, max(0, int(x0)) : int(x1) + 1]
+                assert share > 0.5 or seen.any()
 
 
 def test_scenes_fill_most_of_a_square_and_do_not_overlap(composer: SceneComposer) -> None:
@@ -191,6 +240,28 @@ def test_scenes_fill_most_of_a_square_and_do_not_overlap(composer: SceneComposer
         assert covered.max() == 1
         filled += [covered.mean()] if len(placed) > 1 else []
     assert np.mean(filled) > 0.6  # a line or a character may leave a part of its tile empty
+
+
+def test_a_square_of_one_shade_has_no_label(composer: SceneComposer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digitcli.synthesis.scenes.PLAIN_SHARE", 1.0)
+    (tile,) = composer.square(np.random.default_rng(0), 64)
+    assert np.ptp(tile.scene.picture) == 0 and not tile.scene.labels
+
+
+def test_a_column_has_rows_below_each_other_or_one_number(composer: SceneComposer) -> None:
+    alone = 0
+    for seed in range(40):
+        scene = composer.column(np.random.default_rng(seed))
+        boxes = [line_box(label) for label in scene.labels]
+        assert 1 <= len(boxes) <= MOST_ROWS
+        assert all(label.kind is Kind.NUMBER and label.text.isdecimal() for label in scene.labels)
+        assert all(0 < box.y < scene.picture.shape[0] for box in boxes)
+        distances = np.diff([box.y for box in boxes])
+        assert np.all(distances > 0.6 * max(box.height for box in boxes))
+        text = strip_of_picture(scene).text
+        assert text in (OTHER, scene.labels[0].text) if len(boxes) == 1 else text == OTHER
+        alone += text != OTHER
+    assert alone >= 5
 
 
 def test_a_line_is_a_scene_of_one_number_or_of_nothing(composer: SceneComposer) -> None:
@@ -223,21 +294,68 @@ def test_a_picture_without_a_number_is_labelled_so(composer: SceneComposer) -> N
     assert sum(float(scene.picture.std()) > 2 for scene in scenes) >= 20  # most show something
 
 
-def test_a_single_row_of_boxes_is_one_number(room: WritingRoom) -> None:
-    for seed in range(25):
-        random = np.random.default_rng(seed)
-        page = Page.blank(70, 300)  # too low for a second row
-        fill_with_table(Desk(random, page, room, room.scribe(random), 40.0))
-        texts = [label.text for label in page.labels if label.kind is Kind.NUMBER]
-        assert len(texts) < 3 or max(map(len, texts)) > 1
+def test_an_image_of_the_dataset_is_a_picture_with_its_digit_in_the_box(composer: SceneComposer) -> None:
+    random = np.random.default_rng(3)
+    papers = set()
+    for _ in range(40):
+        scene = composer.image(random)
+        (label,) = scene.labels
+        assert label.kind is Kind.NUMBER and label.text in set("0123456789")
+        height, width = scene.picture.shape
+        assert 14 <= height <= 200
+        corners = label.corners.reshape(-1, 2)
+        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
+        assert 0 <= x0 < x1 <= width + 1 and 0 <= y0 < y1 <= height + 1
+        paper = float(np.median(scene.picture))
+        inside = scene.picture[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].astype(float)
+        assert np.abs(inside - paper).max() > 0.15 * 255
+        papers.add(paper > 127)
+    assert papers == {True, False}
 
 
-def test_held_out_fonts_are_not_among_the_others() -> None:
-    fonts = load_fonts()
-    train, held_out = fonts.split(held_out=False), fonts.split(held_out=True)
-    assert not set(train.handwritten) & set(held_out.handwritten)
-    assert len(train.handwritten) + len(held_out.handwritten) == len(fonts.handwritten)
-    assert len(train.printed) + len(held_out.printed) == len(fonts.printed)
+def test_photographed_lines_are_paper_with_darker_ink_that_normalization_finds() -> None:
+    ink, random = np.zeros((80, 300), np.uint8), np.random.default_rng(0)
+    cv2.putText(ink, "4071", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 1.8, 255, 6, cv2.LINE_AA)
+    small = cv2.resize(ink, (150, 40), interpolation=cv2.INTER_AREA)
+    for _ in range(30):
+        picture = photograph(random, ink, np.zeros_like(ink))
+        assert picture.shape == (40, 150) and picture.dtype == np.uint8
+        assert picture[small > 200].mean() < picture[small == 0].mean()
+        pattern = security_pattern(random, (40, 100))
+        assert pattern.shape == (40, 100) and pattern.dtype == np.float32
+        assert pattern.min() >= 0 and pattern.max() <= 1.001
+    long = np.pad(ink, ((0, 0), (0, 8700)))  # noise is prepared for shorter ones
+    assert {photograph(np.random.default_rng(seed), long, long).shape for seed in range(3)} == {(40, 4500)}
+    for level, pen in ((250, 20), (250, 150), (120, 10)):
+        grey = (level - (level - pen) * (small / 255)) * np.linspace(0.7, 1, 150)
+        image = line_ink(grey.astype(np.uint8))
+        assert image[small > 0.9 * 255].mean() > 220 and image[small == 0].mean() < 40
+    assert line_ink(np.full((40, 90), 200, np.uint8)).max() == 0
+
+
+def test_some_pictures_are_drawn_on_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "SCREEN_SHARE", 1.0)
+    writing = np.zeros((40, 60), np.uint8)
+    writing[10:30, 20:40] = 255
+    blank = np.zeros_like(writing)
+    layers = Layers(writing, blank, blank, blank + 255)
+    grounds = set()
+    for seed in range(20):
+        picture = paper.photograph_page(np.random.default_rng(seed), layers, 20.0)
+        assert len(np.unique(picture)) == 2
+        assert abs(int(picture[20, 30]) - int(picture[0, 0])) > 150
+        grounds.add(int(picture[0, 0]))
+    assert grounds == {0, 255}
+
+
+def test_surfaces_depend_on_the_generator_alone_and_most_show_things() -> None:
+    first, again, other = (draw_surface(np.random.default_rng(seed), (60, 90)) for seed in (4, 4, 5))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert first.shape == (60, 90) and first.dtype == np.float32
+    surfaces = [draw_surface(np.random.default_rng(seed), (120, 160)) for seed in range(40)]
+    assert all(surface.min() >= 0 and surface.max() <= 1 for surface in surfaces)
+    assert sum(float(np.ptp(surface)) > 0.3 for surface in surfaces) > 20
+    assert len({round(float(surface.mean()), 1) for surface in surfaces}) > 4
 
 
 def test_strips_show_numbers_other_writing_and_nothing(composer: SceneComposer) -> None:
@@ -259,25 +377,6 @@ def test_strips_show_numbers_other_writing_and_nothing(composer: SceneComposer) 
         assert (strip.boxes[:, 2] <= strip.image.shape[2]).all()
 
 
-def test_an_image_of_the_dataset_is_a_picture_with_its_digit_in_the_box(composer: SceneComposer) -> None:
-    random = np.random.default_rng(3)
-    papers = set()
-    for _ in range(40):
-        scene = composer.image(random)
-        (label,) = scene.labels
-        assert label.kind is Kind.NUMBER and label.text in set("0123456789")
-        height, width = scene.picture.shape
-        assert 14 <= height <= 200
-        corners = label.corners.reshape(-1, 2)
-        (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
-        assert 0 <= x0 < x1 <= width + 1 and 0 <= y0 < y1 <= height + 1
-        paper = float(np.median(scene.picture))
-        inside = scene.picture[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].astype(float)
-        assert np.abs(inside - paper).max() > 0.15 * 255
-        papers.add(paper > 127)
-    assert papers == {True, False}
-
-
 def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(composer: SceneComposer) -> None:
     random = np.random.default_rng(5)
     texts = set()
@@ -294,14 +393,10 @@ def test_a_whole_picture_is_a_strip_whose_text_is_its_only_number(composer: Scen
 
 
 def test_one_number_fills_a_picture_if_it_is_half_as_high() -> None:
-    def scene(height: int, *labels: Label) -> Scene:
-        return Scene(np.full((height, 100), 200, np.uint8), labels)
-
-    corners = np.array([[[10, 5], [30, 5], [30, 35], [10, 35]]], np.float32)
-    number, word = Label(Kind.NUMBER, "7", corners), Label(Kind.OTHER, "", corners)
-    assert fills_picture(scene(60, number))
-    assert not fills_picture(scene(61, number))
-    assert not any(map(fills_picture, (scene(40), scene(40, word), scene(40, number, number))))
+    number, word = Label(Kind.NUMBER, "7", corners(10)), Label(Kind.OTHER, "", corners(10))
+    assert fills_picture(blank(60, 100, number)) and not fills_picture(blank(61, 100, number))
+    for labels in ((), (word,), (number, number)):
+        assert not fills_picture(blank(40, 100, *labels))
 
 
 def test_a_strip_shows_neighbours_up_to_one_that_stands_elsewhere() -> None:
@@ -310,30 +405,25 @@ def test_a_strip_shows_neighbours_up_to_one_that_stands_elsewhere() -> None:
         return Label(Kind.NUMBER, text, np.array([corner], np.float32))
 
     def texts(*labels: Label) -> set[str]:
-        scene = Scene(np.full((60, 300), 200, np.uint8), labels)
+        scene = blank(60, 300, *labels)
         return {strip.text for seed in range(40) for strip in strips_of(np.random.default_rng(seed), scene)}
 
     assert {"1", "1 2", "1 2 3", "2 3"} < texts(label("1", 20), label("2", 60), label("3", 100))
     with_small_digit = texts(label("1", 20), label("2", 60, 15), label("3", 100))
-    assert {"1", "2", "3"} < with_small_digit
-    assert not {"1 3", "1 2"} & with_small_digit
+    assert {"1", "2", "3"} < with_small_digit and not {"1 3", "1 2"} & with_small_digit
 
 
 def test_a_digit_that_the_picture_cuts_off_is_another_character() -> None:
-    def corners(*lefts: float) -> np.ndarray:
-        return np.array([[[x, 5], [x + 20, 5], [x + 20, 35], [x, 35]] for x in lefts], np.float32)
-
-    def texts(*lefts: float) -> list[str]:
-        label = Label(Kind.NUMBER, "123"[: len(lefts)], corners(*lefts))
-        scene = Scene(np.full((40, 100), 200, np.uint8), (label,))
-        strips = strips_of(np.random.default_rng(0), scene)
-        return [strip.text for strip in strips if strip.text and strip.text != OTHER]
-
-    assert texts(10, 40, 70) == ["123"]
-    assert texts(30, 60, 90) == [f"12{OTHER}"]
-    assert texts(40, 70, 99) == ["12"]
-    assert texts(-10, 30) == [f"{OTHER}2"]
-    assert texts(30, 60, 85) == []
+    for lefts, expected in (
+        ((10, 40, 70), ["123"]),
+        ((30, 60, 90), [f"12{OTHER}"]),
+        ((40, 70, 99), ["12"]),
+        ((-10, 30), [f"{OTHER}2"]),
+        ((30, 60, 85), []),
+    ):
+        scene = blank(40, 100, Label(Kind.NUMBER, "123"[: len(lefts)], corners(*lefts)))
+        texts = [strip.text for strip in strips_of(np.random.default_rng(0), scene)]
+        assert [text for text in texts if text and text != OTHER] == expected, lefts
 
 
 def test_a_place_that_a_page_finder_mistakes_for_a_number_shows_a_whole_word_or_nothing() -> None:

@@ -1,14 +1,23 @@
-"""A writer keeps the form of each digit and the gaps of the style; no ink leaves the canvas."""
+"""What is written and how: texts, marks, strokes and letters, and the style that a writer keeps."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from digitcli.synthesis.glyphs import glyph_of_image, glyph_of_strokes
+from digitcli.errors import InputError
+from digitcli.strip_format import ALPHABET, DIGITS, MARKS
+from digitcli.synthesis import glyphs
+from digitcli.synthesis.glyphs import draw_mark, glyph_of_image, glyph_of_strokes
+from digitcli.synthesis.letters import hash_fonts, render_letters
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.stamps import load_fonts
+from digitcli.synthesis.strokes import load_writers
+from digitcli.synthesis.texts import sample_amount, sample_integer, sample_number, sample_word
 from digitcli.synthesis.writers import (
     Form,
     PlacedGlyph,
@@ -23,19 +32,67 @@ from digitcli.synthesis.writers import (
 POINTS = np.array([[0, 0], [0.5, 0.5], [1, 1], [0, 1], [1, 0]], np.float32)
 
 
-def test_the_plain_form_changes_nothing() -> None:
-    np.testing.assert_allclose(Form(1, 0, 1).apply(POINTS, 0.5), POINTS)
+def test_texts_have_the_characters_that_can_be_drawn_and_the_lengths_asked_for() -> None:
+    random = np.random.default_rng(0)
+    numbers = [sample_number(random) for _ in range(4000)]
+    assert {character for text in numbers for character in text} == set(DIGITS + MARKS)
+    assert all(set(text) & set(DIGITS) for text in numbers)
+    assert set(MARKS) == set(glyphs.MARKS) and len(set(ALPHABET)) == len(ALPHABET)
+    assert {len(sample_integer(random, 2, 5)) for _ in range(200)} == {2, 3, 4, 5}
+    assert not any(set(sample_word(random)) & set(DIGITS) for _ in range(500))
+    slashes = [draw_mark(random, "/")[0][:, 1] for _ in range(500)]  # taller than a digit at both ends
+    assert all(y.min() <= -0.05 and y.max() >= 1.05 for y in slashes)
+
+
+def test_an_amount_separates_cents_and_thousands_by_different_marks() -> None:
+    random = np.random.default_rng(3)
+    texts = [sample_amount(random) for _ in range(2000)]
+    both = [text for text in texts if re.fullmatch(r"\d{1,3}([.,])\d{3}(\1\d{3})*[.,]\d\d", text)]
+    assert len(both) > 50 and all(text[-3] != text[-7] for text in both)
+    assert all(1 <= sum(map(str.isdecimal, text)) <= 10 for text in texts)
+
+
+def test_the_package_has_the_strokes_of_163_writers_and_fonts_of_which_a_third_is_held_out() -> None:
+    writers = load_writers()
+    assert len(writers) == 163 and all(sorted(writer) == list(range(10)) for writer in writers)
+    samples = [sample for writer in writers for digit in writer.values() for sample in digit]
+    points = np.concatenate([stroke for sample in samples[::50] for stroke in sample])
+    assert len(samples) == 33_168 and points.min() >= 0 and points[:, 1].max() <= 1.001
+    fonts = load_fonts()
+    train, held_out = fonts.split(held_out=False), fonts.split(held_out=True)
+    assert not set(train.handwritten) & set(held_out.handwritten)
+    assert len(train.handwritten) + len(held_out.handwritten) == len(fonts.handwritten)
+    assert len(train.printed) + len(held_out.printed) == len(fonts.printed)
+
+
+def test_letters_are_rendered_in_the_fonts_of_a_folder(fonts: Path) -> None:
+    without, letters = render_letters(), render_letters(fonts)
+    added = letters[len(without) :]
+    assert len(added) == len(without) / 5 == len({image.tobytes() for image in added})
+    assert all(image.shape == (28, 28) and image.any() for image in letters)
+    before = hash_fonts(fonts)
+    (fonts / "below" / "OFL.txt").write_text("another")
+    assert hash_fonts(fonts) == before
+    (fonts / "two.otf").write_bytes(b"more")
+    assert hash_fonts(fonts) != before
+
+
+def test_folders_without_a_readable_font_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no font"):
+        render_letters(tmp_path)
+    for content in (b"", b"no font at all", b"\x00\x01\x00\x00" + bytes(400)):
+        (tmp_path / "bad.ttf").write_bytes(content)
+        with pytest.raises(InputError, match=r"bad\.ttf"):
+            render_letters(tmp_path)
 
 
 def test_a_form_widens_the_top_and_lifts_the_waist() -> None:
+    np.testing.assert_allclose(Form(1, 0, 1).apply(POINTS, 0.5), POINTS)
     formed = Form(1, 0.2, 1.5).apply(POINTS, 0.5)
     assert formed[4, 0] - formed[0, 0] == pytest.approx(1.2)
     assert formed[2, 0] - formed[3, 0] == pytest.approx(0.8)
     assert formed[1].tolist() == pytest.approx([0.5, 0.5**1.5])
     assert formed[[0, 2], 1].tolist() == [0, 1]
-
-
-def test_a_form_keeps_strokes_below_the_line() -> None:
     below = np.array([[0.5, 1.3]], np.float32)
     assert Form(1, 0.2, 1.5).apply(below, 0.5)[0].tolist() == pytest.approx([0.5, 1.3])
 
@@ -57,39 +114,17 @@ def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:
     return write_text(random, Writer(plain, synthesizer._images, writer, random), text)
 
 
-def test_a_wider_gap_makes_a_wider_line(from_mnist: LineSynthesizer) -> None:
+def test_a_style_sets_gaps_the_height_of_zeros_and_joins(
+    from_mnist: LineSynthesizer, from_strokes: LineSynthesizer
+) -> None:
     narrow, wide = (write(from_mnist, "5555", gap=gap) for gap in (-0.1, 0.6))
     assert wide.right - wide.left > narrow.right - narrow.left + 60
-
-
-def test_a_writer_who_joins_digits_draws_strokes_between_them(from_strokes: LineSynthesizer) -> None:
+    small, usual = (write(from_mnist, "0", zero_height=height) for height in (0.5, 1.0))
+    assert small.bottom - small.top < 0.8 * (usual.bottom - usual.top)
     assert write(from_strokes, "3" * 10, joins=0.9, gap=0.1).joins
     assert not write(from_strokes, "3" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
     assert write(from_strokes, "0" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
     assert not write(from_strokes, "0,0,0", joins=0.9, zero_joins=0.9, gap=0.1).joins
-
-
-def test_small_zeros_are_smaller(from_mnist: LineSynthesizer) -> None:
-    small, usual = (write(from_mnist, "0", zero_height=height) for height in (0.5, 1.0))
-    assert small.bottom - small.top < 0.8 * (usual.bottom - usual.top)
-
-
-def test_ink_outside_of_the_canvas_is_cut_off() -> None:
-    canvas = np.zeros((10, 10), np.uint8)
-    mask = np.full((4, 4), 200, np.uint8)
-    for x, y in ((-2, -2), (8, 8), (-9, 0), (0, 30)):
-        draw_glyph(canvas, PlacedGlyph(mask, x, y))
-    assert (canvas > 0).sum() == 8
-    assert canvas[0, 0] == canvas[9, 9] == 200
-
-
-def test_a_profile_is_the_first_and_last_ink_of_each_row() -> None:
-    mask = np.zeros((3, 9), np.uint8)
-    mask[1, 2:6] = 255
-    left, right = ink_profile(mask)
-    assert (left[1], right[1]) == (2, 5)
-    assert left[0] > 10**5 and right[0] < -(10**5)
-    assert PlacedGlyph(mask, 10, 20).box() == (12, 21, 16, 22)
 
 
 def test_the_pen_sets_the_stroke_width_of_strokes_and_of_images(from_mnist: LineSynthesizer) -> None:
@@ -102,9 +137,14 @@ def test_the_pen_sets_the_stroke_width_of_strokes_and_of_images(from_mnist: Line
     assert thick > 1.3 * thin
 
 
-def test_a_pale_glyph_has_ink() -> None:
-    mask = np.zeros((9, 12), np.uint8)
-    mask[2:7, 4:6] = 60
-    left, right = ink_profile(mask)
-    assert (left[2:7] == 4).all() and (right[2:7] == 5).all()
-    assert PlacedGlyph(mask, 10, 20).box() == (14, 22, 16, 27)
+def test_glyphs_have_profiles_and_boxes_and_are_cut_off_at_the_canvas() -> None:
+    canvas = np.zeros((10, 10), np.uint8)
+    for x, y in ((-2, -2), (8, 8), (-9, 0), (0, 30)):
+        draw_glyph(canvas, PlacedGlyph(np.full((4, 4), 200, np.uint8), x, y))
+    assert (canvas > 0).sum() == 8 and canvas[0, 0] == canvas[9, 9] == 200
+    for level in (255, 60):  # a pale glyph has ink, too
+        mask = np.zeros((3, 9), np.uint8)
+        mask[1, 2:6] = level
+        left, right = ink_profile(mask)
+        assert (left[1], right[1]) == (2, 5) and left[0] > 10**5 and right[0] < -(10**5)
+        assert PlacedGlyph(mask, 10, 20).box() == (12, 21, 16, 22)

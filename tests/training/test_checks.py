@@ -33,7 +33,6 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"arch": "reader", "recipe": {"augment": True}}, ["--augment"]),
     ({"arch": "reader", "corrections": "c.csv"}, ["--corrections"]),
     ({"arch": "cnn", "recipe": {"loss": "ctc"}}, ["loss ctc"]),
-    ({"arch": "cnn", "strokes": "pen.tra"}, ["--strokes"]),
     ({"arch": "cnn", "data": "kmnist", "recipe": {"synthetic": 1.0}}, ["--synthetic"]),
     ({"arch": "cnn", "fonts": "fonts"}, ["--fonts"]),
     ({"arch": "reader", "teacher": ("cnn",)}, ["--teacher", "lines"]),
@@ -100,8 +99,8 @@ def test_every_recipe_may_be_given_whole_and_every_shipped_network_may_be_a_star
 
 def test_paths_become_absolute_and_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pen.tra").touch()
-    assert resolve_paths(TrainConfig(strokes="pen.tra")).strokes == str(tmp_path / "pen.tra")
+    (tmp_path / "a.ttf").touch()
+    assert resolve_paths(TrainConfig(fonts="a.ttf")).fonts == str(tmp_path / "a.ttf")
     (tmp_path / "cnn").mkdir()  # does not hide the shipped model
     (tmp_path / "run").mkdir()
     taught = resolve_paths(TrainConfig(teacher=("cnn", "run", "none")))

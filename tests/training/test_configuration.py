@@ -32,7 +32,7 @@ from tests.support.command_lines import train_config as parsed_config
         ("arch", 5),
         ("data", 5),
         ("device", 5),
-        ("strokes", 5),
+        ("fonts", 5),
         ("pretrained", 1),
         ("recipe", 5),
         ("recipe", {"epoch": 3}),

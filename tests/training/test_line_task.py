@@ -138,7 +138,6 @@ def test_a_batch_of_empty_lines_has_a_finite_loss(digits: Digits) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"arch": "cnn", "strokes": "x.tra"}, "digits, not lines"),
         ({"arch": "cnn", "recipe": {"loss": "ctc"}}, "not for digits"),
         ({"arch": "reader", "recipe": {"loss": "cross_entropy"}}, "not for lines"),
         ({"arch": "reader", "recipe": {"augment": True}}, "--augment"),

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.errors import UsageError
 from digitcli.events import EpochDone, Event, Notice
 from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
@@ -164,14 +163,10 @@ def test_a_device_that_computes_wrongly_is_replaced_by_the_cpu(
     assert any(isinstance(event, Notice) and "MPS" in event.message for event in events)
 
 
-def test_a_folder_of_lines_is_read_and_takes_no_strokes(line_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_lines_is_read(line_folder: Path) -> None:
     recipe = {"batch_size": 8}
     setup, _ = prepared(TrainConfig(arch="reader", data=str(line_folder), device="cpu", recipe=recipe))
     assert isinstance(setup.task, LineTask) and sum(setup.task.sizes.values()) == 60
-    config = TrainConfig(arch="reader", data=str(line_folder), device="cpu", strokes=str(tmp_path))
-    with pytest.raises(UsageError, match="already contains lines") as caught:
-        prepared(config)
-    assert "--strokes" in caught.value.remedy
 
 
 def test_every_process_composes_lines_in_workers_and_a_dry_run_does_not(
