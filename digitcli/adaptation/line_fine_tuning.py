@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -113,7 +114,7 @@ def trained_epochs(
         DivergedError: the loss is not finite.
     """
     recipe = recipe_of(start, settings, device)
-    network = open_network(start).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: nn.Module = cast("Any", open_network(start).to(device)).to(memory_format=torch.channels_last)
     network.requires_grad_(True)
     optimizer, average = create_optimizer(network, recipe), create_average(network, recipe)
     assert average is not None

@@ -153,7 +153,7 @@ def motion_blur(images: Images, random: np.random.Generator) -> Images:
 
 def shear(images: Images, random: np.random.Generator) -> Images:
     """Slant by 0.4 radians to the left or to the right, as scikit-image did then: the height changes too."""
-    signs = random.choice([-1.0, 1.0], len(images))
+    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64)
     sine, cosine = np.sin(0.4), np.cos(0.4)
     return _warp(images, {sign: [[1, -sign * sine], [0, cosine]] for sign in (-1.0, 1.0)}, signs)
 
@@ -165,7 +165,7 @@ def scale(images: Images, random: np.random.Generator) -> Images:
 
 def rotate(images: Images, random: np.random.Generator) -> Images:
     """Rotate by 0.4 radians (23 degrees) in either direction."""
-    signs = random.choice([-1.0, 1.0], len(images))
+    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64)
     sine, cosine = np.sin(0.4), np.cos(0.4)
     matrices = {sign: [[cosine, -sign * sine], [sign * sine, cosine]] for sign in (-1.0, 1.0)}
     return _warp(images, matrices, signs)

@@ -148,8 +148,9 @@ def _find_dark_ground(grey: np.ndarray) -> np.ndarray | None:
     side = min(max(small.shape) // _GROUND_PARTS[0], min(small.shape) // _GROUND_PARTS[1]) | 1
     dark = np.asarray(cv2.morphologyEx(split, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)), np.uint8)
     _, holes = cv2.connectedComponents(1 - dark, connectivity=4)
-    sizes = np.bincount(holes.ravel())
-    shares = np.bincount(holes.ravel(), split.ravel()) / np.maximum(sizes, 1)
+    regions = np.asarray(holes, np.int32).ravel()
+    sizes = np.bincount(regions)
+    shares = np.bincount(regions, split.ravel()) / np.maximum(sizes, 1)
     dark |= (shares >= _MAX_INK_SHARE)[holes].astype(np.uint8)  # the ground around light ink
     if min(_largest_share(dark), _largest_share(1 - dark)) < _MIN_GROUND_SHARE:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -166,7 +166,7 @@ def place_network(network: nn.Module, device: torch.device, task: str = "digit")
     """
     if device.type == "mps" and not agrees_with_cpu(network, device, task):
         raise EnvironmentFault("MPS computes other logits than the CPU on this machine.", "Use the CPU.")
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cast("Any", network).to(memory_format=torch.channels_last)  # some versions of PyTorch lack its type
     return network.to(device).eval()
 
 

@@ -48,7 +48,7 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
         grain = random.uniform(0.1, 0.45) * np.abs(
             _cut_noise(random, strokes.shape, int(random.integers(0, 4)))
         )
-        strokes = strokes * np.clip(1 - grain, 0, 1)
+        strokes = np.asarray(strokes * np.clip(1 - grain, 0, 1), np.float32)
     dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
     light = _light_paper(random, (STRIP_HEIGHT_PX, width), dark)
     light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
@@ -218,7 +218,7 @@ def _sample_phase(random: np.random.Generator, x: Light, y: Light) -> Light:
         wave = np.sin(
             _plane_wave(x, y, random.uniform(0, np.pi), wave_px) + np.float32(random.uniform(0, 2 * np.pi))
         )
-        phase = phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave
+        phase = np.asarray(phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave, np.float32)
     return phase
 
 

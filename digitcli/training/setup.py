@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -203,7 +203,7 @@ def prepare(
     task = _load_task(config, recipe, original, dataset, device, processes, is_dry_run, on_event)
     check_batch_size(config.arch, network, task.batch_size, processes.size)
     recipe = _resolve_dtype(recipe, device, processes, on_event)
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = cast("Any", network.to(device)).to(memory_format=torch.channels_last)
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if original is not None and recipe.rehearse:
         task.sources["original"] = original.digest
