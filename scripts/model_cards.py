@@ -93,7 +93,7 @@ def _card(name: str, path: Path, data: Sequence[str], facts: dict[str, str]) -> 
 
 
 def _digit_rows(name: str, data: Sequence[str]) -> dict[str, str]:
-    result = evaluate(name, device="cpu", mistakes=0, without_label_errors=True, robustness=True, ood=True)
+    result = evaluate(name, device="cpu", mistakes=0, robustness=True, ood=True)
     robustness, covered = result.robustness, {row.coverage: row.accuracy for row in result.coverage}
     assert robustness is not None and result.accuracy_without_label_errors is not None
     interval = f"{100 * result.accuracy_low:.2f} to {100 * result.accuracy_high:.2f}"

@@ -178,7 +178,7 @@ ARGUMENTS_WITHOUT_TORCH = [
     ["evaluate", "--data", "nothing-like-it"],
     ["evaluate", "--split", "half"],
     ["evaluate", "--device", "abacus"],
-    ["evaluate", "--batch-size", "0"],
+    ["evaluate", "--mistakes", "-1"],
     ["evaluate", "cnn", "--adapt-batch-norm"],
     ["evaluate", "--mistakes", "-1"],
     ["evaluate", "cnn", "fast", "--select", "3"],

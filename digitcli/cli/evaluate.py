@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.color import Color
 from rich.columns import Columns
@@ -15,17 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from digitcli import console
-from digitcli.cli.options import RuntimeChoice, complete_dataset, complete_shipped, device_setting
+from digitcli.cli.options import check_output, complete_dataset, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import PartialInputError, QualityError, UsageError, counted
-from digitcli.evaluation.result_files import (
-    DIGIT_SUFFIXES,
-    LINE_SUFFIXES,
-    MODEL_SUFFIX,
-    check_result_file,
-    save_result,
-)
+from digitcli.evaluation import DIGIT_SUFFIXES, LINE_SUFFIXES, MISTAKES, MODEL_SUFFIX
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS, Split
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, check_distinct, resolve_models
@@ -38,12 +32,7 @@ if TYPE_CHECKING:
     from digitcli.evaluation.selection import Selection
 
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
-# What is passed on to the evaluation where it is given, and what of it is for single digits only.
-PASSED_ON = (
-    "data", "select", "split", "device", "runtime", "batch_size", "mistakes", "without_label_errors",
-    "robustness", "ood",
-)  # fmt: skip
-DIGITS_ONLY = ("select", "split", "without_label_errors", "robustness", "ood")
+DIGITS_ONLY = ("select", "split", "robustness", "ood")
 
 CORRECT_SHADES = ((26, 44, 66), (120, 190, 255))  # blue, from a small share of a row to all of it
 WRONG_SHADES = ((66, 36, 28), (255, 140, 90))  # red, likewise
@@ -60,79 +49,43 @@ class EvaluateOptions:
     """The arguments and options of `digitcli evaluate`."""
 
     models: tuple[str, ...] = argument(
-        "MODEL",
-        "Evaluate these shipped models, checkpoint files or run folders; the probabilities of several are "
-        f"averaged (default: {DEFAULT_MODEL}).",
-        default=(),
-        complete=complete_shipped,
-    )
-    model: tuple[str, ...] = setting(
-        (), "", "Evaluate this model too; may be repeated.", unit="model", letter="-m",
-        complete=complete_shipped,
+        "MODEL", "Evaluate these shipped models, checkpoint files or run folders; the probabilities of "
+        f"several are averaged (default: {DEFAULT_MODEL}).", default=(), complete=complete_shipped,
     )  # fmt: skip
-    data: str | None = setting(
-        None,
-        "",
-        "Evaluate on this dataset: a name (mnist, mnist-c), a file or a folder; for line models, a folder of "
-        "digitcli synthesize (default: mnist, or 2,000 lines of its test digits).",
-        unit="dataset",
-        complete=complete_dataset,
-    )
+    data: str = setting(
+        DEFAULT_DATASET, "", "Evaluate on this dataset: a name (mnist, mnist-c), a file or a folder; for "
+        "line models, a folder of digitcli synthesize.", unit="dataset", complete=complete_dataset,
+    )  # fmt: skip
     split: Split | None = setting(
         None,
         "",
-        "Evaluate on this split (default: test if test digits are known or were held out, else all).",
+        "Evaluate on this split (default: test if there are test digits or some were held out, else all).",
     )
     select: int | None = setting(
-        None,
-        "",
-        "Choose this many of the models by the NLL of their average on the validation digits, and evaluate "
-        "the average.",
-        at_least=1,
-        unit="N",
-    )
-    device: str | None = device_setting()
-    runtime: RuntimeChoice | None = setting(
-        None, "", "Run the models with torch or onnxruntime; auto takes what suits them (default: auto)."
-    )
-    batch_size: int | None = setting(
-        None, "", "Compute this many images at once (default: 512 digits, or 32 lines).", at_least=1,
-        unit="N", letter="-b",
+        None, "", "Choose this many of the models by the NLL of their average on the validation digits, and "
+        "evaluate the average.", at_least=1, unit="N",
     )  # fmt: skip
-    without_label_errors: bool = setting(
-        False,
-        MEASUREMENTS,
-        "Also measure the accuracy without the 15 test digits of MNIST with a wrong label.",
-    )
+    device: str = device_setting("auto")
     robustness: bool = setting(
         False, MEASUREMENTS, "Also measure the accuracy under the 15 corruptions of MNIST-C."
     )
     ood: bool = setting(
         False,
         MEASUREMENTS,
-        "Also measure how well the confidence tells digits from noise, clouds and letters.",
+        "Also measure how well the confidence tells digits from noise and letters.",
     )
-    mistakes: int | None = setting(
-        None, RESULT, "Show this many mistakes, the most confident first (default: 6).", at_least=0, unit="N"
+    mistakes: int = setting(
+        MISTAKES, RESULT, "Show this many mistakes, the most confident first.", at_least=0, unit="N"
     )
     min_accuracy: float | None = setting(
-        None,
-        RESULT,
-        "End with exit code 8 if the accuracy, or that of whole lines, is below this fraction, for example "
-        "0.99 or 99%.",
-        at_least=0,
-        at_most=1,
-        unit=FRACTION,
-    )
+        None, RESULT, "End with exit code 8 if the accuracy, or that of whole lines, is below this fraction, "
+        "for example 0.99 or 99%.", at_least=0, at_most=1, unit=FRACTION,
+    )  # fmt: skip
     output: Path | None = setting(
-        None,
-        RESULT,
-        "Write the figures to a .json file, every answer to a .csv file, diagrams to an .svg file, or the "
-        "models that --select chooses to a .safetensors file.",
-        unit="file",
-        letter="-o",
+        None, RESULT, "Write the figures to a .json file, every answer to a .csv file, diagrams to an .svg "
+        "file, or the models that --select chooses to a .safetensors file.", unit="file", letter="-o",
         aliases=("--save", "--out"),
-    )
+    )  # fmt: skip
     force: bool = setting(False, RESULT, "Replace the file of --output if it exists.")
     format: console.Format = setting("table", RESULT, "Print a table for people, or JSON.")
 
@@ -142,19 +95,27 @@ def evaluate(options: EvaluateOptions) -> None:
 
     Example: digitcli evaluate cnn
     """
-    given = {name: getattr(options, name) for name in PASSED_ON}
-    chosen = {name: value for name, value in given.items() if value is not None and value is not False}
-    names = [*options.models, *options.model] or [DEFAULT_MODEL]
-    _check_options(options, len(names))
+    from digitcli.data.loading import find_dataset
+
+    names = options.models or (DEFAULT_MODEL,)
+    check_device_name(options.device)
+    find_dataset(options.data)
+    if options.select is not None:
+        from digitcli.evaluation.selection import check_selection
+
+        check_selection(options.select, len(names), options.split)
     resolved = resolve_models(names)
     check_distinct(resolved)
     reads_lines = "line" in {each.header.task for each in resolved}
     if reads_lines:
-        _check_line_options(resolved, chosen)
-    _check_output(options, reads_lines)
-    result = _evaluate(resolved, chosen, reads_lines)
+        _check_line_options(options, resolved)
+    suffixes = LINE_SUFFIXES if reads_lines else DIGIT_SUFFIXES
+    check_output(options.output, (*suffixes, MODEL_SUFFIX) if options.select else suffixes, options.force)
+    result = _evaluate(options, resolved, reads_lines)
     try:
         if options.output:
+            from digitcli.evaluation.evaluate import save_result
+
             save_result(options.output, result)
     finally:  # a full disk must not take the figures with it
         if options.format == "json":
@@ -164,53 +125,23 @@ def evaluate(options: EvaluateOptions) -> None:
     _conclude(result, options.min_accuracy)
 
 
-def _check_options(options: EvaluateOptions, models: int) -> None:
-    """Refuse every mistake in the options before anything heavy is loaded."""
-    if options.device is not None:
-        check_device_name(options.device)
-    if options.data is not None:
-        from digitcli.data.loading import find_dataset
-
-        find_dataset(options.data)
-    if options.select is not None:
-        from digitcli.evaluation.selection import check_selection
-
-        check_selection(options.select, models, options.split)
-    is_mnist_test = options.data in (None, DEFAULT_DATASET) and options.split in (None, "test")
-    if options.without_label_errors and not is_mnist_test:
-        cause = "The label errors of --without-label-errors are known for the test digits of mnist only."
-        raise UsageError(cause, "Leave it out, or leave --data and --split out.")
-
-
-def _check_output(options: EvaluateOptions, reads_lines: bool) -> None:
-    if options.output is not None:
-        selected = (MODEL_SUFFIX,) if options.select else ()
-        suffixes = LINE_SUFFIXES if reads_lines else (*DIGIT_SUFFIXES, *selected)
-        check_result_file(options.output, suffixes, options.force)
-    elif options.force:
-        raise UsageError("--force replaces the file of --output, which is missing.", "Give --output FILE.")
-
-
-def _check_line_options(models: tuple[ResolvedModel, ...], chosen: dict[str, Any]) -> None:
+def _check_line_options(options: EvaluateOptions, models: tuple[ResolvedModel, ...]) -> None:
     if len(models) > 1:
         names = " and ".join(model.name for model in models)
-        raise UsageError(
-            f"{names} cannot be averaged, since one reads lines.", "Evaluate a line model alone."
-        )
-    for name in DIGITS_ONLY:
-        if name in chosen:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} is for models of single digits, not for lines.", "Leave it out.")
+        cause = f"{names} cannot be averaged, since one reads lines."
+        raise UsageError(cause, "Evaluate a line model alone.")
+    if given := [name for name in DIGITS_ONLY if getattr(options, name)]:
+        raise UsageError(f"--{given[0]} is for models of single digits, not for lines.", "Leave it out.")
 
 
 def _evaluate(
-    models: tuple[ResolvedModel, ...], chosen: dict[str, Any], reads_lines: bool
+    options: EvaluateOptions, models: tuple[ResolvedModel, ...], reads_lines: bool
 ) -> EvaluationResult | LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
         from digitcli.cli.progress import CountingBar
         from digitcli.inference.predictor import import_runtime
 
-        import_runtime(models, **{name: chosen[name] for name in ("device", "runtime") if name in chosen})
+        import_runtime(models, options.device)
         if reads_lines:
             from digitcli.evaluation import evaluate_lines
             from digitcli.synthesis.line_folders import lines_to_evaluate
@@ -227,12 +158,15 @@ def _evaluate(
                 bar.show(event.done, event.n)
 
         if not reads_lines:
-            return evaluate.evaluate(models, on_event=on_event, **chosen)
-        data = chosen.pop("data", DEFAULT_DATASET)
-        lines, split = lines_to_evaluate(data, models[0].header.dataset.get("digest"))
+            return evaluate.evaluate(
+                models, options.data, select=options.select, split=options.split, device=options.device,
+                mistakes=options.mistakes, robustness=options.robustness, ood=options.ood, on_event=on_event,
+            )  # fmt: skip
+        lines, split = lines_to_evaluate(options.data, models[0].header.dataset.get("digest"))
         return evaluate_lines.evaluate_lines(
-            models[0], lines, data=data, split=split, on_event=on_event, **chosen
-        )
+            models[0], lines, data=options.data, split=split, device=options.device,
+            mistakes=options.mistakes, on_event=on_event,
+        )  # fmt: skip
 
 
 def _conclude(result: EvaluationResult | LineEvaluation, min_accuracy: float | None) -> None:
@@ -242,12 +176,9 @@ def _conclude(result: EvaluationResult | LineEvaluation, min_accuracy: float | N
             f"The accuracy {result.accuracy:.6g} is below --min-accuracy {min_accuracy:g}.",
             "Evaluate another model, or train this one longer; the mistakes above show where it fails.",
         )
-    if result.unreadable:
-        inputs = counted(result.unreadable, "input")
-        raise PartialInputError(
-            f"{inputs} of '{result.data}' could not be used; the others were evaluated.",
-            "Repair or remove the files that are named above.",
-        )
+    if unreadable := getattr(result, "unreadable", 0):  # a line that cannot be read ends the evaluation
+        cause = f"{counted(unreadable, 'input')} of '{result.data}' could not be used; the others were."
+        raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
 def draw_result(result: EvaluationResult | LineEvaluation) -> Group:
@@ -282,7 +213,7 @@ def _draw_digits(result: EvaluationResult) -> Group:
         others = ((row.name, f"{row.n:,}", f"{row.auroc:.4f}", "yes" * row.trained) for row in result.ood)
         parts += ["", _table(("out-of-distribution", "n", "AUROC", "similar in training"), others)]
     if result.mistakes:
-        parts += ["", _mistakes_title(len(result.mistakes), result.wrong), "", _mistakes_grid(result)]
+        parts += ["", _mistakes_title(result), "", _mistakes_grid(result)]
     return Group(*parts)
 
 
@@ -327,13 +258,12 @@ def _draw_lines(result: LineEvaluation) -> Group:
     }
     parts: list[RenderableType] = [console.pairs(figures)]
     if result.mistakes:
-        wrong = sum(text != label for text, label in zip(result.predicted, result.labels, strict=True))
         rows = (
             (f"{each.index:,}", each.label or "-", each.predicted or "-", console.percent(each.confidence))
             for each in result.mistakes
         )
         table = _table(("line", "is", "read as", "confidence"), rows)
-        parts += ["", _mistakes_title(len(result.mistakes), wrong), table]
+        parts += ["", _mistakes_title(result), table]
     return Group(*parts)
 
 
@@ -352,8 +282,8 @@ def _interval(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
-def _mistakes_title(shown: int, wrong: int) -> str:
-    return f"[bold]most confident mistakes: {shown} of {wrong:,}[/]"
+def _mistakes_title(result: EvaluationResult | LineEvaluation) -> str:
+    return f"[bold]most confident mistakes: {len(result.mistakes)} of {result.wrong:,}[/]"
 
 
 def _figures(result: EvaluationResult) -> dict[str, str]:
@@ -372,13 +302,13 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
         "used in training": used,
         "accuracy": f"{console.percent(result.accuracy)}, {result.wrong:,} wrong; "
         + console.interval(result.accuracy_low, result.accuracy_high),
-        "without label errors": cleaned,
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "coverage": ", ".join(
             f"{console.percent(row.accuracy)} of the most confident {100 * row.coverage:g} % are correct"
             for row in result.coverage
             if row.coverage in COVERAGES
         ),
+        "without label errors": cleaned,
         "device": result.device,
     }
     return {name: value for name, value in figures.items() if value}

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, Option
 
+from digitcli.atomic_write import check_writable
 from digitcli.errors import UsageError
 from digitcli.settings import READERS, REQUIRED, Setting, setting, settings_of
 from digitcli.threads import MAX_THREADS
@@ -58,6 +59,22 @@ def complete_device(incomplete: str) -> list[str]:
     from digitcli.inference.devices import DEVICE_NAMES
 
     return [name for name in DEVICE_NAMES if name.startswith(incomplete)]
+
+
+def check_output(output: Path | None, suffixes: Sequence[str], force: bool) -> None:
+    """Check, before any work is done, that the file of --output can be written.
+
+    Raises:
+        UsageError: its name ends in none of the suffixes, or there is nothing that --force could replace.
+        OutputError: the file exists and `force` is not given, or its folder cannot be written.
+    """
+    if output is None:
+        if force:
+            raise UsageError("--force replaces the file of --output, which is missing.", "Give --output.")
+        return
+    if output.suffix.lower() not in suffixes:
+        raise UsageError(f"--output is '{output}'.", f"Name a file that ends in {' or '.join(suffixes)}.")
+    check_writable(output, force)
 
 
 RuntimeChoice = Literal["auto", "torch", "onnxruntime"]

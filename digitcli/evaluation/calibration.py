@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.charts import Panel, Series, draw_chart
 from digitcli.evaluation.metrics import equal_mass_bins, nll
 
 COVERAGES = (1.0, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9)  # the fractions of the answers that are reported
@@ -92,6 +93,28 @@ def coverage(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> list[Cover
         kept = order[: math.ceil(share * len(order))]
         points.append(CoveragePoint(share, float(is_correct[kept].mean()), float(confidence[kept[-1]])))
     return points
+
+
+def draw_calibration(
+    model: str, reliability: Sequence[ReliabilityBin], coverage: Sequence[CoveragePoint]
+) -> str:
+    """Return a reliability diagram, and the error of the most confident answers, as SVG."""
+    points = [(100 * row.confidence, 100 * row.accuracy) for row in reliability]
+    lowest = min(min(point) for point in points)
+    diagonal = [(lowest, lowest), (100.0, 100.0)]
+    errors = [(100 * row.coverage, 100 * (1 - row.accuracy)) for row in coverage]
+    return draw_chart(
+        f"Calibration of {model}",
+        [
+            Panel(
+                "accuracy in %",
+                "confidence in %",
+                [Series("measured", points), Series("perfect calibration", diagonal, dashed=True)],
+                y_range=(math.floor(lowest), 100.0),
+            ),
+            Panel("error in %", "coverage in %", [Series("error", errors)]),
+        ],
+    )
 
 
 def risk_table(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, float]:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.atomic_write import write_whole
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import PUBLISHED_DATASETS, load_dataset
 from digitcli.errors import UsageError
-from digitcli.evaluation.calibration import CoveragePoint, ReliabilityBin, coverage, reliability
-from digitcli.evaluation.metrics import (
-    ClassScores,
-    accuracy,
-    class_scores,
-    confusion_counts,
-    ece,
-    nll,
-    wilson_interval,
+from digitcli.evaluation import MISTAKES, MODEL_SUFFIX
+from digitcli.evaluation.calibration import (
+    CoveragePoint,
+    ReliabilityBin,
+    coverage,
+    draw_calibration,
+    reliability,
 )
+from digitcli.evaluation.metrics import ClassScores, class_scores, confusion_counts, ece, nll, wilson_interval
 from digitcli.evaluation.robustness import OodResult, Robustness, measure_ood, measure_robustness
 from digitcli.evaluation.selection import Selection, check_selection, select_models
 from digitcli.evaluation.splits import (
@@ -44,10 +48,12 @@ from digitcli.inference.model_resolution import (
     check_distinct,
     resolve_models,
 )
-from digitcli.inference.predictor import DigitClassifier, load_classifier
-from digitcli.inference.runtime import DIGIT_BATCH_SIZE, RuntimeName
+from digitcli.inference.predictor import load_classifier
+from digitcli.inference.runtime import RuntimeName
 
-MISTAKES = 6  # mistakes that a result lists
+if TYPE_CHECKING:
+    from digitcli.evaluation.evaluate_lines import LineEvaluation
+
 # The fields that a record leaves out.
 NOT_RECORDED = ("models", "digits", "predicted", "probabilities", "digit_groups")
 
@@ -57,8 +63,7 @@ class Mistake:
     """A digit that was misread.
 
     index: its place among the evaluated digits, from 0.
-    confidence: the probability of the wrong answer.
-    label_probability: the probability of the correct answer.
+    confidence, label_probability: the probabilities of the wrong answer and of the correct one.
     """
 
     index: int
@@ -93,7 +98,7 @@ class EvaluationResult:
     overlap: the number of digits that were used in training; None if it is not known.
     unreadable: the number of inputs of the dataset that could not be used.
     mistakes: the mistakes of the highest confidence.
-    accuracy_without_label_errors: the accuracy without the digits whose label is known to be wrong.
+    accuracy_without_label_errors: the accuracy without the 15 test digits of MNIST whose label is wrong.
     robustness: the accuracies on corrupted digits.
     ood: how well confidence tells digits from other pictures.
     selection: how the models were chosen among several, if they were.
@@ -141,6 +146,19 @@ class EvaluationResult:
         """Return the figures for JSON, without the arrays."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_RECORDED}
 
+    def as_csv(self) -> str:
+        """Return `index,label,predicted,confidence`, `probability_0` to `probability_9`, `group` if any."""
+        columns = ["index", "label", "predicted", "confidence"]
+        columns += [f"probability_{digit}" for digit in range(self.probabilities.shape[1])]
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerow(columns + ["group"] * bool(self.digit_groups))
+        for index, probabilities in enumerate(self.probabilities.tolist()):
+            label, predicted = int(self.digits.labels[index]), int(self.predicted[index])
+            figures = [f"{value:.6g}" for value in (probabilities[predicted], *probabilities)]
+            writer.writerow([index, label, predicted, *figures, *self.digit_groups[index : index + 1]])
+        return content.getvalue()
+
 
 def evaluate(
     models: ModelLike | Sequence[ModelLike] = DEFAULT_MODEL,
@@ -150,9 +168,7 @@ def evaluate(
     split: Split | None = None,
     device: str = "auto",
     runtime: RuntimeName = "auto",
-    batch_size: int = DIGIT_BATCH_SIZE,
     mistakes: int = MISTAKES,
-    without_label_errors: bool = False,
     robustness: bool = False,
     ood: bool = False,
     on_event: OnEvent = lambda event: None,
@@ -164,70 +180,45 @@ def evaluate(
     digits. For the default `split` see `default_split`. The result lists up to `mistakes` mistakes.
 
     Raises:
-        UsageError: there is no such dataset, split or device, a number is too small or too large, a model is
-            named twice, or the label errors of the digits are not known.
+        UsageError: there is no such dataset, split or device, `select` is too small or too large, or a model
+            is named twice.
         InputError: the data cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
-    names = [models] if isinstance(models, str | Path | ResolvedModel) else models
-    resolved = resolve_models(names)
-    _check_options(split, mistakes, select, resolved)
-    runner: dict[str, Any] = {"device": device, "runtime": runtime, "batch_size": batch_size}
-    dataset = _load(str(data), on_event)
-    classifier, selection = _open(resolved, dataset, select, on_event, runner)
+    resolved = resolve_models([models] if isinstance(models, str | Path | ResolvedModel) else models)
+    if split not in (None, *get_args(Split)):
+        raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
+    if select is not None:
+        check_selection(select, len(resolved), split)
+    check_distinct(resolved)
+    dataset, load = _load(str(data), on_event), partial(load_classifier, device=device, runtime=runtime)
+    selection = None
+    if select is None:
+        classifier = load(*resolved)
+    else:
+        chosen, selection = select_models(resolved, dataset, select, load, on_event)
+        classifier = load(*chosen, temperature=selection.temperature)
     split = split or ("test" if select else default_split(dataset, classifier.headers))
-    correct_labels = correctly_labelled(dataset, split) if without_label_errors else None
-    digits, groups = take_split(dataset, split), groups_of_split(dataset, split)
+    digits = take_split(dataset, split)
     overlap = report_overlap(digits, dataset, classifier, on_event)
 
     def report(done: int, total: int = len(digits)) -> None:
         on_event(DigitsDone(done, total))
 
-    logits = classifier.logits(digits.images, report)
-    metrics = _metrics(digits, logits, mistakes, groups, correct_labels)
-    confidences = metrics["probabilities"].max(axis=-1)
-    corrupted = measure_robustness(classifier, digits, metrics["accuracy"], report) if robustness else None
+    measured = _measure(dataset, split, digits, classifier.logits(digits.images, report), mistakes)
+    accuracy, confidences = measured["accuracy"], measured["probabilities"].max(axis=-1)
     return EvaluationResult(
         model=classifier.name,
         data=str(data),
-        digest=dataset.digest,
-        split=split,
         device=classifier.device,
         overlap=overlap,
-        unreadable=len(dataset.failures),
-        robustness=corrupted,
+        robustness=measure_robustness(classifier, digits, accuracy, report) if robustness else None,
         ood=measure_ood(classifier, confidences) if ood else None,
         selection=selection,
         models=classifier.models,
-        **metrics,
+        **measured,
     )
-
-
-def _open(
-    models: Sequence[ResolvedModel],
-    dataset: Dataset,
-    select: int | None,
-    on_event: OnEvent,
-    runner: dict[str, Any],
-) -> tuple[DigitClassifier, Selection | None]:
-    """Load the models, or those that are chosen on the validation digits and how they were chosen."""
-    if select is None:
-        return load_classifier(*models, **runner), None
-    chosen, selection = select_models(models, dataset, select, on_event, **runner)
-    return load_classifier(*chosen, **runner, temperature=selection.temperature), selection
-
-
-def _check_options(
-    split: Split | None, mistakes: int, select: int | None, models: Sequence[ResolvedModel]
-) -> None:
-    if split not in (None, *get_args(Split)):
-        raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
-    if mistakes < 0:
-        raise UsageError(f"--mistakes is {mistakes}.", "It must be at least 0.")
-    if select is not None:
-        check_selection(select, len(models), split)
-    check_distinct(models)
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
@@ -239,33 +230,33 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     return dataset
 
 
-def _metrics(
-    digits: Digits,
-    logits: npt.NDArray[np.float32],
-    mistakes: int,
-    groups: tuple[str, ...],
-    correct_labels: npt.NDArray[np.bool_] | None,
+def _measure(
+    dataset: Dataset, split: Split, digits: Digits, logits: npt.NDArray[np.float32], mistakes: int
 ) -> dict[str, Any]:
-    """Return the fields of `EvaluationResult` that follow from logits (N, 10) and groups of digits."""
-    labels = digits.labels
-    confusion = confusion_counts(logits, labels)
-    low, high = wilson_interval(int(confusion.trace()), len(labels))
+    """Return the fields of `EvaluationResult` that follow from the digits of a split and logits (N, 10)."""
+    labels, groups = digits.labels, groups_of_split(dataset, split)
     predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
     confidence, is_correct = probabilities.max(axis=-1), predicted == labels
+    has_right_label = correctly_labelled(dataset, split)
+    confusion = confusion_counts(logits, labels)
+    low, high = wilson_interval(int(is_correct.sum()), len(labels))
     return {
+        "digest": dataset.digest,
+        "split": split,
         "n": len(labels),
-        "accuracy": accuracy(logits, labels),
+        "accuracy": float(is_correct.mean()),
         "accuracy_low": low,
         "accuracy_high": high,
         "nll": nll(logits, labels),
         "ece": ece(logits, labels),
         "per_class": class_scores(confusion),
         "confusion": confusion.tolist(),
+        "unreadable": len(dataset.failures),
+        "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
         "reliability": reliability(confidence, is_correct),
         "coverage": coverage(confidence, is_correct),
-        "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
         "accuracy_without_label_errors": (
-            None if correct_labels is None else float(is_correct[correct_labels].mean())
+            None if has_right_label is None else float(is_correct[has_right_label].mean())
         ),
         "groups": _group_accuracies(groups, is_correct) if groups else None,
         "digits": digits,
@@ -304,3 +295,43 @@ def _worst_mistakes(
         )
         for index in wrong[np.argsort(-confidence, kind="stable")][:count].tolist()
     ]
+
+
+def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
+    """Write figures (.json), a row for each image or line (.csv), diagrams (.svg) or the selected models.
+
+    Raises:
+        OutputError: the file cannot be written; a file that was there before is unchanged.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        content = json.dumps(result.record(), indent=2) + "\n"
+    elif suffix == ".csv":
+        content = result.as_csv()
+    else:
+        assert isinstance(result, EvaluationResult), "the command checks it"
+        if suffix == MODEL_SUFFIX:
+            _save_selected_models(path, result)
+            return
+        content = draw_calibration(result.model, result.reliability, result.coverage)
+    write_whole(path, content.encode())
+
+
+def _save_selected_models(path: Path, result: EvaluationResult) -> None:
+    """Write the selected models as one model, an ensemble with their temperature.
+
+    The accuracies become part of it if all members were trained on the dataset of the evaluation.
+    """
+    from digitcli.inference.ensemble_file import write_ensemble
+
+    selection = result.selection
+    assert selection is not None, "the command checks it"
+    metrics = {
+        "validation_accuracy": selection.additions[-1].accuracy,
+        "test_accuracy": result.accuracy,
+        "test_nll": result.nll,
+        "test_ece": result.ece,
+    }
+    is_own_data = all(model.header.dataset.get("digest") == selection.digest for model in result.models)
+    own_metrics = metrics if is_own_data else {}
+    write_ensemble(path, result.models, temperature=selection.temperature, metrics=own_metrics)

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.evaluation.evaluate import MISTAKES
+from digitcli.evaluation import MISTAKES
 from digitcli.evaluation.metrics import character_error_rate, line_ece, line_nll, read_digits, wilson_interval
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.model_resolution import ModelLike
-from digitcli.inference.predictor import LineRecognizer, load_line_recognizer
-from digitcli.inference.runtime import LINE_BATCH_SIZE, RuntimeName
+from digitcli.inference.predictor import load_line_recognizer
+from digitcli.inference.runtime import RuntimeName
 
 BATCHES_PER_STEP = 4  # batches between two reports of progress
 ARRAYS = ("labels", "predicted", "confidences")  # the fields that are not part of the record
@@ -83,13 +83,19 @@ class LineEvaluation:
         return self.exact_match
 
     @property
-    def unreadable(self) -> int:
-        """Zero, since a line that cannot be read ends the evaluation."""
-        return 0
+    def wrong(self) -> int:
+        """The number of lines that were misread."""
+        return sum(text != label for text, label in zip(self.predicted, self.labels, strict=True))
 
     def record(self) -> dict[str, Any]:
         """Return the figures for JSON, without the arrays."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in ARRAYS}
+
+    def as_csv(self) -> str:
+        """Return the columns `index,label,predicted,confidence`."""
+        rows = enumerate(zip(self.labels, self.predicted, self.confidences, strict=True))
+        lines = [f"{index},{label},{text},{confidence:.6g}" for index, (label, text, confidence) in rows]
+        return "\n".join(["index,label,predicted,confidence", *lines]) + "\n"
 
 
 def evaluate_lines(
@@ -100,7 +106,6 @@ def evaluate_lines(
     split: str,
     device: str = "auto",
     runtime: RuntimeName = "auto",
-    batch_size: int = LINE_BATCH_SIZE,
     mistakes: int = MISTAKES,
     on_event: OnEvent = lambda event: None,
 ) -> LineEvaluation:
@@ -111,12 +116,22 @@ def evaluate_lines(
         ModelError: there is no such model, or it is damaged or reads single digits.
         EnvironmentFault: this machine does not have the device.
     """
-    recognizer = load_line_recognizer(model, device, batch_size, runtime)
+    recognizer = load_line_recognizer(model, device, runtime=runtime)
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
-    logits = _line_logits(recognizer, lines, on_event)
+    logits: list[npt.NDArray[np.float32]] = []
+    step = BATCHES_PER_STEP * recognizer.batch_size
+    for start in range(0, len(lines), step):
+        outputs = recognizer.outputs([line.image for line in lines[start : start + step]])
+        logits += [output.logits for output in outputs]
+        on_event(DigitsDone(len(logits), len(lines)))
     labels, predicted = [line.digits for line in lines], read_digits(logits, alphabet)
     confidences = (-line_nll(logits, predicted, alphabet, temperature)).exp().tolist()
-    correct = sum(text == label for text, label in zip(predicted, labels, strict=True))
+    wrong = [
+        LineMistake(index, label, text, confidence)
+        for index, (label, text, confidence) in enumerate(zip(labels, predicted, confidences, strict=True))
+        if text != label
+    ]
+    correct = len(lines) - len(wrong)
     low, high = wilson_interval(correct, len(lines))
     return LineEvaluation(
         model=recognizer.name,
@@ -130,32 +145,8 @@ def evaluate_lines(
         nll=float(line_nll(logits, labels, alphabet, temperature).mean()),
         ece=line_ece(logits, labels, alphabet, temperature),
         device=recognizer.device,
-        mistakes=_worst_mistakes(labels, predicted, confidences, mistakes),
+        mistakes=sorted(wrong, key=lambda mistake: -mistake.confidence)[:mistakes],
         labels=labels,
         predicted=predicted,
         confidences=confidences,
     )
-
-
-def _line_logits(
-    recognizer: LineRecognizer, lines: Sequence[LabelledLine], on_event: OnEvent
-) -> list[npt.NDArray[np.float32]]:
-    logits: list[npt.NDArray[np.float32]] = []
-    step = BATCHES_PER_STEP * recognizer.batch_size
-    for start in range(0, len(lines), step):
-        outputs = recognizer.outputs([line.image for line in lines[start : start + step]])
-        logits += [output.logits for output in outputs]
-        on_event(DigitsDone(len(logits), len(lines)))
-    return logits
-
-
-def _worst_mistakes(
-    labels: list[str], predicted: list[str], confidences: list[float], count: int
-) -> list[LineMistake]:
-    """Return the mistakes of the highest confidence."""
-    mistakes = [
-        LineMistake(index, label, text, confidence)
-        for index, (label, text, confidence) in enumerate(zip(labels, predicted, confidences, strict=True))
-        if text != label
-    ]
-    return sorted(mistakes, key=lambda mistake: -mistake.confidence)[:count]

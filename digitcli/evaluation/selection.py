@@ -7,9 +7,8 @@ of members is chosen beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from digitcli.evaluation.splits import Split, report_overlap, take_split
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.predictor import load_classifier
+from digitcli.inference.predictor import DigitClassifier
 from digitcli.inference.runtime import average_probabilities
 
 Logs = Sequence[npt.NDArray[np.float32]]  # log-probabilities (N, 10) of each model
@@ -76,43 +75,41 @@ def check_selection(count: int, models: int, split: Split | None) -> None:
 
 
 def select_models(
-    models: Sequence[ResolvedModel], dataset: Dataset, count: int, on_event: OnEvent, **runner: Any
-) -> tuple[tuple[ResolvedModel, ...], Selection]:
-    """Choose `count` models on the validation digits of a dataset, see `select_members`.
-
-    runner: how the models are loaded, see `load_classifier`.
+    models: Sequence[ResolvedModel],
+    dataset: Dataset,
+    count: int,
+    load: Callable[[ResolvedModel], DigitClassifier],
+    on_event: OnEvent,
+) -> tuple[list[ResolvedModel], Selection]:
+    """Choose `count` models, which `load` opens, on the validation digits, see `select_members`.
 
     Raises:
         InputError: the dataset has too few digits to hold some out for validation.
-        ModelError, EnvironmentFault: see `load_classifier`.
+        The errors of `load`.
     """
     digits = take_split(dataset, "validation")
-    logs = []
+    labels, logs = digits.labels, list[npt.NDArray[np.float32]]()
     for number, model in enumerate(models, start=1):
-        classifier = load_classifier(model, **runner)
+        classifier = load(model)
         report_overlap(digits, dataset, classifier, on_event)
         logs.append(log_softmax(classifier.logits(digits.images)))
         on_event(DigitsDone(number * len(digits), len(models) * len(digits)))
-    chosen = select_members(logs, digits.labels, count)
-    additions = []
+    chosen = select_members(logs, labels, count)
+    additions, temperature = [], 1.0
     for size, index in enumerate(chosen, start=1):
-        members = [logs[member] for member in chosen[:size]]
+        average, temperature = _calibrated_average([logs[member] for member in chosen[:size]], labels)
         additions.append(
             Addition(
                 model=models[index].id,
-                alone_accuracy=accuracy(logs[index], digits.labels),
-                alone_nll=nll(logs[index], digits.labels),
-                accuracy=accuracy(average_probabilities(members), digits.labels),
-                nll=_calibrated_nll(members, digits.labels),
+                alone_accuracy=accuracy(logs[index], labels),
+                alone_nll=nll(logs[index], labels),
+                accuracy=accuracy(average, labels),
+                nll=nll(average, labels, temperature),
             )
         )
-    return tuple(models[index] for index in chosen), Selection(
-        n=len(digits),
-        digest=dataset.digest,
-        additions=tuple(additions),
-        left_out=tuple(model.id for index, model in enumerate(models) if index not in chosen),
-        temperature=_temperature([logs[index] for index in chosen], digits.labels),
-    )
+    left_out = tuple(model.id for index, model in enumerate(models) if index not in chosen)
+    selection = Selection(len(digits), dataset.digest, tuple(additions), left_out, temperature)
+    return [models[index] for index in chosen], selection
 
 
 def select_members(logs: Logs, labels: npt.NDArray[np.int64], count: int) -> list[int]:
@@ -125,17 +122,15 @@ def select_members(logs: Logs, labels: npt.NDArray[np.int64], count: int) -> lis
     chosen: list[int] = []
 
     def nll_with(index: int) -> float:
-        return _calibrated_nll([logs[member] for member in (*chosen, index)], labels)
+        average, temperature = _calibrated_average([logs[member] for member in (*chosen, index)], labels)
+        return nll(average, labels, temperature)
 
     while len(chosen) < count:
         chosen.append(min((index for index in range(len(logs)) if index not in chosen), key=nll_with))
     return chosen
 
 
-def _temperature(logs: Logs, labels: npt.NDArray[np.int64]) -> float:
-    """Return the temperature that calibrates the average of several models; one model has its own already."""
-    return fit_temperature(average_probabilities(logs), labels) if len(logs) > 1 else 1.0
-
-
-def _calibrated_nll(logs: Logs, labels: npt.NDArray[np.int64]) -> float:
-    return nll(average_probabilities(logs), labels, _temperature(logs, labels))
+def _calibrated_average(logs: Logs, labels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], float]:
+    """Return the average of several models and its temperature; one model has its own already."""
+    average = average_probabilities(logs)
+    return average, fit_temperature(average, labels) if len(logs) > 1 else 1.0

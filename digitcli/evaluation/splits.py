@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from digitcli.errors import InputError, ModelError, UsageError
+from digitcli.errors import InputError, ModelError
 from digitcli.events import Notice
 from digitcli.inference.checkpoint import (
     MEMBER_FOLDER,
@@ -75,19 +75,14 @@ def groups_of_split(dataset: Dataset, name: Split) -> tuple[str, ...]:
     return ("",) * ungrouped + dataset.test_groups
 
 
-def correctly_labelled(dataset: Dataset, name: Split) -> npt.NDArray[np.bool_]:
-    """Return which of the 10,000 test digits of MNIST have no label error.
-
-    Raises:
-        UsageError: the digits are not the test digits of MNIST, so their label errors are not known.
-    """
+def correctly_labelled(dataset: Dataset, name: Split) -> npt.NDArray[np.bool_] | None:
+    """Return which of the 10,000 test digits of MNIST have no label error; None for other digits."""
     import numpy as np
 
     from digitcli.data.mnist import DIGEST
 
     if dataset.test is None or dataset.digest != DIGEST or name != "test":
-        cause = "The label errors of --without-label-errors are known for the test digits of mnist only."
-        raise UsageError(cause, "Leave it out, or leave --data and --split out.")
+        return None
     correct = np.ones(len(dataset.test), np.bool_)
     correct[list(MNIST_LABEL_ERRORS)] = False
     return correct

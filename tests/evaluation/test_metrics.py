@@ -1,3 +1,5 @@
+"""The metrics by hand and by independent formulas, and the temperatures and thresholds that follow."""
+
 from __future__ import annotations
 
 import math
@@ -6,9 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from digitcli.evaluation.calibration import (
+    coverage,
+    fit_temperature,
+    reliability,
+    risk_table,
+    threshold_for_error,
+)
 from digitcli.evaluation.metrics import (
     ClassScores,
     accuracy,
+    calibration_error,
     character_error_rate,
     class_scores,
     confusion_counts,
@@ -22,82 +32,59 @@ from digitcli.evaluation.metrics import (
     wilson_interval,
 )
 
-
-def test_accuracy_is_the_fraction_of_correct_answers() -> None:
-    logits = torch.eye(10)
-    assert accuracy(logits, torch.arange(10)) == 1.0
-    assert accuracy(logits, torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 0])) == 0.9
+ALPHABET = "0123456789."
 
 
-def test_the_nll_of_uniform_logits_is_the_logarithm_of_ten() -> None:
+def test_accuracy_and_nll() -> None:
+    assert accuracy(torch.eye(10), torch.arange(10)) == 1.0
+    assert accuracy(torch.eye(10), torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 0])) == 0.9
     assert nll(torch.zeros(5, 10), torch.arange(5)) == pytest.approx(math.log(10))
 
 
-def test_ece_is_zero_for_calibrated_confidence() -> None:
+def test_the_ece_by_hand_and_by_an_independent_formula() -> None:
     logits = torch.tensor([[math.log(3), 0.0]]).repeat(1500, 1)  # sure to three quarters
-    labels = (torch.arange(1500) % 4 == 0).long()  # right in three of four
+    labels = (torch.arange(1500) % 4 == 0).long()  # correct in three of four
     assert ece(logits, labels) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_ece_does_not_depend_on_the_order_of_the_digits() -> None:
-    logits = torch.tensor([[math.log(3), 0.0]]).repeat(1500, 1)
-    labels = (torch.arange(1500) % 4 == 0).long().sort().values  # as folders of pictures come
-    assert ece(logits, labels) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_ece_is_one_for_certain_wrong_answers() -> None:
-    logits = torch.tensor([[100.0, 0.0]]).repeat(30, 1)
-    assert ece(logits, torch.ones(30, dtype=torch.long)) == pytest.approx(1.0)
-
-
-def test_ece_by_an_independent_formula() -> None:
+    assert ece(logits, labels.sort().values) == pytest.approx(0.0, abs=1e-6)  # as folders of pictures come
+    wrong = torch.tensor([[100.0, 0.0]]).repeat(30, 1)
+    assert ece(wrong, torch.ones(30, dtype=torch.long)) == pytest.approx(1.0)
     torch.manual_seed(0)
     logits, labels = torch.randn(300, 10), torch.randint(0, 10, (300,))
     confidence, predicted = logits.softmax(-1).max(-1)
     rows = sorted(zip(confidence.tolist(), (predicted == labels).tolist(), strict=True))
     bins = [rows[start : start + 20] for start in range(0, 300, 20)]
-    expected = (
-        sum(abs(sum(right for _, right in rows) - sum(sure for sure, _ in rows)) for rows in bins) / 300
-    )
-    assert ece(logits, labels) == pytest.approx(expected, abs=1e-5)
+    gaps = [abs(sum(correct for _, correct in rows) - sum(sure for sure, _ in rows)) for rows in bins]
+    assert ece(logits, labels) == pytest.approx(sum(gaps) / 300, abs=1e-5)
+    diagram = reliability(confidence, predicted == labels)
+    assert [one.n for one in diagram] == [20] * 15
+    error = sum(one.n * abs(one.confidence - one.accuracy) for one in diagram) / 300
+    assert error == pytest.approx(calibration_error(confidence, predicted == labels))
+    assert [one.confidence for one in diagram] == sorted(one.confidence for one in diagram)
+    assert [one.n for one in reliability([0.9, 0.8], [True, False])] == [1, 1]  # empty bins are left out
 
 
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [
-        (9, 10, 0.59585, 0.98212),  # the roots of (p - 0.9)^2 = 3.841459 p (1 - p) / 10
-        (10, 10, 0.72247, 1.0),  # 1 / (1 + 3.841459 / 10)
-        (0, 10, 0.0, 0.27753),
-        (81, 263, 0.2553, 0.3662),  # Newcombe, "Two-sided confidence intervals", 1998, table I
-    ],
-)
-def test_the_wilson_interval(right: int, n: int, low: float, high: float) -> None:
-    assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_the_wilson_interval_includes_its_accuracy() -> None:
+def test_the_wilson_interval() -> None:
+    for correct, n, interval in (
+        (9, 10, (0.59585, 0.98212)),  # the roots of (p - 0.9)^2 = 3.841459 p (1 - p) / 10
+        (10, 10, (0.72247, 1.0)),  # 1 / (1 + 3.841459 / 10)
+        (0, 10, (0.0, 0.27753)),
+        (81, 263, (0.2553, 0.3662)),  # Newcombe, "Two-sided confidence intervals", 1998, table I
+    ):
+        assert wilson_interval(correct, n) == pytest.approx(interval, abs=5e-5)
     for n in range(1, 2000):
         assert wilson_interval(n, n)[1] == 1.0 and wilson_interval(0, n)[0] == 0.0
 
 
-def test_confusion_has_labels_in_rows_and_answers_in_columns() -> None:
-    answers = torch.tensor([3, 3, 5, 5])
-    confusion = confusion_counts(torch.eye(10)[answers], torch.tensor([3, 3, 3, 5]))
-    assert confusion.shape == (10, 10) and int(confusion.sum()) == 4
-    assert (int(confusion[3, 3]), int(confusion[3, 5]), int(confusion[5, 5])) == (2, 1, 1)
-
-
-def test_class_scores_by_hand() -> None:
-    confusion = torch.zeros(10, 10, dtype=torch.long)
-    confusion[3, 3], confusion[3, 5], confusion[5, 5], confusion[7, 3] = 2, 1, 1, 4
+def test_confusion_and_class_scores_by_hand() -> None:
+    answers, labels = [3, 3, 5, 5, 3, 3, 3, 3], [3, 3, 3, 5, 7, 7, 7, 7]
+    confusion = confusion_counts(torch.eye(10)[torch.tensor(answers)], torch.tensor(labels))
+    assert confusion.shape == (10, 10) and int(confusion.sum()) == 8
+    assert (confusion[3, 3], confusion[3, 5], confusion[5, 5], confusion[7, 3]) == (2, 1, 1, 4)
     scores = class_scores(confusion)
     assert scores[3] == ClassScores(3, precision=2 / 6, recall=2 / 3, f1=4 / 9, n=3)
     assert scores[5] == ClassScores(5, precision=1 / 2, recall=1.0, f1=2 / 3, n=1)
     assert scores[7] == ClassScores(7, precision=None, recall=0.0, f1=0.0, n=4)
     assert scores[0] == ClassScores(0, precision=None, recall=None, f1=None, n=0)
-
-
-ALPHABET = "0123456789."
 
 
 def answer(text: str, sure: float = 0.9) -> np.ndarray:
@@ -112,46 +99,70 @@ def answer(text: str, sure: float = 0.9) -> np.ndarray:
     return np.log(np.array(rows or [[1e-6] * 11 + [1.0]], np.float32))
 
 
-@pytest.mark.parametrize(
-    ("found", "text", "edits"),
-    [
-        ("", "", 0),
-        ("12", "12", 0),
-        ("", "12", 2),
-        ("123", "", 3),
-        ("12", "13", 1),
-        ("1223", "123", 1),
+def test_edits_and_errors_of_lines() -> None:
+    for read, text, edits in (
+        ("", "", 0), ("12", "12", 0), ("", "12", 2), ("123", "", 3), ("12", "13", 1), ("1223", "123", 1),
         ("321", "123", 2),
-    ],
-)
-def test_edit_distances(found: str, text: str, edits: int) -> None:
-    assert edit_distance(found, text) == edits
-
-
-def test_character_errors_are_divided_by_the_length_of_the_labels() -> None:
+    ):  # fmt: skip
+        assert edit_distance(read, text) == edits, (read, text)
     assert character_error_rate(["12", "4"], ["13", "45"]) == 2 / 4
     assert character_error_rate(["1"], [""]) is None
-
-
-def test_only_digits_count() -> None:
     answers = [answer("1.2"), answer("33"), answer("")]
-    assert read_digits(answers, ALPHABET) == ["12", "33", ""]
+    assert read_digits(answers, ALPHABET) == ["12", "33", ""]  # only digits count
     assert exact_match(answers, ["12", "3", ""], ALPHABET) == 2 / 3
 
 
-def test_the_likelihood_of_a_line_is_the_one_of_its_digits() -> None:
+def test_the_likelihood_of_a_line_is_the_one_of_its_digits_whatever_lines_are_beside_it() -> None:
     (loss,) = line_nll([answer("12", sure=0.8)], ["12"], ALPHABET)
     assert float(loss) == pytest.approx(-2 * math.log(0.8), abs=0.01)
-
-
-def test_the_likelihood_does_not_depend_on_the_other_lines() -> None:
     answers, texts = [answer("1"), answer("12345", 0.7), answer("")], ["1", "12345", ""]
     together = line_nll(answers, texts, ALPHABET)
     alone = [float(line_nll([one], [text], ALPHABET)[0]) for one, text in zip(answers, texts, strict=True)]
     torch.testing.assert_close(together, torch.tensor(alone), atol=1e-5, rtol=1e-4)
-
-
-def test_calibrated_confidence_has_no_error() -> None:
     answers = [answer("1", sure=0.75)] * 100
     assert line_ece(answers, ["1"] * 75 + ["2"] * 25, ALPHABET) == pytest.approx(0, abs=0.01)
     assert line_ece(answers, ["2"] * 100, ALPHABET) == pytest.approx(0.75, abs=0.01)
+
+
+def test_the_temperature_undoes_a_scaling_and_never_raises_the_nll() -> None:
+    torch.manual_seed(0)
+    honest = 3 * torch.randn(20_000, 10)
+    labels = torch.multinomial(honest.softmax(-1), 1).squeeze(1)
+    for scale in (0.3, 1.0, 4.0):
+        assert fit_temperature(honest * scale, labels) == pytest.approx(scale, rel=0.03)
+    logits, labels = torch.randn(500, 10), torch.randint(0, 10, (500,))
+    assert nll(logits, labels, fit_temperature(logits, labels)) <= nll(logits, labels) + 1e-6
+    for n in (1, 10, 60):  # a few correct answers do not raise the confidence
+        labels = torch.randint(0, 10, (n,))
+        logits = 0.1 * torch.randn(n, 10) + 0.5 * torch.nn.functional.one_hot(labels, 10)
+        assert (logits.argmax(-1) == labels).all() and fit_temperature(logits, labels) == 1.0
+
+
+def test_the_most_confident_answers_by_hand() -> None:
+    confidence, is_correct = np.linspace(1, 0.5, 200), np.arange(200) != 199
+    points = {one.coverage: one for one in coverage(confidence, is_correct)}
+    assert points[1.0].accuracy == 199 / 200
+    assert points[0.995].accuracy == 1.0
+    assert points[0.995].confidence == pytest.approx(confidence[198])
+    assert points[0.9].confidence == pytest.approx(confidence[179])
+
+
+def test_thresholds_of_a_risk_table_keep_the_error() -> None:
+    random = np.random.default_rng(0)
+    confidences = random.random(5000)
+    is_correct = random.random(5000) < confidences
+    table = risk_table(confidences.tolist(), is_correct.tolist())
+    assert list(table) and [table[error] for error in table] == sorted(table.values(), reverse=True)
+    for error, confidence in table.items():
+        answered = confidences >= confidence
+        assert 1 - is_correct[answered].mean() <= float(error)
+        assert 0 < answered.mean() < 1
+    # Answers of equal confidence share a threshold, and one of them must be allowed to be wrong.
+    assert risk_table([0.9] * 4, [True, True, True, False]) == {}
+    assert risk_table([0.9] * 10 + [0.8] * 10, [True] * 20) == {"0.05": 0.8, "0.1": 0.8}
+    errors = ("0.01", "0.02", "0.03", "0.05", "0.1")
+    assert risk_table([0.9] * 199, [True] * 199) == dict.fromkeys(errors, 0.9)
+    table = {"0.01": 0.97, "0.05": 0.9}
+    limits = (0.001, 0.01, 0.04, 0.5)
+    assert [threshold_for_error(error, table) for error in limits] == [1.0, 0.97, 0.97, 0.9]
+    assert threshold_for_error(0.02, {}) == pytest.approx(0.98)

@@ -48,6 +48,10 @@ def noticed(model: str | list[str], data: str, part: str | None = None) -> tuple
     return result, [event.message for event in events if isinstance(event, Notice)]
 
 
+def train_part(data: Path) -> Digits:
+    return split(load_dataset(str(data))).train
+
+
 def test_hashes_tell_images_apart_and_not_labels(digits: Digits) -> None:
     same = Digits(digits.images[:3], np.zeros(3, np.int64))
     assert same.hashes().dtype == np.int64
@@ -55,14 +59,17 @@ def test_hashes_tell_images_apart_and_not_labels(digits: Digits) -> None:
     changed = digits.images[:3].copy()
     changed[1, 0, 0] ^= 1
     assert (Digits(changed, same.labels).hashes() == same.hashes()).tolist() == [True, False, True]
-    turned = Digits(digits.images[:3].transpose(0, 2, 1), same.labels)
-    assert np.array_equal(turned.hashes(), Digits(turned.images.copy(), same.labels).hashes())
+    transposed = Digits(digits.images[:3].transpose(0, 2, 1), same.labels)
+    assert np.array_equal(transposed.hashes(), Digits(transposed.images.copy(), same.labels).hashes())
 
 
-def test_digits_of_the_training_are_reported(run: Path, few_digits: Path) -> None:
+def test_digits_of_the_training_are_reported_and_held_out_ones_are_not(run: Path, few_digits: Path) -> None:
     result, notices = noticed(str(run), str(few_digits), "train")
-    assert result.overlap == result.n == len(split(load_dataset(str(few_digits))).train)
+    assert result.overlap == result.n == len(train_part(few_digits))
     assert len(notices) == 1 and f"{result.n} of these {result.n} digits" in notices[0]
+    for part in ("validation", "test"):
+        result, notices = noticed(str(run / MODEL_FILE), str(few_digits), part)
+        assert result.overlap == 0 and notices == []
 
 
 def test_the_digits_of_start_models_are_reported_or_unknown(
@@ -74,9 +81,7 @@ def test_the_digits_of_start_models_are_reported_or_unknown(
 
     copied = shutil.copy(run / MODEL_FILE, tmp_path / "copy.safetensors")
     twice = tuned(Path(tuned(run, "once")), "twice")
-    assert noticed(twice, str(few_digits), "train")[0].overlap == len(
-        split(load_dataset(str(few_digits))).train
-    )
+    assert noticed(twice, str(few_digits), "train")[0].overlap == len(train_part(few_digits))
     assert noticed(tuned(Path(copied), "of_copy"), str(few_digits), "train")[0].overlap is None
     (tmp_path / "twice" / RESUME_FILE).unlink()
     assert noticed(twice, str(few_digits), "train")[0].overlap is None
@@ -87,13 +92,8 @@ def test_the_digits_of_start_models_are_reported_or_unknown(
     assert noticed(str(tmp_path / "small.safetensors"), str(other_digits), "test")[0].overlap is None
 
 
-@pytest.mark.parametrize("part", ["validation", "test"])
-def test_held_out_digits_are_not_reported(run: Path, few_digits: Path, part: str) -> None:
-    result, notices = noticed(str(run / MODEL_FILE), str(few_digits), part)
-    assert result.overlap == 0 and notices == []
-
-
 def test_the_resume_file_knows_images_in_any_other_set(run: Path, few_digits: Path, tmp_path: Path) -> None:
+    """Without it, the same set is split again, but not if a part has another size than in training."""
     splits = split(load_dataset(str(few_digits)))
     mixed = Digits(np.concatenate([splits.train.images[:7], splits.test.images[:5]]), np.zeros(12, np.int64))
     data = as_npz(tmp_path / "mixed.npz", mixed)
@@ -102,35 +102,23 @@ def test_the_resume_file_knows_images_in_any_other_set(run: Path, few_digits: Pa
     (run / RESUME_FILE).unlink()
     result, notices = noticed(str(run), data)
     assert result.overlap is None and notices == []
-
-
-def test_without_a_resume_file_the_same_set_is_split_again(run: Path, few_digits: Path) -> None:
-    (run / RESUME_FILE).unlink()
-    result, _ = noticed(str(run), str(few_digits), "all")
-    assert result.overlap == len(split(load_dataset(str(few_digits))).train)
-
-
-def test_a_split_of_another_size_is_not_guessed_at(run: Path, few_digits: Path) -> None:
-    (run / RESUME_FILE).unlink()
+    assert noticed(str(run), str(few_digits), "all")[0].overlap == len(splits.train)
     header, tensors = read_checkpoint(run / MODEL_FILE)
     other = dataclasses.replace(header, dataset={**header.dataset, "train": 7})
     write_checkpoint(run / MODEL_FILE, other, tensors)
     assert noticed(str(run), str(few_digits), "all")[0].overlap is None
 
 
-@pytest.mark.parametrize("harm", ["damaged", "older", "of another model"])
-def test_a_resume_file_that_does_not_tell_stops_nothing(
-    run: Path, few_digits: Path, tmp_path: Path, harm: str
-) -> None:
-    header, tensors = read_checkpoint(run / RESUME_FILE)
-    if harm == "damaged":
-        (run / RESUME_FILE).write_bytes(b"nothing of the kind")
-    elif harm == "older":
-        older = {name: tensor for name, tensor in tensors.items() if name != TRAIN_HASHES}
-        write_checkpoint(run / RESUME_FILE, header, older)
-    else:
-        write_checkpoint(run / RESUME_FILE, dataclasses.replace(header, dataset={"digest": ""}), tensors)
+def test_a_resume_file_that_does_not_tell_stops_nothing(run: Path, few_digits: Path, tmp_path: Path) -> None:
+    file = run / RESUME_FILE
+    header, tensors = read_checkpoint(file)
     data = as_npz(tmp_path / "others.npz", load_dataset(str(few_digits)).train.take(np.arange(20)))
+    older = {name: tensor for name, tensor in tensors.items() if name != TRAIN_HASHES}
+    write_checkpoint(file, header, older)
+    assert noticed(str(run), data)[0].overlap is None
+    write_checkpoint(file, dataclasses.replace(header, dataset={"digest": ""}), tensors)  # of another model
+    assert noticed(str(run), data)[0].overlap is None
+    file.write_bytes(b"nothing of the kind")
     assert noticed(str(run), data)[0].overlap is None
 
 
@@ -140,29 +128,22 @@ def test_with_one_unknown_model_the_overlap_is_unknown(run: Path, few_digits: Pa
     assert (noticed([unknown, str(run)], str(few_digits), "train")[0].overlap or 0) > 400
 
 
-def test_shipped_weights_know_the_embedded_training_digits(tmp_path: Path) -> None:
-    mnist = load_mnist()
-    splits = split(mnist)
-    mixed = Digits(
-        np.concatenate([splits.train.images[:5], splits.validation.images[:3], splits.test.images[:2]]),
-        np.zeros(10, np.int64),
-    )
-    model = resolve_model("cnn")
-    assert mnist.digest == DIGEST
-    assert count_overlap(mixed, Dataset("mixed", mixed), [model]) == 5
-    assert count_overlap(splits.test, mnist, [model]) == 0
-
-
-def test_the_training_digits_of_an_ensemble_are_those_of_its_members(
+def test_the_training_digits_of_shipped_models_and_of_an_ensembles_members_are_known(
     run: Path, few_digits: Path, tmp_path: Path
 ) -> None:
+    splits = split(load_mnist())
+    assert load_mnist().digest == DIGEST
+    images = [splits.train.images[:5], splits.validation.images[:3], splits.test.images[:2]]
+    mixed = Digits(np.concatenate(images), np.zeros(10, np.int64))
+    assert count_overlap(mixed, Dataset("mixed", mixed), [resolve_model("cnn")]) == 5
+    assert count_overlap(splits.test, load_mnist(), [resolve_model("cnn")]) == 0
     path = tmp_path / "elsewhere" / "together.safetensors"
     path.parent.mkdir()
     write_ensemble(path, resolve_models([run, "fast"]))
     result, notices = noticed(str(path), str(few_digits), "train")
     assert result.overlap == result.n and len(notices) == 1
-    mnist = split(load_mnist()).train.take(np.arange(20))
-    assert noticed(str(path), as_npz(tmp_path / "mnist.npz", mnist))[0].overlap == 20
-    unknown = pointing_model(tmp_path / "unknown.safetensors")
-    write_ensemble(path, resolve_models([unknown, "fast"]))
+    assert (
+        noticed(str(path), as_npz(tmp_path / "mnist.npz", splits.train.take(np.arange(20))))[0].overlap == 20
+    )
+    write_ensemble(path, resolve_models([pointing_model(tmp_path / "unknown.safetensors"), "fast"]))
     assert noticed(str(path), str(few_digits), "test")[0].overlap is None

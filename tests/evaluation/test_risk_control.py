@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +11,6 @@ from scipy.stats import binom
 
 from digitcli.evaluation import risk_control
 from digitcli.evaluation.risk_control import (
-    RiskControl,
     answers_to_plan,
     binomial_tail,
     control_risk,
@@ -22,37 +23,34 @@ DRAWS = 1000
 Sample = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]  # confidences, and whether answers are right
 
 
-@pytest.mark.parametrize("share", [0.001, 0.01, 0.2])
-@pytest.mark.parametrize(("wrong", "answered"), [(0, 1), (0, 299), (3, 500), (40, 5000), (500, 500)])
-def test_the_p_value_is_the_binomial_tail(wrong: int, answered: int, share: float) -> None:
-    assert binomial_tail(wrong, answered, share) == pytest.approx(
-        binom.cdf(wrong, answered, share), abs=1e-12
-    )
+def test_the_p_value_is_the_binomial_tail() -> None:
+    for wrong, answered in ((0, 1), (0, 299), (3, 500), (40, 5000), (500, 500)):
+        for share in (0.001, 0.01, 0.2):
+            expected = binom.cdf(wrong, answered, share)
+            assert binomial_tail(wrong, answered, share) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("max_error", "confidence", "least"),
-    [(0.01, 0.95, 299), (0.05, 0.95, 59), (0.01, 0.9, 230), (0.001, 0.95, 2995), (0.5, 0.5, 1)],
-)
-def test_too_few_answers_show_nothing(max_error: float, confidence: float, least: int) -> None:
-    assert least_answers(max_error, confidence) == least
-    for count, is_proven in ((least - 1, False), (least, True)):
-        control = control_risk([0.9] * count, [True] * count, max_error, confidence)
-        assert (control.proven is not None) == is_proven
-        assert control.least_answers == least
-
-
-def test_no_answers_show_nothing() -> None:
+def test_too_few_answers_show_nothing() -> None:
+    for max_error, confidence, least in (
+        (0.01, 0.95, 299), (0.05, 0.95, 59), (0.01, 0.9, 230), (0.001, 0.95, 2995), (0.5, 0.5, 1),
+    ):  # fmt: skip
+        assert least_answers(max_error, confidence) == least
+        for count, is_proven in ((least - 1, False), (least, True)):
+            control = control_risk([0.9] * count, [True] * count, max_error, confidence)
+            assert (control.proven is not None) == is_proven
+            assert control.least_answers == least
     control = control_risk([], [], 0.01, 0.95)
     assert control.tests == () and control.proven is None
     assert pictures_to_plan([], [], 10, 0.01, 0.95) is None
 
 
-def test_thresholds_fall_and_can_be_typed() -> None:
+def test_thresholds_fall_can_be_typed_and_include_the_answers_at_them() -> None:
     grid = thresholds()
     assert list(grid) == sorted(set(grid), reverse=True)
     assert grid[0] > 0.9999 and grid[-1] < 0.02
     assert all(float(f"{threshold:g}") == threshold for threshold in grid)
+    control = control_risk([grid[40]] * 100, [True] * 100, 0.05, 0.95)
+    assert control.tests[0].threshold == grid[40] and control.tests[0].answered == 100
 
 
 def test_the_first_failure_ends_the_tests_although_a_later_one_would_pass() -> None:
@@ -71,12 +69,6 @@ def test_the_first_tested_threshold_does_not_depend_on_what_is_right() -> None:
     confidences = 1 - random.random(800) ** 3
     controls = [control_risk(confidences, random.random(800) >= share, 0.05, 0.95) for share in (0, 0.1, 1)]
     assert len({control.tests[0].threshold for control in controls}) == 1
-
-
-def test_an_answer_at_the_threshold_counts() -> None:
-    threshold = thresholds()[40]
-    control = control_risk([threshold] * 100, [True] * 100, 0.05, 0.95)
-    assert control.tests[0].threshold == threshold and control.tests[0].answered == 100
 
 
 def rising_risk(random: np.random.Generator, count: int) -> Sample:
@@ -103,34 +95,29 @@ def naive_threshold(confidences: npt.NDArray[np.float64], is_right: npt.NDArray[
     return float(confidences[order[below[-1]]]) if len(below) else None
 
 
-@pytest.mark.parametrize("sample", [rising_risk, constant_risk])
-@pytest.mark.parametrize("count", [400, 1500])
-def test_the_guarantee_holds_in_at_least_95_percent_of_draws(sample: object, count: int) -> None:
-    broken, naively_broken, proven = 0, 0, 0
-    random = np.random.default_rng(count)
-    for _ in range(DRAWS):
-        confidences, is_right = sample(random, count)  # type: ignore[operator]
-        control = control_risk(confidences, is_right, 0.01, 0.95)
-        if control.proven is not None:
-            proven += 1
-            broken += true_risk(sample, control.proven.threshold) > 0.01
-        naive = naive_threshold(confidences, is_right)
-        naively_broken += naive is not None and true_risk(sample, naive) > 0.01
-    assert broken <= 0.05 * DRAWS
-    assert naively_broken > 0.4 * DRAWS  # the method that the test must tell apart
-    if sample is rising_risk and count == 1500:
-        assert proven > 0.6 * DRAWS
+def test_the_guarantee_holds_in_at_least_95_percent_of_draws() -> None:
+    for sample, count in itertools.product((rising_risk, constant_risk), (400, 1500)):
+        broken, naively_broken, proven = 0, 0, 0
+        random = np.random.default_rng(count)
+        for _ in range(DRAWS):
+            confidences, is_right = sample(random, count)
+            control = control_risk(confidences, is_right, 0.01, 0.95)
+            if control.proven is not None:
+                proven += 1
+                broken += true_risk(sample, control.proven.threshold) > 0.01
+            naive = naive_threshold(confidences, is_right)
+            naively_broken += naive is not None and true_risk(sample, naive) > 0.01
+        assert broken <= 0.05 * DRAWS
+        assert naively_broken > 0.4 * DRAWS  # the method that the test must tell apart
+        if sample is rising_risk and count == 1500:
+            assert proven > 0.6 * DRAWS
 
 
 def test_a_lower_bar_for_the_p_value_would_break_the_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(risk_control, "binomial_tail", lambda wrong, n, share: binom.cdf(wrong - 1, n, share))
     random = np.random.default_rng(0)
     results = [control_risk(*constant_risk(random, 1500), 0.01, 0.95) for _ in range(300)]
-    assert sum(map(is_proven, results)) > 0.05 * 300
-
-
-def is_proven(control: RiskControl) -> bool:
-    return control.proven is not None
+    assert sum(result.proven is not None for result in results) > 0.05 * 300
 
 
 def test_a_plan_passes_with_the_share_of_wrong_answers_that_it_supposes() -> None:
