@@ -6,19 +6,20 @@ are. Images of other sizes or in colour are preprocessed like every picture (`di
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import os
 import re
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib import format as npy
+from numpy.lib.npyio import NpzFile
 
 from digitcli.data.dataset import Dataset, Digits, Failure
 from digitcli.data.files import MAX_BYTES, open_decompressed
@@ -40,6 +41,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 THREADS = min(8, os.cpu_count() or 1)  # more do not help: memory becomes the limit
 
 Array = npt.NDArray[Any]
+_Line = tuple[int, str]  # its number and its text
 Source = TypeVar("Source")
 Result = TypeVar("Result")
 
@@ -61,14 +63,15 @@ def load_npz(path: Path) -> Dataset:
 def _read_npz(path: Path) -> list[Array]:
     """Read the images and labels of the training part and, if there is one, of the test part."""
     try:
-        with open_decompressed(path) as file, zipfile.ZipFile(file) as archive:
-            names = _choose_arrays(path, [name.removesuffix(".npy") for name in archive.namelist()])
-            members = [archive.getinfo(f"{name}.npy") for name in names]
-            if sum(member.file_size for member in members) > MAX_BYTES:
+        # NumPy warns about headers that Python 2 wrote.
+        with warnings.catch_warnings(action="ignore"), open_decompressed(path) as file:
+            archive = NpzFile(file, allow_pickle=False)
+            names = _choose_arrays(path, archive.files)
+            assert archive.zip is not None
+            if sum(archive.zip.getinfo(f"{name}.npy").file_size for name in names) > MAX_BYTES:
                 cause = f"{path} decompresses to more than {MAX_BYTES} bytes."
                 raise InputError(cause, "Split it into smaller files.")
-            with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers that Python 2 wrote
-                return [_read_npy(archive, member) for member in members]
+            return [np.asarray(archive[name]) for name in names]
     except InputError:
         raise
     except Exception as error:  # NumPy parses a header as Python code, which fails in many ways
@@ -88,20 +91,6 @@ def _choose_arrays(path: Path, names: list[str]) -> tuple[str, ...]:
     raise InputError(f"{path} contains {present}, not images and labels.", NPZ_REMEDY)
 
 
-def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    with archive.open(member) as file:
-        try:
-            array: Array = npy.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            if "Object arrays" not in str(error):
-                raise
-            cause = f"{member.filename} contains Python objects, which are never loaded"
-            raise ValueError(cause) from error
-        if file.read(1):  # reading to the end also verifies the checksum
-            raise ValueError(f"{member.filename} has more bytes than its shape {array.shape} needs")
-    return array
-
-
 def load_csv(path: Path) -> Dataset:
     """Load digits from rows of a label and 784 pixels, with or without a header, plain or compressed.
 
@@ -113,69 +102,57 @@ def load_csv(path: Path) -> Dataset:
         InputError: a row is not a digit; the error names its line.
     """
     train = _read_csv(path)
+    if train is None:
+        remedy = f"Add one, with the heading {' or '.join(LABEL_NAMES)}."
+        raise InputError(f"{path} has no column of labels.", remedy)
     before, train_word, after = path.name.rpartition("train")
     test_path = path.with_name(f"{before}test{after}")
-    has_test = bool(train_word) and test_path.is_file() and _find_label_column(test_path) is not None
-    return Dataset(path.name, train, _read_csv(test_path) if has_test else None)
+    return Dataset(path.name, train, _read_csv(test_path) if train_word and test_path.is_file() else None)
 
 
-def _read_csv(path: Path) -> Digits:
-    label_column = _find_label_column(path)
-    if label_column is None:
-        raise InputError(
-            f"{path} has no column of labels.", f"Add one, with the heading {' or '.join(LABEL_NAMES)}."
-        )
-    rows = (line for _, line in _read_rows(path))
-    try:
-        table = np.loadtxt(rows, np.uint8, comments=None, delimiter=",", ndmin=2)
-    except ValueError as error:
-        raise _wrong_row_error(path, label_column) or InputError(f"{path}: {error}", CSV_REMEDY) from error
-    labels = table[:, label_column]
-    if table.shape[1] != CSV_COLUMNS or labels.max() > 9:
-        raise _wrong_row_error(path, label_column) or InputError(
-            f"{path} is not a table of digits.", CSV_REMEDY
-        )
+def _read_csv(path: Path) -> Digits | None:
+    """Read the digits of a table; None if it has no column of labels."""
+    with contextlib.closing(_read_lines(path)) as lines:
+        label_column, rows = _skip_header(path, lines)
+        if label_column is None:
+            return None
+        try:
+            texts = (line for _, line in rows)
+            table = np.loadtxt(texts, np.uint8, comments=None, delimiter=",", ndmin=2)
+            if table.shape[1] != CSV_COLUMNS or table[:, label_column].max() > 9:
+                raise ValueError("it is not a table of digits")
+        except ValueError as error:
+            fault = _first_fault(path, label_column) or f": {error}"
+            raise InputError(f"{path}{fault}.", CSV_REMEDY) from error
     images = np.delete(table, label_column, axis=1).reshape(-1, 28, 28)
     if path.name.lower().startswith("emnist"):
         images = images.transpose(0, 2, 1)
-    return digits_from_arrays(images, labels, path.name)[0]
+    return digits_from_arrays(images, table[:, label_column], path.name)[0]
 
 
-def _find_label_column(path: Path) -> int | None:
-    """Return the column of the labels: the one that the header names, else the first; None without labels."""
-    numbered_line = next(_read_lines(path), None)
-    if numbered_line is None:
+def _skip_header(path: Path, lines: Iterator[_Line]) -> tuple[int | None, Iterator[_Line]]:
+    """Return the column of the labels, and the rows below the header.
+
+    It is the column that the header names, else the first; None without labels.
+    """
+    first = next(lines, None)
+    if first is None:
         raise InputError(f"{path} is empty.", CSV_REMEDY)
-    _, first_line = numbered_line
-    names = [name.strip().strip('"').lower() for name in first_line.split(",")]
-    if not _is_header(first_line):
-        return None if len(names) == CSV_COLUMNS - 1 else 0
-    if next(_read_rows(path), None) is None:
+    names = [name.strip().strip('"').lower() for name in first[1].split(",")]
+    if re.match(r"\s*[-+\d]", first[1]):
+        return None if len(names) == CSV_COLUMNS - 1 else 0, itertools.chain([first], lines)
+    second = next(lines, None)
+    if second is None:
         raise InputError(f"{path} has a header but no rows.", CSV_REMEDY)
-    return next((names.index(name) for name in LABEL_NAMES if name in names), None)
+    column = next((names.index(name) for name in LABEL_NAMES if name in names), None)
+    return column, itertools.chain([second], lines)
 
 
-def _is_header(line: str) -> bool:
-    return re.match(r"\s*[-+\d]", line) is None
-
-
-def _read_rows(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines below the header, numbered as in an editor."""
-    lines = _read_lines(path)
-    for number, line in lines:
-        if not _is_header(line):
-            yield number, line
-        break
-    yield from lines
-
-
-def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, with their numbers from 1."""
+def _read_lines(path: Path) -> Generator[_Line]:
+    """Yield the lines that are not blank, numbered from 1 as in an editor."""
     total_bytes = 0
-    number = 0
     with open_decompressed(path) as file:
-        while content := file.readline(MAX_LINE_BYTES):
-            number += 1
+        for number, content in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
             total_bytes += len(content)
             if len(content) == MAX_LINE_BYTES or total_bytes > MAX_BYTES:
                 raise InputError(f"{path} is too long at line {number} for a table of digits.", CSV_REMEDY)
@@ -187,28 +164,23 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
 
 
-def _wrong_row_error(path: Path, label_column: int) -> InputError | None:
-    """Return the error for the first row that is not a digit."""
-    for number, line in _read_rows(path):
-        fault = _find_fault(line.split(","), label_column)
-        if fault:
-            return InputError(f"{path}, line {number}: {fault}.", CSV_REMEDY)
-    return None
-
-
-def _find_fault(values: list[str], label_column: int) -> str | None:
-    """Describe what is wrong with a row; None if it is a label and an image."""
-    if len(values) != CSV_COLUMNS:
-        return f"it has {counted(len(values), 'column')} instead of {CSV_COLUMNS}"
-    for column, text in enumerate(values):
-        try:
-            value = int(text)
-        except ValueError:
-            return f"column {column + 1} holds {text.strip()[:20]!r}, which is not an integer"
-        if column == label_column and not 0 <= value <= 9:
-            return f"the label {value} is not a digit from 0 to 9"
-        if not 0 <= value <= 255:
-            return f"column {column + 1} holds {value}, which is not from 0 to 255"
+def _first_fault(path: Path, label_column: int) -> str | None:
+    """Describe what is wrong with the first row that is not a label and an image, with its line."""
+    with contextlib.closing(_read_lines(path)) as lines:
+        for number, line in _skip_header(path, lines)[1]:
+            values = line.split(",")
+            if len(values) != CSV_COLUMNS:
+                return f", line {number}: it has {counted(len(values), 'column')} instead of {CSV_COLUMNS}"
+            for column, text in enumerate(values):
+                place = f", line {number}: column {column + 1} holds"
+                try:
+                    value = int(text)
+                except ValueError:
+                    return f"{place} {text.strip()[:20]!r}, which is not an integer"
+                if column == label_column and not 0 <= value <= 9:
+                    return f", line {number}: the label {value} is not a digit from 0 to 9"
+                if not 0 <= value <= 255:
+                    return f"{place} {value}, which is not from 0 to 255"
     return None
 
 
@@ -225,14 +197,12 @@ def digits_from_arrays(images: Array, labels: Array, origin: str) -> tuple[Digit
     images = _check_images(images, origin)
     labels = _check_labels(labels, origin)
     if len(images) != len(labels):
-        raise InputError(
-            f"{origin} has {counted(len(images), 'image')} but {counted(len(labels), 'label')}.",
-            "Give one label for each image, in the same order.",
-        )
+        cause = f"{origin} has {counted(len(images), 'image')} but {counted(len(labels), 'label')}."
+        raise InputError(cause, "Give one label for each image, in the same order.")
     if len(images) == 0:
         raise InputError(f"{origin} contains no images.", "Choose data with at least one image.")
     if images.shape[1:] == (SIDE_PX, SIDE_PX):
-        return Digits(_invert_dark_on_light(_to_bytes(images, origin)), labels), ()
+        return Digits(_to_bytes(images, origin), labels), ()
     return _preprocess(images, labels, origin)
 
 
@@ -244,32 +214,24 @@ def map_in_order(function: Callable[[Source], Result], sources: Sequence[Source]
 
 def _check_images(images: Array, origin: str) -> Array:
     """Return finite images (N, H, W), or (N, H, W, 3) in colour."""
-    if images.dtype.kind not in "biuf":
-        raise InputError(
-            f"The images of {origin} have the type {images.dtype}, which is not a number.",
-            "Save uint8 arrays.",
-        )
-    shape = images.shape
-    if images.ndim == 2 and shape[1] and math.isqrt(shape[1]) ** 2 == shape[1]:
-        side = math.isqrt(shape[1])
+    shape, kind = images.shape, images.dtype.kind
+    if kind not in "biuf":
+        cause = f"The images of {origin} have the type {images.dtype}, which is not a number."
+        raise InputError(cause, "Save uint8 arrays.")
+    if images.ndim == 2 and (side := math.isqrt(shape[1])) ** 2 == shape[1] > 0:
         images = images.reshape(len(images), side, side)
-    elif images.ndim == 4 and shape[-1] == 1:
-        images = images[..., 0]
-    elif images.ndim == 4 and shape[1] == 1:
-        images = images[:, 0]
+    elif images.ndim == 4 and 1 in (shape[1], shape[-1]):
+        images = images[..., 0] if shape[-1] == 1 else images[:, 0]
     elif images.ndim == 4 and shape[1] == 3 and shape[-1] != 3:
         images = np.moveaxis(images, 1, -1)
     elif not (images.ndim == 3 or images.ndim == 4 and shape[-1] == 3):
-        raise InputError(
-            f"The images of {origin} have the shape {shape}.",
-            "Give (N, 28, 28), (N, 784), (N, height, width) or (N, height, width, 3).",
-        )
+        remedy = "Give (N, 28, 28), (N, 784), (N, height, width) or (N, height, width, 3)."
+        raise InputError(f"The images of {origin} have the shape {shape}.", remedy)
     if 0 in images.shape[1:]:
         raise InputError(f"The images of {origin} have the shape {shape}: no pixels.", "Give (N, 28, 28).")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise InputError(
-            f"The images of {origin} hold values that are not finite.", "Remove NaN and infinity."
-        )
+    if kind == "f" and not np.isfinite(images).all():
+        cause = f"The images of {origin} hold values that are not finite."
+        raise InputError(cause, "Remove NaN and infinity.")
     return images
 
 
@@ -285,33 +247,27 @@ def _check_labels(labels: Array, origin: str) -> npt.NDArray[np.int64]:
         raise InputError(f"The labels of {origin} have the shape {labels.shape}, not (N,).", remedy)
     wrong = np.flatnonzero(~np.isin(labels, np.arange(10)))
     if len(wrong):
-        index = int(wrong[0])
-        raise InputError(
-            f"Labels of {origin} that are not digits: {len(wrong):,} of {len(labels):,}, the first being "
-            f"{labels[index]} of image {index}.",
-            remedy,
-        )
+        share, first = f"{len(wrong):,} of {len(labels):,}", f"{labels[wrong[0]]} of image {wrong[0]}"
+        cause = f"Labels of {origin} that are not digits: {share}, the first being {first}."
+        raise InputError(cause, remedy)
     return labels.astype(np.int64)
 
 
 def _to_bytes(images: Array, origin: str) -> npt.NDArray[np.uint8]:
-    """Convert images to uint8; scale them if their values lie between 0 and 1."""
+    """Return images as uint8, ink on dark paper; values between 0 and 1 are scaled.
+
+    If most pixels are bright, all images are inverted: ink covers less than half of any set of digits.
+    """
     low, high = images.min(), images.max()
     if low < 0 or high > 255:
-        raise InputError(
-            f"The images of {origin} hold values from {low} to {high}.",
-            "Give pixels from 0 to 255, or from 0 to 1.",
-        )
+        cause = f"The images of {origin} hold values from {low} to {high}."
+        raise InputError(cause, "Give pixels from 0 to 255, or from 0 to 1.")
     if high <= 1:
         images = images.astype(np.float32) * 255
     if images.dtype.kind == "f":
         images = np.rint(images)
-    return np.ascontiguousarray(images, dtype=np.uint8)
-
-
-def _invert_dark_on_light(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Invert a set of images if most pixels are bright: ink covers less than half of any set of digits."""
-    return 255 - images if np.count_nonzero(images > 127) > images.size / 2 else images
+    levels = np.ascontiguousarray(images, dtype=np.uint8)
+    return 255 - levels if np.count_nonzero(levels > 127) > levels.size / 2 else levels
 
 
 def _preprocess(

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ REMEDY = (
 )
 # The new label of each corrected digit by its index; None leaves the digit out.
 Corrections = dict[int, int | None]
+_Row = tuple[int, dict[str | Any, str | Any]]  # a line of a table, and its cells by their columns
 CORRECT_LABELS = ("", *"0123456789")
 # Characters of the largest index that is read as a number.
 LONGEST_INDEX = 12
@@ -63,43 +65,58 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
             another row, or more cells than there are columns.
     """
     table = folder / LABELS
-    _check_there(folder, table)
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            content = file.read()
-            rows = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter_of(content))
-            columns = rows.fieldnames or ()
-            text_column = "label" if "label" in columns and "text" not in columns else "text"
-            missing = {"file", text_column} - {*columns}
-            if missing:
-                given = f", but {', '.join(columns)}" if any(columns) else ""
-                raise InputError(f"{table} has no column {min(missing)}{given}.", REMEDY)
-            pictures = tuple(_pictures(rows, folder, table, text_column))
-    except (OSError, ValueError, csv.Error) as error:
-        cause = f"{table} cannot be read: {getattr(error, 'strerror', None) or error}."
-        raise InputError(cause, REMEDY) from error
-    if not pictures:
-        raise InputError(f"{table} lists no pictures.", REMEDY)
-    return pictures
-
-
-def delimiter_of(content: str) -> str:
-    """Return what separates the columns of a table, by its first line: a comma, a semicolon or a tab."""
-    return max(DELIMITERS, key=re.split(r"[\r\n]", content, maxsplit=1)[0].count)
-
-
-def _check_there(folder: Path, table: Path) -> None:
-    """Check that there is a folder with a table.
-
-    Raises:
-        InputError: there is not.
-    """
-    if not folder.exists():
-        raise InputError(f"There is no folder {folder}.", "Name a folder of pictures.")
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder.", "Name a folder of pictures.")
+        cause = f"{folder} is not a folder." if folder.exists() else f"There is no folder {folder}."
+        raise InputError(cause, "Name a folder of pictures.")
     if not table.exists():
         raise InputError(f"There is no {LABELS} in {folder}.", REMEDY)
+    columns, rows = _read_table(table, REMEDY)
+    text_column = "label" if "label" in columns and "text" not in columns else "text"
+    _check_columns(table, columns, ("file", text_column), REMEDY)
+    lines: dict[str, int] = {}
+    pictures = []
+    for line, row in rows:
+        place, name, text = f"{table}, line {line}", row["file"], row[text_column]
+        if not name or text is None:
+            raise InputError(f"{place}, has no {'text' if name else 'file'}.", REMEDY)
+        if any(row.get(None, ())):
+            cause = f"{place}, has more cells than the first line has columns."
+            raise InputError(cause, 'Write a text with a comma in quotation marks: "12,5".')
+        first = lines.setdefault(os.path.normpath(name), line)
+        if first != line:
+            cause = f"{place}, lists {name} again, after line {first}."
+            raise InputError(cause, "Give each picture one row with all that is written on it.")
+        # The digits of other scripts, such as full-width ones, become 0 to 9.
+        ascii_text = "".join(str(int(each)) if each.isdecimal() else each for each in text)
+        group = (row.get("group") or "").strip() or None  # a space at the end makes no other group
+        pictures.append(LabelledPicture(name, folder / name, ascii_text, group))
+    if not pictures:
+        raise InputError(f"{table} lists no pictures.", REMEDY)
+    return tuple(pictures)
+
+
+def _read_table(path: Path, remedy: str, errors: str = "strict") -> tuple[Sequence[str], list[_Row]]:
+    """Return the columns of a table and its rows, each with its line; a cell that is missing is None.
+
+    The first line tells whether commas, semicolons or tabs separate the columns. Empty rows are left out.
+    """
+    try:
+        content = path.read_text(encoding="utf-8-sig", errors=errors)
+        delimiter = max(DELIMITERS, key=content.partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(content), delimiter=delimiter)
+        rows = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        cause = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {cause}.", remedy) from error
+    return reader.fieldnames or (), [
+        (line, row) for line, row in rows if any("".join(cells or "").strip() for cells in row.values())
+    ]
+
+
+def _check_columns(path: Path, columns: Sequence[str], needed: Iterable[str], remedy: str) -> None:
+    if missing := {*needed} - {*columns}:
+        given = f", but {', '.join(columns)}" if any(columns) else ""
+        raise InputError(f"{path} has no column {min(missing)}{given}.", remedy)
 
 
 def unlabelled_pictures(folder: Path, pictures: tuple[LabelledPicture, ...]) -> list[Path]:
@@ -119,44 +136,15 @@ def leave_copies_out(
     first_of: dict[bytes, LabelledPicture] = {}
     kept, copies = list[LabelledPicture](), list[Failure]()
     for picture in pictures:
-        try:
-            content = hashlib.sha256(picture.path.read_bytes()).digest()
-        except (OSError, ValueError):
-            kept.append(picture)
-            continue
-        first = first_of.setdefault(content, picture)
+        first = picture
+        with contextlib.suppress(OSError, ValueError):
+            first = first_of.setdefault(hashlib.sha256(picture.path.read_bytes()).digest(), picture)
         if first is picture:
             kept.append(picture)
         else:
             label = "" if picture.text == first.text else ", which has another label"
             copies.append(Failure(picture.file, "duplicate", f"It is a copy of {first.file}{label}."))
     return kept, tuple(copies)
-
-
-def _pictures(
-    rows: csv.DictReader[str], folder: Path, table: Path, text_column: str
-) -> Iterator[LabelledPicture]:
-    seen: dict[str, int] = {}
-    for row in rows:
-        if not any("".join(cells or "").strip() for cells in row.values()):  # spreadsheets write such rows
-            continue
-        place, name, text = f"{table}, line {rows.line_num}", row["file"], row[text_column]
-        if not name or text is None:
-            raise InputError(f"{place}, has no {'text' if name else 'file'}.", REMEDY)
-        if any(row.get(None, ())):
-            cause = f"{place}, has more cells than the first line has columns."
-            raise InputError(cause, 'Write a text with a comma in quotation marks: "12,5".')
-        first = seen.setdefault(os.path.normpath(name), rows.line_num)
-        if first != rows.line_num:
-            cause = f"{place}, lists {name} again, after line {first}."
-            raise InputError(cause, "Give each picture one row with all that is written on it.")
-        group = (row.get("group") or "").strip() or None  # a space at the end makes no other group
-        yield LabelledPicture(name, folder / name, _with_ascii_digits(text), group)
-
-
-def _with_ascii_digits(text: str) -> str:
-    """Return a text with the digits of other scripts, such as full-width ones, as 0 to 9."""
-    return "".join(str(int(character)) if character.isdecimal() else character for character in text)
 
 
 def corrections_csv(part: str, rows: Iterable[tuple[int, int, int, int, float, bool, str]]) -> str:
@@ -195,28 +183,37 @@ def read_corrections(dataset: Dataset, path: Path) -> Corrections:
     Raises:
         InputError: the file cannot be read, or a row does not fit the dataset.
     """
+    columns, rows = _read_table(path, CORRECTIONS_REMEDY, "surrogateescape")
+    _check_columns(path, columns, ("index", "label"), CORRECTIONS_REMEDY)
     count = len(dataset.train)
     remedy = f"Give corrections of the training digits of {dataset.name}."
     labels: Corrections = {}
-    for line, row in _read_correction_rows(path):
-        place, text = f"{path}, line {line}", row["index"].strip()
+    for line, row in rows:
+        place, text, label = f"{path}, line {line}", _cell(row, "index"), _cell(row, "label")
         index = int(text) if text.isdecimal() and len(text) < LONGEST_INDEX else count
         if index >= count:
             wrong = f"the index {text[:LONGEST_INDEX]} is not from 0 to {count - 1}"
             raise InputError(f"{place}: {wrong if text else 'it has no index'}.", remedy)
-        label = row["label"].strip()
         if label not in CORRECT_LABELS:
             cause = f"{place}: the label {label[:20]!r} is not a digit from 0 to 9."
             raise InputError(cause, "Correct it, or leave it empty to leave the picture out.")
         if index in labels:
             raise InputError(f"{place}: the index {index} occurs twice.", "Leave one of the rows out.")
-        for column, value in _facts_of(dataset, index).items():
-            stated = (row.get(column) or "").strip()
-            if stated and stated != value and not (column == "file" and _name(stated) == _name(value)):
+        facts = {"part": "train", "given": str(dataset.train.labels[index])}
+        if dataset.train_files:
+            facts["file"] = dataset.train_files[index]
+        for column, value in facts.items():
+            stated = _cell(row, column)
+            is_file = column == "file" and Path(stated).parts[-2:] == Path(value).parts[-2:]
+            if stated and stated != value and not is_file:
                 cause = f"{place}: the {column} is {stated[-60:]}, but that of the digit is {value}."
                 raise InputError(cause, remedy)
         labels[index] = int(label) if label else None
     return labels
+
+
+def _cell(row: dict[str | Any, str | Any], column: str) -> str:
+    return (row.get(column) or "").strip()
 
 
 def apply_corrections(splits: Splits, labels: Corrections) -> Splits:
@@ -225,29 +222,14 @@ def apply_corrections(splits: Splits, labels: Corrections) -> Splits:
     Raises:
         InputError: no digit to train on is left.
     """
-    corrected = splits.train.labels.copy()
-    is_kept = np.ones(len(corrected), bool)
-    for place_in_part, index in enumerate(splits.train_indices.tolist()):
-        if index in labels:
-            new = labels[index]
-            is_kept[place_in_part] = new is not None
-            corrected[place_in_part] = 0 if new is None else new
-    kept = np.flatnonzero(is_kept)
+    indices, old = splits.train_indices.tolist(), splits.train.labels.tolist()
+    new = [labels.get(index, label) for index, label in zip(indices, old, strict=True)]
+    kept = np.array([place for place, label in enumerate(new) if label is not None], np.int64)
     if not kept.size:
         raise InputError("The corrections leave out every digit to train on.", "Give some of them a label.")
-    train = replace(splits.train, labels=corrected).take(kept)
+    corrected = np.array([label for label in new if label is not None], splits.train.labels.dtype)
+    train = replace(splits.train.take(kept), labels=corrected)
     return replace(splits, train=train, train_indices=splits.train_indices[kept])
-
-
-def _facts_of(dataset: Dataset, index: int) -> dict[str, str]:
-    """Return what the columns of a training digit tell."""
-    facts = {"part": "train", "given": str(dataset.train.labels[index])}
-    return facts | ({"file": dataset.train_files[index]} if dataset.train_files else {})
-
-
-def _name(file: str) -> tuple[str, ...]:
-    """Return the name of a file, and that of the folder in which it lies."""
-    return Path(file).parts[-2:]
 
 
 def describe_corrections(before: Splits, after: Splits, labels: Corrections) -> Iterator[str]:
@@ -277,21 +259,3 @@ def digest_of(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"The corrections {path} cannot be read: {error}.", CORRECTIONS_REMEDY) from error
-
-
-def _read_correction_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a file with their lines; a cell that is missing at the end of a row is empty."""
-    try:
-        content = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        table = io.StringIO(content, newline="")
-        reader = csv.DictReader(table, restval="", delimiter=delimiter_of(content))
-        columns = reader.fieldnames or ()
-        numbered = [(reader.reader.line_num, row) for row in reader]  # without empty lines
-        rows = [
-            (line, row) for line, row in numbered if any("".join(cells).strip() for cells in row.values())
-        ]
-    except (OSError, csv.Error) as error:
-        raise InputError(f"The corrections {path} cannot be read: {error}.", CORRECTIONS_REMEDY) from error
-    if not {"index", "label"} <= {*columns}:
-        raise InputError(f"The corrections {path} have no columns index and label.", CORRECTIONS_REMEDY)
-    return rows

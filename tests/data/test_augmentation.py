@@ -1,3 +1,5 @@
+"""Augmentations keep the labels of digits: their strength, and that they depend on the seed alone."""
+
 from __future__ import annotations
 
 import pytest
@@ -34,37 +36,33 @@ def augment_with_seed(images: torch.Tensor, name: str, share: tuple[int, int] = 
     return augment(images, recipe_with(name), share)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_every_augmentation_changes_images_but_not_their_shape_and_range(
-    images: torch.Tensor, name: str
+def test_every_augmentation_changes_images_alike_for_a_seed_and_for_a_share_of_a_batch(
+    images: torch.Tensor,
 ) -> None:
-    changed = augment_with_seed(images, name)
-    assert changed.shape == images.shape and changed.dtype == images.dtype
-    assert changed.min() >= 0 and changed.max() <= 1 + 1e-6
-    assert not torch.equal(changed, images)
-
-
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_no_augmentation_changes_its_input(images: torch.Tensor, name: str) -> None:
     before = images.clone()
-    augment_with_seed(images, name)
-    assert torch.equal(images, before)
+    for name in AUGMENTATIONS:
+        changed = augment_with_seed(images, name)
+        assert torch.equal(images, before), name
+        assert changed.shape == images.shape and changed.dtype == images.dtype
+        assert changed.min() >= 0 and changed.max() <= 1 + 1e-6 and not torch.equal(changed, images), name
+        assert torch.equal(changed, augment_with_seed(images, name)), name
+        for size in (2, 5):
+            for first in range(size):
+                share = augment_with_seed(images[first::size], name, (first, size))
+                torch.testing.assert_close(share, changed[first::size])
+    assert {*AUGMENTATIONS, "mixup"} == set(augmentations())  # mixup changes the labels, too
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_the_same_seed_gives_the_same_images(images: torch.Tensor, name: str) -> None:
-    assert torch.equal(augment_with_seed(images, name), augment_with_seed(images, name))
-
-
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-@pytest.mark.parametrize("size", [2, 5])
-def test_a_share_of_a_batch_is_augmented_as_in_the_whole_batch(
-    images: torch.Tensor, name: str, size: int
-) -> None:
-    whole = augment_with_seed(images, name)
-    for first in range(size):
-        share = augment_with_seed(images[first::size], name, (first, size))
-        torch.testing.assert_close(share, whole[first::size])
+def test_small_batches_work_and_each_augmentation_can_be_turned_off(images: torch.Tensor) -> None:
+    for count in (1, 2, 3):
+        assert augment(images[:count], DEFAULT).shape == (count, 1, 28, 28)
+    none = Recipe(augment=True, affine=False, stroke_width=False)
+    assert torch.equal(augment(images, none), images)
+    assert torch.equal(augment(images, Recipe(augment=False)), images)
+    torch.manual_seed(1)
+    changed = augment(images, Recipe(augment=True, affine=False))
+    torch.manual_seed(1)
+    assert torch.equal(changed, stroke_width(images, True))
 
 
 def test_an_affine_map_without_change_moves_nothing(
@@ -75,24 +73,19 @@ def test_an_affine_map_without_change_moves_nothing(
     torch.testing.assert_close(augment(images, AFFINE), images, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("axis", [2, 3])
-def test_no_digit_is_flipped(images: torch.Tensor, axis: int) -> None:
+def test_no_digit_is_flipped_and_ink_stays_in_the_frame(images: torch.Tensor) -> None:
     """The mean of many changes of a digit is nearer to it than to its mirror image, unless it is its own."""
     changed = torch.stack([augment(images, DEFAULT) for _ in range(16)]).mean(dim=0)
 
     def nearness(original: torch.Tensor) -> torch.Tensor:
         return F.cosine_similarity(changed.flatten(1), original.flatten(1))
 
-    asymmetric = F.cosine_similarity(images.flatten(1), images.flip(axis).flatten(1)) < 0.6
-    nearer = nearness(images) > nearness(images.flip(axis))
-    assert asymmetric.sum() > 30
-    assert nearer[asymmetric].all()
-
-
-def test_ink_stays_in_the_frame(images: torch.Tensor) -> None:
+    for axis in (2, 3):
+        asymmetric = F.cosine_similarity(images.flatten(1), images.flip(axis).flatten(1)) < 0.6
+        nearer = nearness(images) > nearness(images.flip(axis))
+        assert asymmetric.sum() > 30 and nearer[asymmetric].all()
     kept = augment(images, AFFINE).sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))
-    assert kept.median() == pytest.approx(1.0, abs=0.1)
-    assert kept.min() > 0.6
+    assert kept.median() == pytest.approx(1.0, abs=0.1) and kept.min() > 0.6
 
 
 def test_a_quarter_gets_thicker_a_quarter_thinner_and_half_stays(images: torch.Tensor) -> None:
@@ -117,11 +110,6 @@ def test_extremes_equal_those_of_pooling(images: torch.Tensor) -> None:
     assert torch.equal(smallest, -F.max_pool2d(-images, 3, 1, 1))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_small_batches_work(images: torch.Tensor, count: int) -> None:
-    assert augment(images[:count], DEFAULT).shape == (count, 1, 28, 28)
-
-
 def test_elastic_displacements_are_smooth_and_of_one_pixel() -> None:
     torch.manual_seed(0)
     pixels = augmentation._displacements(200, torch.empty(1, 1, 28, 28)) * 14  # N, 2, H * W
@@ -136,24 +124,24 @@ def test_elastic_bends_without_moving_the_whole(images: torch.Tensor) -> None:
     assert kept.mean() == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_rectangle_is_erased_from_that_fraction(share: float) -> None:
-    torch.manual_seed(0)
-    changed = random_erasing(torch.full((400, 1, 28, 28), 2.0), share)[:, 0]
-    erased = (changed != 2).float()
-    assert ((changed == 2) | ((changed >= 0) & (changed <= 1))).all()
-    assert erased.amax(dim=(1, 2)).mean() == pytest.approx(share, abs=0.08)
-    rows, columns = erased.amax(dim=2), erased.amax(dim=1)
-    assert torch.equal(erased, rows[:, :, None] * columns[:, None, :])
-    assert erased.mean(dim=(1, 2)).max() <= 0.81**2
+def test_a_rectangle_is_erased_from_that_fraction() -> None:
+    for share in (0.0, 0.3, 1.0):
+        torch.manual_seed(0)
+        changed = random_erasing(torch.full((400, 1, 28, 28), 2.0), share)[:, 0]
+        erased = (changed != 2).float()
+        assert ((changed == 2) | ((changed >= 0) & (changed <= 1))).all()
+        assert erased.amax(dim=(1, 2)).mean() == pytest.approx(share, abs=0.08)
+        rows, columns = erased.amax(dim=2), erased.amax(dim=1)
+        assert torch.equal(erased, rows[:, :, None] * columns[:, None, :])
+        assert erased.mean(dim=(1, 2)).max() <= 0.81**2
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_lines_cross_that_fraction(share: float) -> None:
-    torch.manual_seed(0)
-    changed = random_lines(torch.full((400, 1, 28, 28), 2.0), share)[:, 0]
-    assert changed.min() >= 0 and changed.max() == 2
-    assert (changed < 2).flatten(1).any(dim=1).float().mean() == pytest.approx(share, abs=0.08)
+def test_lines_cross_that_fraction() -> None:
+    for share in (0.0, 0.3, 1.0):
+        torch.manual_seed(0)
+        changed = random_lines(torch.full((400, 1, 28, 28), 2.0), share)[:, 0]
+        assert changed.min() >= 0 and changed.max() == 2
+        assert (changed < 2).flatten(1).any(dim=1).float().mean() == pytest.approx(share, abs=0.08)
 
 
 def test_lines_are_straight_and_thin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,19 +170,3 @@ def test_pairs_are_blended_by_one_weight(images: torch.Tensor) -> None:
     assert 0 < weight < 1
     torch.testing.assert_close(mixed[3], weight * images[3] + (1 - weight) * images[53])
     torch.testing.assert_close(mixed[53], weight * images[53] + (1 - weight) * images[3])
-
-
-def test_each_augmentation_can_be_turned_off(images: torch.Tensor) -> None:
-    none = Recipe(augment=True, affine=False, stroke_width=False)
-    assert torch.equal(augment(images, none), images)
-    assert torch.equal(augment(images, Recipe(augment=False)), images)
-    torch.manual_seed(1)
-    changed = augment(images, Recipe(augment=True, affine=False))
-    torch.manual_seed(1)
-    assert torch.equal(changed, stroke_width(images, True))
-
-
-def test_every_augmentation_of_a_recipe_has_a_function() -> None:
-    """Mixup is not in the table, because it changes the labels too."""
-    assert {*AUGMENTATIONS, "mixup"} == set(augmentations())
-    assert callable(augmentation.mixup)

@@ -7,7 +7,6 @@ import pytest
 
 from digitcli.data.dataset import (
     SPLIT_SEED,
-    VALIDATION_SIZE,
     Dataset,
     Digits,
     Failure,
@@ -33,13 +32,10 @@ def numbers_of(digits: Digits) -> list[int]:
     return numbers
 
 
-def test_digits_are_taken_in_the_order_of_the_indices() -> None:
-    chosen = numbered_digits(20).take(np.array([13, 2, 2]))
+def test_digits_are_taken_and_joined_in_their_order() -> None:
+    digits = numbered_digits(20)
+    chosen = digits.take(np.array([13, 2, 2]))
     assert numbers_of(chosen) == [13, 2, 2] and chosen.labels.tolist() == [3, 2, 2] and len(chosen) == 3
-
-
-def test_concatenated_digits_keep_their_order_and_labels() -> None:
-    digits = numbered_digits(12)
     joined = concatenate(digits.take(np.arange(7, 12)), digits.take(np.arange(3)))
     assert numbers_of(joined) == [7, 8, 9, 10, 11, 0, 1, 2]
     assert joined.labels.tolist() == [7, 8, 9, 0, 1, 0, 1, 2]
@@ -56,101 +52,71 @@ def test_the_digest_depends_on_images_labels_and_parts_only() -> None:
     assert len({digest, *(dataset.digest for dataset in others)}) == 4
 
 
-@pytest.mark.parametrize(
-    ("count", "has_test", "sizes"),
-    [(840, True, (770, 70, 12)), (840, False, (660, 60, 120)), (70_000, True, (65_000, 5_000, 12))],
-)
-def test_a_twelfth_is_held_out_for_validation_and_a_seventh_for_testing(
-    count: int, has_test: bool, sizes: tuple[int, int, int]
-) -> None:
+def test_a_twelfth_is_held_out_for_validation_and_a_seventh_for_testing() -> None:
     test = numbered_digits(12)
-    splits = split(Dataset("d", numbered_digits(count), test if has_test else None))
-    assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
-    assert len(splits.validation) <= VALIDATION_SIZE
-    assert (splits.test is test) == has_test
+    for count, has_test, sizes in (
+        (840, True, (770, 70, 12)),
+        (840, False, (660, 60, 120)),
+        (70_000, True, (65_000, 5_000, 12)),
+    ):
+        digits = numbered_digits(count)
+        splits, again = (split(Dataset(name, digits, test if has_test else None)) for name in "ab")
+        assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
+        assert (splits.test is test) == has_test
+        parts = [numbers_of(part) for part in (splits.train, splits.validation, splits.test)]
+        kept = parts[:2] if has_test else parts
+        assert sorted(number for part in kept for number in part) == list(range(count))
+        assert all(part == sorted(part) for part in parts)
+        assert all(part != list(range(part[0], part[0] + len(part))) for part in kept)  # drawn at random
+        assert parts == [numbers_of(part) for part in (again.train, again.validation, again.test)]
 
 
-def test_the_parts_have_no_digit_in_common_and_together_all_digits() -> None:
-    splits = split(Dataset("d", numbered_digits(300)))
-    parts = [numbers_of(part) for part in (splits.train, splits.validation, splits.test)]
-    assert sorted(number for part in parts for number in part) == list(range(300))
-    assert all(part == sorted(part) for part in parts)
-    assert all(part != list(range(part[0], part[0] + len(part))) for part in parts)  # drawn at random
+def test_too_few_digits_are_an_input_error_that_names_the_dataset() -> None:
+    for count, has_test in ((0, True), (5, True), (1, False), (3, False)):
+        test = numbered_digits(3) if has_test else None
+        with pytest.raises(InputError, match=r"few\.npz has \d training digits?,") as caught:
+            split(Dataset("few.npz", numbered_digits(count), test))
+        assert caught.value.remedy
 
 
-def test_every_split_of_the_same_digits_is_equal() -> None:
-    first, again = (split(Dataset(name, numbered_digits(300))) for name in ("first", "again"))
-    assert numbers_of(first.validation) == numbers_of(again.validation)
-    assert numbers_of(first.test) == numbers_of(again.test)
-
-
-@pytest.mark.parametrize(("count", "has_test"), [(0, True), (5, True), (1, False), (3, False)])
-def test_too_few_digits_are_an_input_error_that_names_the_dataset(count: int, has_test: bool) -> None:
-    test = numbered_digits(3) if has_test else None
-    with pytest.raises(InputError, match=r"few\.npz has \d training digits?,") as caught:
-        split(Dataset("few.npz", numbered_digits(count), test))
-    assert caught.value.remedy
-
-
-@pytest.mark.parametrize(("count", "end"), [(1, "0.png: It is empty."), (4, "; and 1 more")])
-def test_three_failures_are_named_and_the_others_counted(count: int, end: str) -> None:
-    failures = tuple(Failure(f"{number}.png", "empty_file", "It is empty.") for number in range(count))
+def test_three_failures_are_named_and_the_others_counted() -> None:
+    failures = tuple(Failure(f"{number}.png", "empty_file", "It is empty.") for number in range(4))
+    assert describe_failures(failures[:1]) == "0.png: It is empty."
     text = describe_failures(failures)
-    assert text.endswith(end) and text.count("It is empty.") == min(count, 3)
+    assert text.endswith("; and 1 more") and text.count("It is empty.") == 3
 
 
-@pytest.mark.parametrize("per_class", [2, 5])
-def test_every_class_keeps_a_training_digit(per_class: int) -> None:
-    digits, test = numbered_digits(10 * per_class), numbered_digits(20)
-    for dataset in (Dataset("few", digits), Dataset("few", digits, test)):
-        splits = split(dataset)
-        assert set(splits.train.labels) == set(range(10))
-        assert len(splits.validation) > 0 and splits.holds_validation_out
-        assert not set(numbers_of(splits.train)) & set(numbers_of(splits.validation))
-
-
-def test_of_one_digit_of_each_class_none_is_held_out() -> None:
-    splits = split(Dataset("few", numbered_digits(10), numbered_digits(20)))
+def test_every_class_keeps_a_training_digit() -> None:
+    test = numbered_digits(20)
+    for count in (20, 50):
+        for dataset in (Dataset("few", numbered_digits(count)), Dataset("few", numbered_digits(count), test)):
+            splits = split(dataset)
+            assert set(splits.train.labels) == set(range(10)) and splits.holds_validation_out
+            assert numbers_of(splits.validation)
+            assert not set(numbers_of(splits.train)) & set(numbers_of(splits.validation))
+    splits = split(Dataset("few", numbered_digits(10), test))
     assert numbers_of(splits.train) == numbers_of(splits.validation) == list(range(10))
     assert not splits.holds_validation_out
     with pytest.raises(InputError, match="one digit of each class") as caught:
         split(Dataset("few", numbered_digits(10)))
     assert "test digits" in caught.value.remedy
-
-
-def test_the_only_digit_of_a_class_is_kept_and_another_one_held_out() -> None:
-    digits = numbered_digits(300)
     first_held_out = int(np.random.default_rng(SPLIT_SEED).permutation(300)[0])
     labels = np.where(np.arange(300) == first_held_out, 3, 5)
-    train = split(Dataset("rare", Digits(digits.images, labels), numbered_digits(3))).train
-    assert first_held_out in numbers_of(train) and len(train) == 275
+    rare = Dataset("rare", Digits(numbered_digits(300).images, labels), numbered_digits(3))
+    train = split(rare).train
+    assert first_held_out in numbers_of(train) and len(train) == 275  # another one is held out in its place
 
 
-@pytest.fixture(scope="module")
-def some() -> Digits:
-    """The first 2,000 test digits of MNIST."""
-    return load_mnist_test().take(np.arange(2000))
-
-
-def test_mnist_has_no_faults() -> None:
-    mnist = load_mnist()
+def test_the_worst_fault_is_a_missing_digit_then_a_contradiction_then_a_copy() -> None:
+    mnist, some = load_mnist(), load_mnist_test().take(np.arange(2000))
     assert worst_fault(mnist.train, mnist.test) is None
-
-
-def test_missing_and_rare_digits_come_first(some: Digits) -> None:
     sevens, others = np.flatnonzero(some.labels == 7), np.flatnonzero(some.labels != 7)
     assert worst_fault(some.take(others), some) == "Digits that do not occur: 7."
     rare = worst_fault(some.take(np.concatenate([others, sevens[:3]])), some)
     assert rare is not None and rare.startswith("The digit 7 occurs 3 times, ")
-
-
-def test_equal_images_with_different_labels_come_next(some: Digits) -> None:
     changed = Digits(some.images[:2], (some.labels[:2] + 1) % 10)
     fault = worst_fault(concatenate(some, changed), some)
     assert fault == "Distinct training images that occur with different labels: 2."
-
-
-def test_test_images_that_are_training_images_come_last(some: Digits) -> None:
     train, test = some.take(np.arange(1500)), some.take(np.arange(1490, 1600))
     assert worst_fault(train, test) == "10 of 110 test images are training images too."
     assert worst_fault(train, None) is None
