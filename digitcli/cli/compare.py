@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from digitcli import console
-from digitcli.atomic_write import check_writable, write_whole
-from digitcli.cli.options import complete_architecture, complete_dataset, device_setting
+from digitcli.atomic_write import write_whole
+from digitcli.cli.options import check_output, complete_architecture, complete_dataset, device_setting
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.comparison.saved_comparison import SUFFIX, EvaluationSplit, save_comparison
 from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
@@ -36,46 +36,31 @@ class CompareOptions:
     """The arguments and options of `digitcli compare`."""
 
     models: tuple[str, ...] = argument(
-        "MODEL",
-        "Compare these: architectures, also with changes of their recipes (cnn:augment=off,dropout=0), "
-        "trained models (shipped/cnn, a file or run folder), files of --output, or all.",
-        complete=complete_architecture,
-    )
+        "MODEL", "Compare these: architectures, also with changes of their recipes "
+        "(cnn:augment=off,dropout=0), trained models (shipped/cnn, a file or run folder), files of --output, "
+        "or all.", complete=complete_architecture,
+    )  # fmt: skip
     seeds: int | None = setting(
         None, "", f"Train each architecture with this many seeds, from 0 on (default: {SEEDS}).", at_least=1,
         at_most=1000, unit="N",
     )  # fmt: skip
     data: str | None = setting(
-        None,
-        "",
-        "Train and evaluate on this dataset: a name, a file or a folder (default: mnist, or that of the "
-        "saved comparisons).",
-        unit="dataset",
-        complete=complete_dataset,
-    )
+        None, "", "Train and evaluate on this dataset: a name, a file or a folder (default: mnist, or that "
+        "of the saved comparisons).", unit="dataset", complete=complete_dataset,
+    )  # fmt: skip
     split: EvaluationSplit | None = setting(
-        None,
-        "",
-        "Evaluate on this part of the dataset; choose among variants on the validation digits (default: "
-        "test, or that of the saved comparisons).",
-    )
+        None, "", "Evaluate on this part of the dataset; choose among variants on the validation digits "
+        "(default: test, or that of the saved comparisons).",
+    )  # fmt: skip
     device: str = device_setting(TrainConfig.device)
     runs: Path = setting(
         OUT, "", "Keep the run folders in this folder, and reuse its finished runs.", unit="dir",
         aliases=("--out",),
     )  # fmt: skip
-    tensorboard: Path | None = setting(
-        None, "", "Write the curves of each run for TensorBoard to a subfolder of this folder.", unit="dir"
-    )
     output: tuple[Path, ...] = setting(
-        (),
-        "",
-        "Save the runs and their errors to a .json file, which a later compare takes as a MODEL, or a chart "
-        "to an .svg file; may be repeated.",
-        unit="file",
-        letter="-o",
-        aliases=("--save", "--plot"),
-    )
+        (), "", "Save the runs and their errors to a .json file, which a later compare takes as a MODEL, or "
+        "a chart to an .svg file; may be repeated.", unit="file", letter="-o", aliases=("--save", "--plot"),
+    )  # fmt: skip
     force: bool = setting(False, "", "Replace the files of --output if they exist.")
     format: console.TableFormat = setting("table", "", "Print a table for people, JSON or CSV.")
 
@@ -97,12 +82,12 @@ def compare(options: CompareOptions) -> None:
     """
     check_device_name(options.device)
     parsed = parse_specifications(options.models, options.data or TrainConfig.data, options.device)
-    for option, value in (("--seeds", options.seeds), ("--tensorboard", options.tensorboard)):
-        if value is not None and not any(each.config for each in parsed):
-            raise UsageError(f"{option} needs an architecture to train.", f"Name one, or leave {option} out.")
+    if options.seeds is not None and not any(each.config for each in parsed):
+        raise UsageError("--seeds needs an architecture to train.", "Name one, or leave --seeds out.")
     data, split = _choose_digits(parsed, options.data, options.split)
     _check_dataset(data)
-    _check_files(options)
+    for path in options.output or [None]:
+        check_output(path, (SUFFIX, CHART_SUFFIX), options.force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.progress import CountingBar, RunsView
         from digitcli.comparison import compare as comparing
@@ -111,7 +96,7 @@ def compare(options: CompareOptions) -> None:
         view = RunsView(bar, len(plan_runs(parsed, seeds)), line_of_run)
         result = comparing.compare(
             parsed, seeds=seeds, data=data, split=split, device=options.device, out=options.runs,
-            tensorboard=options.tensorboard, on_event=view, stop_signal=stop_signal,
+            on_event=view, stop_signal=stop_signal,
         )  # fmt: skip
     try:
         for path in options.output:
@@ -133,7 +118,7 @@ def _choose_digits(
         InputError: the dataset of the saved runs is not there.
     """
     saved = parsed[0].saved
-    if saved is None or any(each.config or each.model for each in parsed):
+    if saved is None or not all(each.saved for each in parsed):
         return data or TrainConfig.data, split or DEFAULT_SPLIT
     if data is None:
         try:
@@ -151,18 +136,6 @@ def _check_dataset(data: str) -> None:
     path = find_dataset(data)
     if path is not None and is_line_folder(path):
         raise UsageError(f"--data {data} holds lines.", "Give a dataset of single digits.")
-
-
-def _check_files(options: CompareOptions) -> None:
-    if options.force and not options.output:
-        cause = "--force replaces the files of --output, which are missing."
-        raise UsageError(cause, "Leave --force out.")
-    for path in options.output:
-        if path.suffix.lower() not in (SUFFIX, CHART_SUFFIX):
-            raise UsageError(
-                f"--output is '{path}'.", f"Name a file that ends in {SUFFIX} or {CHART_SUFFIX}."
-            )
-        check_writable(path, options.force)
 
 
 def _raise_failures(result: Comparison) -> None:

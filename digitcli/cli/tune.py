@@ -13,7 +13,7 @@ from rich.markup import escape
 from digitcli import console
 from digitcli.cli.options import complete_architecture, complete_dataset, device_setting
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, Objective, parse_ranges
+from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, parse_ranges
 from digitcli.comparison.specification import parse_specification
 from digitcli.errors import UsageError, counted
 from digitcli.inference.devices import check_device_name
@@ -32,25 +32,18 @@ class TuneOptions:
     """The options of `digitcli tune`."""
 
     arch: str = setting(
-        TrainConfig.arch,
-        "",
-        "Tune this architecture (cnn), or one with fixed changes of its recipe (cnn:epochs=3,dropout=0).",
-        unit="name",
-        letter="-a",
-        complete=complete_architecture,
-    )
+        TrainConfig.arch, "", "Tune this architecture (cnn), or one with fixed changes of its recipe "
+        "(cnn:epochs=3,dropout=0).", unit="name", letter="-a", complete=complete_architecture,
+    )  # fmt: skip
     trials: int = setting(
         20, "", "Train this many times, after one training by the recipe.", at_least=1, at_most=10_000,
         unit="N", letter="-n",
     )  # fmt: skip
     vary: tuple[str, ...] = setting(
-        (),
-        "",
-        "Vary this setting in its usual range (lr), between two numbers (lr=1e-4..1e-2) or among values "
-        f"(optimizer=adamw,muon); may be repeated (default: {', '.join(DEFAULT_SETTINGS)}).",
+        (), "", "Vary this setting in its usual range (lr), between two numbers (lr=1e-4..1e-2) or among "
+        f"values (optimizer=adamw,muon); may be repeated (default: {', '.join(DEFAULT_SETTINGS)}).",
         unit="setting",
-    )
-    objective: Objective = setting("accuracy", "", "Optimize this figure of the validation digits.")
+    )  # fmt: skip
     data: str = setting(
         TrainConfig.data, "", "Train on this dataset: a name, a file or a folder, as for digitcli train.",
         unit="dataset", complete=complete_dataset,
@@ -81,7 +74,7 @@ def tune(options: TuneOptions) -> None:
     if specification.config is None:
         cause = f"{options.arch} is trained already."
         raise UsageError(cause, "Name an architecture; digitcli models lists them.")
-    ranges = parse_ranges(options.vary, specification.config, options.objective)
+    ranges = parse_ranges(options.vary, specification.config)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.cli.progress import CountingBar, RunsView
         from digitcli.comparison import tuning
@@ -90,7 +83,7 @@ def tune(options: TuneOptions) -> None:
     folder = options.output or tuning.OUT / folder_name(specification.label)
     with CountingBar("trainings") as bar, stop_on_signals() as stop_signal:
         result = tuning.tune(
-            specification, ranges, folder, trials=options.trials, objective=options.objective,
+            specification, ranges, folder, trials=options.trials,
             on_event=RunsView(bar, options.trials + 1, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
     if options.format == "json":
@@ -117,7 +110,7 @@ def line_of_trial(event: object) -> tuple[int, str] | None:
 
 def show_tuning(result: Tuning) -> None:
     """Print the recipe and the best trials, a conclusion, and the command that confirms the best one."""
-    rows = sorted((result.recipe, *result.trials[:SHOWN]), key=lambda trial: trial.rank(result.objective))
+    rows = sorted((result.recipe, *result.trials[:SHOWN]), key=lambda trial: trial.rank())
     settings = [{**result.recipe_settings, **row.settings} for row in rows]
     columns = {
         "validation accuracy": [console.percent(row.accuracy) for row in rows],
@@ -130,7 +123,10 @@ def show_tuning(result: Tuning) -> None:
     table, left_out = console.fitted_table(
         "trial", labels, columns, ("trained in", "loss", "epochs"), console.out.width
     )
-    conclusion = _conclusion(result)
+    digits = f"{result.validation_digits:,} validation digits"
+    conclusion = f"No trial is better than the recipe on the {digits}."
+    if result.best is not None:
+        conclusion = f"Trial {result.best.number} is the best of {len(result.trials)} on the {digits}."
     if result.importances:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result.importances.items())
         conclusion += f"\nHow much each setting decides: {shares}."
@@ -139,13 +135,6 @@ def show_tuning(result: Tuning) -> None:
         console.out.print("Train both with several seeds, to see whether the difference is more than luck:")
         console.out.print(f"  {escape(shlex.join(result.confirmation))}", soft_wrap=True)
     console.show_left_out(left_out)
-
-
-def _conclusion(result: Tuning) -> str:
-    digits = f"{result.validation_digits:,} validation digits"
-    if result.best is None:
-        return f"No trial is better than the recipe on the {digits}."
-    return f"Trial {result.best.number} is the best of {len(result.trials)} on the {digits}."
 
 
 def _value(value: Any) -> str:

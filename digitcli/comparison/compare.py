@@ -29,7 +29,6 @@ from digitcli.events import Notice
 from digitcli.inference.devices import choose_device
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal
-from digitcli.training.tensorboard import check_installed
 
 LONGEST_LABELS = 3  # models are named in a conclusion
 CONTINUE = "Run the same command again to continue."
@@ -123,9 +122,9 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each model, for CSV."""
-        record = self.record()
-        counted = [model | {"runs": len(model["runs"]), "split": self.split} for model in record["models"]]
-        return [{name: row[name] for name in row if name != "definition"} for row in counted]
+        models = self.record()["models"]
+        rows = [model | {"runs": len(model["runs"]), "split": self.split} for model in models]
+        return [{name: row[name] for name in row if name != "definition"} for row in rows]
 
     def to_saved(self) -> list[SavedModel]:
         """Return the models as `save_comparison` writes them."""
@@ -161,7 +160,6 @@ def compare(
     split: EvaluationSplit = "test",
     device: str = TrainConfig.device,
     out: Path = OUT,
-    tensorboard: Path | None = None,
     on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> Comparison:
@@ -169,43 +167,47 @@ def compare(
 
     `specifications` are what `parse_specifications` returns for the same dataset and device. To choose among
     variants, evaluate on the validation digits and keep the test digits for the last comparison. A finished
-    run in `out` is reused, an interrupted one is resumed, and a run that a saved comparison holds is not
-    trained. A model is left out when one of its runs diverges. The curves of every run that is trained or
-    reused are written to a subfolder of `tensorboard`, see `train`.
+    run in `out` is reused, and an interrupted one is resumed. A model is left out when one of its runs
+    diverges.
 
     Raises:
-        UsageError: `seeds` is below 1; an architecture cannot be trained with its settings; a run in `out` or
-            in a saved comparison has another recipe or other digits.
+        UsageError: `seeds` is below 1; an architecture cannot be trained with its settings; a run in `out`
+            has another recipe or other digits, or saved runs have other digits.
         DivergedError: every model diverged.
         Interrupted: `stop_signal` returned a signal; the same call continues.
         The errors of `load_dataset`, `define_model`, `train` and `load_classifier`.
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}.", "Give at least 1.")
-    if tensorboard is not None:
-        check_installed()
-    conditions = Conditions(load_dataset(data), split, device, out, tensorboard, on_event, stop_signal)
-    if conditions.dataset.failures:
-        on_event(Notice(f"Left out of '{data}': {describe_failures(conditions.dataset.failures)}"))
+    conditions = Conditions(load_dataset(data), split, device, out, on_event, stop_signal)
+    dataset, digits = conditions.dataset, conditions.digits
+    if dataset.failures:
+        on_event(Notice(f"Left out of '{data}': {describe_failures(dataset.failures)}"))
     definitions = {each.label: define_model(each, seeds, conditions) for each in specifications}
-    runs = {each.label: each.saved_runs(seeds) for each in specifications}
+    runs = {each.label: list(each.saved.runs) if each.saved else [] for each in specifications}
     diverged = _evaluate_all(plan_runs(specifications, seeds), conditions, runs)
     if len(diverged) == len(specifications):
         raise next(iter(diverged.values()))
     models = [
-        _summarize_model(label, definitions[label], tuple(runs[label]), len(conditions.digits), device)
+        _summarize_model(label, definitions[label], tuple(runs[label]), len(digits), device)
         for label in runs
         if label not in diverged
     ]
+    best = max(models, key=lambda model: model.accuracy)
+    models = _add_differences(models, best)
+    has_winner = len(models) > 1 and not any(model.may_equal_best for model in models)
     return Comparison(
         data=data,
-        digest=conditions.dataset.digest,
-        split=conditions.split,
-        images=len(conditions.digits),
+        digest=dataset.digest,
+        split=split,
+        images=len(digits),
+        models=tuple(models),
+        best=best.label,
+        winner=best.label if has_winner else None,
+        missed=tuple(sorted(set.intersection(*(set(run.misread) for each in models for run in each.runs)))),
         diverged=tuple(diverged),
-        unreadable=len(conditions.dataset.failures),
-        labels=conditions.digits.labels,
-        **_compare_models(models),
+        unreadable=len(dataset.failures),
+        labels=digits.labels,
     )
 
 
@@ -266,20 +268,6 @@ def _summarize_model(
     )
 
 
-def _compare_models(models: Sequence[ComparedModel]) -> dict[str, Any]:
-    """Return the fields of `Comparison` that follow from the models."""
-    best = max(models, key=lambda model: model.accuracy)
-    models = _add_differences(models, best)
-    has_winner = len(models) > 1 and not any(model.may_equal_best for model in models)
-    missed = set.intersection(*(set(run.misread) for model in models for run in model.runs))
-    return {
-        "models": tuple(models),
-        "best": best.label,
-        "winner": best.label if has_winner else None,
-        "missed": tuple(sorted(missed)),
-    }
-
-
 def _add_differences(models: Sequence[ComparedModel], best: ComparedModel) -> list[ComparedModel]:
     """Compare each model with the best.
 
@@ -287,9 +275,7 @@ def _add_differences(models: Sequence[ComparedModel], best: ComparedModel) -> li
     """
     pairs = list(itertools.combinations(models, 2))
     corrected = holm([_typical_p(*pair) for pair in pairs])
-    p_values = {
-        frozenset((first.label, second.label)): p for (first, second), p in zip(pairs, corrected, strict=True)
-    }
+    p_values = {frozenset((one.label, two.label)): p for (one, two), p in zip(pairs, corrected, strict=True)}
     compared = []
     for model in models:
         if model is not best:
@@ -310,12 +296,10 @@ def _interval_over_seeds(best: ComparedModel, model: ComparedModel) -> tuple[flo
 
 def _typical_p(first: ComparedModel, second: ComparedModel) -> float:
     """Return McNemar's probability for a run of each model: the median over all pairs of runs."""
-    misread_by_first, misread_by_second = (
-        [set(run.misread) for run in model.runs] for model in (first, second)
-    )
+    by_first, by_second = ([set(run.misread) for run in model.runs] for model in (first, second))
     return statistics.median(
-        mcnemar(only_first=len(misread_b - misread_a), only_second=len(misread_a - misread_b))
-        for misread_a, misread_b in itertools.product(misread_by_first, misread_by_second)
+        mcnemar(only_first=len(theirs - ours), only_second=len(ours - theirs))
+        for ours, theirs in itertools.product(by_first, by_second)
     )
 
 

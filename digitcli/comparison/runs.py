@@ -37,7 +37,6 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.network import architecture_arguments, create_network
 from digitcli.training.setup import StopSignal
 from digitcli.training.state import TrainResult
-from digitcli.training.tensorboard import check_free, folder_of_run
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes
 PASSED_ON_RESUME = (
@@ -52,16 +51,13 @@ class Conditions:
 
     dataset: the digits for training and evaluation.
     split: the part of them on which the models are evaluated.
-    device: the name of the device that computes.
     out: the folder with the run folders.
-    tensorboard: the folder with the curves of the runs for TensorBoard, if they are wanted.
     """
 
     dataset: Dataset
     split: EvaluationSplit
     device: str
     out: Path
-    tensorboard: Path | None
     on_event: Callable[[Any], None]
     stop_signal: StopSignal
 
@@ -76,33 +72,35 @@ def define_model(specification: Specification, seeds: int, conditions: Condition
     """Return how a model is built and trained, after all checks that are possible before the first run.
 
     Raises:
-        UsageError: the architecture cannot be built or trained with these settings; a saved run or a run in a
-            folder has another recipe or other fonts, or is of other digits.
+        UsageError: the architecture cannot be built or trained with these settings; a run in a folder has
+            another recipe, digits or fonts; saved runs are of other digits.
         InputError: a model of a saved comparison cannot be built.
         ModelError: a run in a folder is damaged.
         OutputError: a folder cannot be accessed.
     """
-    definition = _definition_of(specification)
-    _check_saved(specification, definition, conditions)
-    for seed in specification.missing_seeds(seeds):
-        _check_folder(specification, seed, definition, conditions)
-    return definition
-
-
-def _definition_of(specification: Specification) -> ModelDefinition:
     if specification.config is not None:
-        return define_from_config(specification.config)
+        definition = define_from_config(specification.config)
+        for seed in range(seeds):
+            _check_folder(folder_of(specification, seed, conditions.out), definition, conditions)
+        return definition
     if specification.model is not None:
         return _define_from_header(specification.model.header)
     assert specification.saved is not None
-    definition, name = specification.saved.definition, f"{specification.label} in a saved comparison"
-    if find_architecture(definition.architecture).task != "digit":
+    saved, name = specification.saved, f"{specification.label} in a saved comparison"
+    if find_architecture(saved.definition.architecture).task != "digit":
         raise InputError(f"{name} reads lines.", "Leave its file out.")
     try:
-        build_network(definition)
+        build_network(saved.definition)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be built: {error}.", "Leave its file out.") from error
-    return definition
+    digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
+    if (saved.digest, saved.split, saved.images) != digits:
+        cause = (
+            f"The saved runs of {specification.label} were evaluated on other digits: the {saved.split} "
+            f"digits of '{saved.data}'."
+        )
+        raise UsageError(cause, "Leave their file out, or choose their digits with --data and --split.")
+    return saved.definition
 
 
 def define_from_config(config: TrainConfig) -> ModelDefinition:
@@ -165,33 +163,11 @@ def build_network(definition: ModelDefinition) -> nn.Module:
         return with_plain_weights(create_model(definition.architecture, **definition.arguments))
 
 
-def _check_saved(specification: Specification, definition: ModelDefinition, conditions: Conditions) -> None:
-    """Check that saved runs can be compared with the runs of this comparison."""
-    saved, runs = specification.saved, f"The saved runs of {specification.label}"
-    if saved is None:
-        return
-    if specification.config is not None and not _is_trained_alike(saved.definition, definition):
-        cause = f"{runs} have another recipe, teacher or start model, or other corrections or fonts."
-        raise UsageError(cause, "Leave their file out.")
-    digits = (conditions.dataset.digest, conditions.split, len(conditions.digits))
-    if (saved.digest, saved.split, saved.images) != digits:
-        cause = f"{runs} were evaluated on other digits: the {saved.split} digits of '{saved.data}'."
-        raise UsageError(cause, "Leave their file out, or choose their digits with --data and --split.")
-
-
-def _check_folder(
-    specification: Specification, seed: int | None, definition: ModelDefinition, conditions: Conditions
-) -> None:
+def _check_folder(folder: Path, definition: ModelDefinition, conditions: Conditions) -> None:
     """Check that a run that exists in the folder was trained with the same recipe, digits and fonts."""
-    folder = folder_of(specification, seed, conditions.out)
     with faults_of(folder):
-        if specification.config is None:
+        if not (folder / RESUME_FILE).exists():
             return
-        exists = (folder / RESUME_FILE).exists()
-    if not exists:
-        if conditions.tensorboard is not None:
-            check_free(folder_of_run(conditions.tensorboard, folder))
-        return
     header = read_header(folder / RESUME_FILE)
     same_digits = header.dataset.get("digest") == conditions.dataset.digest
     if not (same_digits and _is_trained_alike(_define_from_header(header), definition)):
@@ -212,17 +188,17 @@ def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:
     return same_recipe and others[0] == others[1]
 
 
-def folder_of(specification: Specification, seed: int | None, out: Path) -> Path:
-    """Return the folder of a run: its label as a file system allows it, and its seed.
-
-    A label that is long, or has characters that some file systems do not have or do not distinguish, gets a
-    digest, so that no two labels share a folder.
-    """
+def folder_of(specification: Specification, seed: int, out: Path) -> Path:
+    """Return the folder of a run: its label as a file system allows it, and its seed."""
     return out / f"{folder_name(specification.label)}-{seed}"
 
 
 def folder_name(label: str) -> str:
-    """Return a name for a folder that no other label gets and that every file system takes."""
+    """Return a name for a folder that no other label gets and that every file system takes.
+
+    A label that is long, or has characters that some file systems do not have or do not distinguish, gets a
+    digest.
+    """
     usual = label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
     name = re.sub(r"[^a-z0-9_.,=+-]", "_", usual)
     if name != usual or len(name) > LONGEST_FOLDER_NAME:
@@ -239,7 +215,9 @@ def evaluate_run(
     Raises:
         The errors of `train` and of `load_classifier`.
     """
-    if specification.config is not None and seed is not None:
+    digits, misread, train_seconds, reused = conditions.digits, None, None, False
+    if seed is not None:
+        assert specification.config is not None
         folder = folder_of(specification, seed, conditions.out)
         reused = _is_finished(folder)
         result = _train(specification.config, seed, folder, conditions)
@@ -247,8 +225,7 @@ def evaluate_run(
         misread = result.misread if conditions.split == "test" else None
     else:
         assert specification.model is not None
-        model, misread, train_seconds, reused = specification.model.name, None, None, False
-    digits = conditions.digits
+        model = specification.model.name
     if misread is None:
         classifier = load_classifier(specification.model or model, device=conditions.device)
         if specification.model is not None:
@@ -265,12 +242,9 @@ def _is_finished(folder: Path) -> bool:
 
 def _train(config: TrainConfig, seed: int, folder: Path, conditions: Conditions) -> TrainResult:
     """Train the run in a folder, or resume it, and return its result."""
-    options: dict[str, Any] = {
-        "tensorboard": conditions.tensorboard,
-        "on_event": conditions.on_event,
-        "stop_signal": conditions.stop_signal,
-    }
+    on_event, stop_signal = conditions.on_event, conditions.stop_signal
     if not (folder / RESUME_FILE).exists():
-        return trainer.train(replace(config, seed=seed), out=folder, **options)
+        config = replace(config, seed=seed)
+        return trainer.train(config, out=folder, on_event=on_event, stop_signal=stop_signal)
     changes = {"seed": seed, **{name: getattr(config, name) for name in PASSED_ON_RESUME}}
-    return trainer.resume(folder, changes, **options)
+    return trainer.resume(folder, changes, on_event=on_event, stop_signal=stop_signal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
@@ -18,8 +18,6 @@ from digitcli.training.transfer import recipe_from_start
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
-
-Objective = Literal["accuracy", "loss"]
 
 # The settings that are varied if none is named, as far as the architecture has them: what papers tune first.
 DEFAULT_SETTINGS = ("lr", "batch_size", "weight_decay", "warmup", "dropout")
@@ -44,7 +42,6 @@ USUAL = {
     "random_erasing": "0..0.5",
     "mixup": "0..0.5",
 }
-CHANGE_THE_LOSS = ("label_smoothing", "loss")
 # A range whose ends differ by this factor is searched on a logarithmic scale.
 LOGARITHMIC = 10.0
 # More digits of a number than these change nothing that could be measured, and make commands long. A narrow
@@ -82,9 +79,7 @@ class SearchRange:
         return self.choices or ((int(self.low), int(self.high)) if self.is_integer else (self.low, self.high))
 
 
-def parse_ranges(
-    texts: Sequence[str], config: TrainConfig, objective: Objective = "accuracy"
-) -> tuple[SearchRange, ...]:
+def parse_ranges(texts: Sequence[str], config: TrainConfig) -> tuple[SearchRange, ...]:
     """Parse `lr`, `lr=1e-4..1e-2` and `optimizer=adamw,muon`; without any, take the usual settings.
 
     Raises:
@@ -93,7 +88,7 @@ def parse_ranges(
     recipe = resolve_recipe(config.arch, **config.recipe)
     of_start_model = recipe_from_start(config).items()
     fixed = {name for name, value in config.recipe.items() if (name, value) not in of_start_model}
-    usual = (name for name in DEFAULT_SETTINGS if name not in fixed and _has(recipe, name))
+    usual = [each for each in DEFAULT_SETTINGS if each not in fixed and getattr(recipe, each) is not None]
     ranges = tuple(_parse_range(text, recipe) for text in texts or usual)
     names = [each.setting for each in ranges]
     for each in ranges:
@@ -101,24 +96,22 @@ def parse_ranges(
             raise UsageError(f"--vary names {each.setting} twice.", "Name it once.")
         if each.setting in fixed:
             raise UsageError(f"{each.setting} is both fixed and varied.", "Leave one of them out.")
-        if objective == "loss" and each.setting in CHANGE_THE_LOSS:
-            cause = f"{each.setting} changes the loss itself, so that losses cannot be compared."
-            raise UsageError(cause, "Use --objective accuracy.")
         for value in each.ends():
             check_config(replace(config, recipe={**config.recipe, each.setting: value}))
     return ranges
 
 
-def _has(recipe: Recipe, name: str) -> bool:
-    return getattr(recipe, name) is not None
-
-
 def _parse_range(text: str, recipe: Recipe) -> SearchRange:
     name, equals, values = text.partition("=")
     name = name.replace("-", "_")
-    declared = _declaration(name)
-    if not equals:
-        values = _usual_values(declared, recipe)
+    declarations = {declared.name: declared for declared in settings_of(Recipe)}
+    if name == "epochs":
+        cause = "--vary epochs would reward long trainings."
+        raise UsageError(cause, "Fix them for all trials: --arch NAME:epochs=3")
+    if name not in declarations:
+        raise UsageError(f"There is no setting '{name}' in a recipe.", did_you_mean(name, declarations))
+    declared = declarations[name]
+    values = values if equals else _usual_values(declared, recipe)
     low, dots, high = values.partition("..")
     if dots:
         return _number_range(text, declared, parse_value(low), parse_value(high))
@@ -126,16 +119,6 @@ def _parse_range(text: str, recipe: Recipe) -> SearchRange:
     if len(set(choices)) < 2:
         raise UsageError(f"--vary {text} has one value.", f"Write {name}=LOW..HIGH, or several values.")
     return SearchRange(name, choices)
-
-
-def _declaration(name: str) -> Setting:
-    declarations = {declared.name: declared for declared in settings_of(Recipe)}
-    if name == "epochs":
-        cause = "--vary epochs would reward long trainings."
-        raise UsageError(cause, "Fix them for all trials: --arch NAME:epochs=3")
-    if name not in declarations:
-        raise UsageError(f"There is no setting '{name}' in a recipe.", did_you_mean(name, declarations))
-    return declarations[name]
 
 
 def _usual_values(declared: Setting, recipe: Recipe) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.registry import architectures, find_architecture, is_architecture, resolve_recipe
-from digitcli.comparison.saved_comparison import SUFFIX, ComparedRun, SavedModel, read_comparison
+from digitcli.architectures.registry import architectures, find_architecture, is_architecture
+from digitcli.comparison.saved_comparison import SUFFIX, SavedModel, read_comparison
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RUNS
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
@@ -34,12 +34,12 @@ SWITCHES = {"on": True, "true": True, "off": False, "false": False}
 
 @dataclass(frozen=True)
 class Specification:
-    """One row of a comparison: an architecture that is trained, or a model that exists.
+    """One row of a comparison: an architecture that is trained, a model that exists, or saved runs.
 
     label: the text that specifies it, e.g. `cnn:augment=off`.
-    config: how it is trained; None for a model that exists.
-    model: the model that exists; None for an architecture.
-    saved: its runs from saved comparisons; without `config` and `model` there are no others.
+    config: how it is trained.
+    model: the model that exists.
+    saved: the runs of a saved comparison.
     """
 
     label: str
@@ -47,39 +47,30 @@ class Specification:
     model: ResolvedModel | None = None
     saved: SavedModel | None = None
 
-    def saved_runs(self, seeds: int) -> list[ComparedRun]:
-        """Return the saved runs that take part; those of an architecture only up to this number of seeds."""
-        runs = [] if self.saved is None else list(self.saved.runs)
-        return runs if self.config is None else [run for run in runs if run.seed in range(seeds)]
-
-    def missing_seeds(self, seeds: int) -> list[int | None]:
-        """Return the seeds that must be trained, or [None] for a model that must be evaluated."""
-        if self.config is None:
-            return [] if self.model is None else [None]
-        saved = [run.seed for run in self.saved_runs(seeds)]
-        return [seed for seed in range(seeds) if seed not in saved]
-
 
 def parse_specifications(texts: Sequence[str], data: str, device: str) -> list[Specification]:
     """Parse all arguments; `all` stands for every architecture of single digits, a file for its models.
 
     Raises:
-        UsageError: see `parse_specification`; a text is given twice, two texts have the same recipe, or
-            there is none.
+        UsageError: see `parse_specification`; a model is named twice, or there is none.
         ModelError: see `parse_specification`.
         InputError: a saved comparison cannot be read.
     """
     every = [name for name, row in architectures().items() if row.task == "digit"]
-    files = [text for text in texts if text.lower().endswith(SUFFIX)]
-    names = [name for text in texts if text not in files for name in (every if text == "all" else [text])]
-    if not names and not files:
+    parsed: list[Specification] = []
+    for text in texts:
+        if text.lower().endswith(SUFFIX):
+            models = read_comparison(Path(text))
+            parsed += [Specification(model.label, saved=model) for model in models]
+        else:
+            names = every if text == "all" else [text]
+            parsed += [parse_specification(name, data, device) for name in names]
+    if not parsed:
         raise UsageError("There is nothing to compare.", f"Name some of {', '.join(every)}.")
-    parsed = [parse_specification(name, data, device) for name in names]
-    labels = [specification.label for specification in parsed] + files
+    labels = [specification.label for specification in parsed]
     if repeated := [label for label in labels if labels.count(label) > 1]:
-        raise UsageError(f"{repeated[0]} is named twice.", "Name it once.")
-    _check_different(parsed)
-    return _add_saved_runs(parsed, [model for file in files for model in read_comparison(Path(file))])
+        raise UsageError(f"{repeated[0]} is named twice.", "Name it once; the models of a file count, too.")
+    return parsed
 
 
 def parse_specification(text: str, data: str, device: str) -> Specification:
@@ -111,24 +102,6 @@ def parse_specification(text: str, data: str, device: str) -> Specification:
         raise UsageError(cause, "Train it with digitcli train, and name its folder.")
     check_config(config)
     return Specification(text, config=config)
-
-
-def _check_different(specifications: Sequence[Specification]) -> None:
-    """Check that no two specifications train the same, as `softmax` and `softmax:augment=off` do."""
-    configs: dict[str, TrainConfig] = {}
-    for specification in specifications:
-        if specification.config is None:
-            continue
-        recipe = asdict(resolve_recipe(specification.config.arch, **specification.config.recipe))
-        config = replace(specification.config, recipe=recipe)
-        for label, earlier in configs.items():
-            if config == earlier:
-                cause = (
-                    f"{label} and {specification.label} have the same recipe, so they train the same model."
-                )
-                remedy = f"See the recipe with: digitcli train --arch {config.arch} --print-config"
-                raise UsageError(cause, remedy)
-        configs[specification.label] = config
 
 
 def _specify_model(label: str, name: str) -> Specification:
@@ -173,28 +146,11 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def _add_saved_runs(parsed: Sequence[Specification], models: Sequence[SavedModel]) -> list[Specification]:
-    """Add the runs of saved comparisons; a model that is also named itself is evaluated again instead."""
-    specifications = {specification.label: specification for specification in parsed}
-    for model in models:
-        specification = specifications.get(model.label, Specification(model.label))
-        if specification.model is None:
-            saved = model if specification.saved is None else _join(specification.saved, model)
-            specifications[model.label] = replace(specification, saved=saved)
-    return list(specifications.values())
-
-
-def _join(first: SavedModel, second: SavedModel) -> SavedModel:
-    """Return the runs of both files; a run that both hold counts once."""
-    runs = {run.seed: run for run in second.runs} | {run.seed: run for run in first.runs}
-    same_misread = all(run.misread == runs[run.seed].misread for run in second.runs)
-    if replace(first, runs=second.runs) != second or not same_misread:
-        cause = f"Two files hold {first.label} with different training, test images or errors."
-        raise UsageError(cause, "Name one of them.")
-    return replace(first, runs=tuple(runs.values()))
-
-
 def plan_runs(specifications: Sequence[Specification], seeds: int) -> list[tuple[Specification, int | None]]:
     """Return the runs to train or evaluate: first seed 0 of every specification, then seed 1, and so on."""
-    waiting = [[(each, seed) for seed in each.missing_seeds(seeds)] for each in specifications]
+    waiting = [
+        [(each, seed) for seed in (range(seeds) if each.config else [None])]
+        for each in specifications
+        if each.saved is None
+    ]
     return [run for round_of_runs in zip_longest(*waiting) for run in round_of_runs if run is not None]

@@ -6,6 +6,7 @@ Bergstra et al., "Algorithms for hyper-parameter optimization", 2011, by the pac
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.comparison.runs import check_trainable, define_from_config
-from digitcli.comparison.search_ranges import Objective, SearchRange
+from digitcli.comparison.search_ranges import SearchRange
 from digitcli.comparison.specification import Specification
 from digitcli.data.dataset import Dataset
 from digitcli.data.loading import load_dataset
@@ -69,12 +70,9 @@ class TunedTrial:
     seconds: float
     state: State
 
-    def rank(self, objective: Objective) -> tuple[bool, float]:
-        """Return a key that sorts trials, the best complete one first."""
-        value = {"accuracy": self.accuracy, "loss": self.loss}[objective]
-        if value is None:
-            return True, math.inf
-        return self.state != "complete", -value if objective == "accuracy" else value
+    def rank(self) -> tuple[bool, float]:
+        """Return a key that sorts trials, the complete one with the highest accuracy first."""
+        return self.state != "complete", math.inf if self.accuracy is None else -self.accuracy
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,15 @@ class TrialDone:
     total: int
 
 
+OnEvent = Callable[[Event | TrialDone], None]
+
+
 @dataclass(frozen=True)
 class Tuning:
     """The result of a search.
 
     specification: the architecture, as `digitcli compare` takes it.
     data, validation_digits: the dataset, and the number of its digits that decided.
-    objective: what was optimized on them.
     recipe: the training by the recipe without changes.
     trials: all trials, the best first; pruned and diverged ones come last.
     importances: for each setting the share of the spread of the trials that it explains; empty after few.
@@ -106,7 +106,6 @@ class Tuning:
     specification: str
     data: str
     validation_digits: int
-    objective: Objective
     recipe: TunedTrial
     trials: tuple[TunedTrial, ...]
     importances: dict[str, float]
@@ -116,7 +115,7 @@ class Tuning:
     @property
     def best(self) -> TunedTrial | None:
         """The best trial, or None if none is better than the recipe."""
-        first = min((self.recipe, *self.trials), key=lambda trial: trial.rank(self.objective))
+        first = min((self.recipe, *self.trials), key=TunedTrial.rank)
         return None if first is self.recipe else first
 
     @property
@@ -150,8 +149,7 @@ class _Search:
     config: TrainConfig
     dataset: Dataset
     ranges: Sequence[SearchRange]
-    objective: Objective
-    on_event: Callable[[Event | TrialDone], None]
+    on_event: OnEvent
     stop_signal: StopSignal
 
     def train(
@@ -160,12 +158,7 @@ class _Search:
         settings: dict[str, Any],
         is_hopeless: Callable[[EpochDone], bool] = lambda epoch: False,
     ) -> TunedTrial:
-        """Train with some settings, until an epoch is hopeless.
-
-        Raises:
-            Interrupted: `stop_signal` returned a number.
-            The errors of `train`, except those of the run folder.
-        """
+        """Train with some settings, until an epoch is hopeless."""
         config = replace(self.config, recipe={**self.config.recipe, **settings})
         outcome: State = "complete"
         with separate_random_numbers(config):
@@ -199,8 +192,7 @@ def tune(
     folder: Path,
     *,
     trials: int,
-    objective: Objective = "accuracy",
-    on_event: Callable[[Event | TrialDone], None] = lambda event: None,
+    on_event: OnEvent = lambda event: None,
     stop_signal: StopSignal = lambda: None,
 ) -> Tuning:
     """Train by the recipe, and then `trials` times with settings that a search chooses.
@@ -211,8 +203,8 @@ def tune(
 
     Raises:
         EnvironmentFault: the package optuna is missing.
-        UsageError: the folder has a search of another architecture, other ranges, data, models or objective,
-            or the network cannot be trained with a value of a range.
+        UsageError: the folder has a search of another architecture, other ranges, data or models, or the
+            network cannot be trained with a value of a range.
         InputError: the data or the file of the search cannot be read.
         OutputError: the folder is in use or cannot be written.
         DivergedError: the training by the recipe diverged.
@@ -226,27 +218,25 @@ def tune(
     for each in ranges:
         for value in each.ends():
             check_trainable(replace(config, recipe={**config.recipe, each.setting: value}))
-    search = _Search(config, dataset, ranges, objective, on_event, stop_signal)
+    search = _Search(config, dataset, ranges, on_event, stop_signal)
     with faults_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        study = _open_study(folder / STUDY_FILE, search)
+        study = _open_study(folder / STUDY_FILE)
         _check_same_search(study, folder, search)
         recipe = _train_recipe(study, search, trials)
         done = _finished_trials(study)
         while len(done) < trials:
             done.append(_run_trial(study, search, len(done) + 1))
-            best = min((recipe, *done), key=lambda trial: trial.rank(objective))
-            on_event(TrialDone(done[-1], best, trials))
+            on_event(TrialDone(done[-1], min((recipe, *done), key=TunedTrial.rank), trials))
         shares = _importances(study, done)
     recipe_values = resolve_recipe(config.arch, **config.recipe)
     return Tuning(
         specification=specification.label,
         data=config.data,
         validation_digits=len(take_split(dataset, "validation")),
-        objective=objective,
         recipe=recipe,
-        trials=tuple(sorted(done, key=lambda trial: trial.rank(objective))),
+        trials=tuple(sorted(done, key=TunedTrial.rank)),
         importances=shares,
         folder=str(folder),
         recipe_settings={each.setting: getattr(recipe_values, each.setting) for each in ranges},
@@ -259,9 +249,8 @@ def _train_recipe(study: Study, search: _Search, trials: int) -> TunedTrial:
         search.on_event(Notice("The first training has the recipe as it is; the trials follow."))
         trial = search.train(0, {})
         if trial.state == "diverged":
-            raise DivergedError(
-                "The training by the recipe diverged.", "Lower its learning rate: --arch NAME:lr=RATE"
-            )
+            remedy = "Lower its learning rate: --arch NAME:lr=RATE"
+            raise DivergedError("The training by the recipe diverged.", remedy)
         study.set_user_attr(RECIPE, asdict(trial))
         search.on_event(TrialDone(trial, trial, trials))
     return _parse_trial(study.user_attrs[RECIPE])
@@ -274,8 +263,7 @@ def _run_trial(study: Study, search: _Search, number: int) -> TunedTrial:
     settings = {each.setting: each.suggest(asked) for each in search.ranges}
 
     def is_hopeless(epoch: EpochDone) -> bool:
-        value = epoch.validation_accuracy if search.objective == "accuracy" else epoch.validation_loss
-        asked.report(value, epoch.epoch)
+        asked.report(epoch.validation_accuracy, epoch.epoch)
         return asked.should_prune()
 
     try:
@@ -285,7 +273,7 @@ def _run_trial(study: Study, search: _Search, number: int) -> TunedTrial:
         trial = TunedTrial(number, settings, None, None, 0, 0.0, "invalid")
     asked.set_user_attr(RECIPE, asdict(trial))
     if trial.state == "complete":
-        study.tell(asked, trial.accuracy if search.objective == "accuracy" else trial.loss)
+        study.tell(asked, trial.accuracy)
     else:
         study.tell(asked, state=TrialState.PRUNED)
     return trial
@@ -303,7 +291,7 @@ def check_installed() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _open_study(file: Path, search: _Search) -> Study:
+def _open_study(file: Path) -> Study:
     """Return the study in a file, or a new one; its next trials are those that a killed search had begun.
 
     Raises:
@@ -321,7 +309,7 @@ def _open_study(file: Path, search: _Search) -> Study:
                 study_name=STUDY_NAME,
                 storage=storage,
                 pruner=optuna.pruners.MedianPruner(),
-                direction="maximize" if search.objective == "accuracy" else "minimize",
+                direction="maximize",
                 load_if_exists=True,
             )
     except (ValueError, KeyError, TypeError) as error:
@@ -347,28 +335,18 @@ def _check_same_search(study: Study, folder: Path, search: _Search) -> None:
         UsageError: it searches in another way.
     """
     config = search.config
-    definition = define_from_config(config)
     wanted = {
-        "architecture": config.arch,
-        "recipe": dict(config.recipe),
-        "teacher": list(definition.teacher),
-        "start model": definition.start,
-        "original data": definition.original,
-        "corrections": definition.corrections,
-        "fonts": definition.fonts,
-        "pretrained weights": config.pretrained,
+        **asdict(define_from_config(config)),
+        "pretrained": config.pretrained,
         "time": config.time_seconds,
         "seed": config.seed,
         "dataset": search.dataset.digest,
-        "objective": search.objective,
         "ranges": [[each.setting, *each.ends()] for each in search.ranges],
     }
+    wanted = json.loads(json.dumps(wanted))  # as the file of the study has it
     stored = study.user_attrs.get(SEARCH)
     if stored is None:
         study.set_user_attr(SEARCH, wanted)
-    elif stored.get("seed") != config.seed:
-        cause = f"{folder} has a search that another version of digitcli began."
-        raise UsageError(cause, "Name another folder with --output.")
     elif changed := [name for name, value in wanted.items() if stored.get(name) != value]:
         cause = f"{folder} has a search with another {' and another '.join(changed)}."
         raise UsageError(cause, "Repeat its command, or name another folder with --output.")
@@ -392,7 +370,7 @@ def _parse_trial(record: Any) -> TunedTrial:
 
 
 def _importances(study: Study, trials: Sequence[TunedTrial]) -> dict[str, float]:
-    """Return how much each setting decides (Watanabe et al., "PED-ANOVA", 2023)."""
+    """Return how much each setting decides (Watanabe et al., "PED-ANOVA", 2023); nothing after few trials."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     if sum(trial.state == "complete" for trial in trials) < TRIALS_FOR_IMPORTANCE:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,11 +16,9 @@ from rich.console import Console
 
 from digitcli.cli import compare as command
 from digitcli.cli.compare import CompareOptions
-from digitcli.comparison import specification
 from digitcli.comparison.compare import Comparison
 from digitcli.errors import OutputError, PartialInputError
 from tests.support.comparisons import model_with
-from tests.support.models import saved
 from tests.support.processes import Run
 
 TWO = ("softmax:epochs=1", "softmax:epochs=6")
@@ -49,36 +45,26 @@ def test_a_table_for_people_and_records_for_programs(digitcli: Run, tmp_path: Pa
 def test_a_saved_comparison_is_shown_without_training(
     digitcli: Run, tmp_path: Path, few_digits: Path
 ) -> None:
-    first = digitcli("compare", *TWO, "--seeds", "2", "--data", few_digits, "--save", "two.json")
+    """Saved files alone say on which digits they are compared."""
+    shutil.copy(few_digits, tmp_path / "my.npz")
+    choice = ("--seeds", "2", "--data", "my.npz", "--split", "validation")
+    first = digitcli("compare", *TWO, *choice, "--save", "two.json")
     assert first.returncode == 0, first.stderr
     again = digitcli("compare", "two.json", "--out", "none")
-    assert again.returncode == 0 and "seed" not in again.stderr
+    assert again.returncode == 0 and "seed" not in again.stderr and "validation accuracy" in again.stdout
     assert first.stdout.splitlines()[1].split()[:4] == again.stdout.splitlines()[1].split()[:4]
-    mnist = digitcli("compare", "two.json", "--data", "mnist")
-    assert mnist.returncode == 2 and "--data" in mnist.stderr
-    idle = digitcli("compare", "two.json", "--data", few_digits, "--seeds", "3")
-    assert idle.returncode == 2 and "--seeds" in idle.stderr
-    untrained = digitcli("compare", "two.json", "--data", few_digits, "--tensorboard", "tb")
-    assert untrained.returncode == 2 and "--tensorboard needs an architecture" in untrained.stderr
-    kept = digitcli("compare", *TWO, "--data", few_digits, "--save", "two.json")
-    assert kept.returncode == 7 and "--force" in kept.stderr
-    assert not (tmp_path / "none").exists()
-
-
-def test_saved_files_alone_say_on_which_digits_they_are_compared(
-    digitcli: Run, tmp_path: Path, few_digits: Path
-) -> None:
-    shutil.copy(few_digits, tmp_path / "my.npz")
-    choice = ("--data", "my.npz", "--split", "validation")
-    first = digitcli("compare", TWO[0], "--seeds", "1", *choice, "--save", "one.json")
-    assert first.returncode == 0, first.stderr
-    again = digitcli("compare", "one.json")
-    assert again.returncode == 0 and "validation accuracy" in again.stdout, again.stderr
-    other = digitcli("compare", "one.json", "--split", "test")
-    assert other.returncode == 2 and "--split" in other.stderr
+    for arguments, code, words in (
+        (("two.json", "--data", "mnist"), 2, "--data"),
+        (("two.json", "--split", "test"), 2, "--split"),
+        (("two.json", "--seeds", "3"), 2, "--seeds needs an architecture"),
+        ((*TWO, "--data", few_digits, "--save", "two.json"), 7, "--force"),
+    ):
+        done = digitcli("compare", *arguments)
+        assert done.returncode == code and words in done.stderr, done.stderr
     (tmp_path / "my.npz").unlink()
-    lost = digitcli("compare", "one.json")
+    lost = digitcli("compare", "two.json")
     assert lost.returncode == 3 and "with --data" in lost.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_figures_are_shown_even_if_the_plot_cannot_be_written(
@@ -128,58 +114,28 @@ def test_the_other_models_are_shown_when_one_diverges(
     assert wild in done.stderr
 
 
-def test_the_header_of_a_model_and_a_saved_comparison_are_read_once(
-    tmp_path: Path, few_digits: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths: list[str] = []
-
-    def count(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def counted(path: Any) -> Any:
-            paths.append(str(path))
-            return function(path)
-
-        return counted
-
-    model, saved_comparison = saved(tmp_path / "model.safetensors"), tmp_path / "saved.json"
-    options = CompareOptions(
-        models=(str(model),), data=str(few_digits), device="cpu", output=(saved_comparison,)
-    )
-    command.compare(options)
-    for name in ("resolve_model", "read_comparison"):
-        monkeypatch.setattr(specification, name, count(getattr(specification, name)))
-    command.compare(replace(options, models=("shipped/fast", str(saved_comparison)), output=()))
-    assert sorted(paths) == sorted(["fast", str(saved_comparison)])
-
-
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
-def test_a_narrow_terminal_loses_columns_but_no_name(width: int) -> None:
+def drawn(width: int, **worse: Any) -> tuple[list[str], list[str]]:
+    """Return the lines of a table of two models, and the columns that are left out."""
     fields = {"parameters": 3_274_634, "macs": 13_900_000, "train_seconds": 65.0}
-    worse = {"behind": 0.0012, "behind_low": 0.0001, "behind_high": 0.0023, "p": 0.0456}
     models = (
         model_with("cnn", 0.9953, 0.9955, **fields),
         model_with("resnet:augment=off", 0.9943, 0.9941, **fields, **worse),
     )
-    labels = np.zeros(3, np.int64)
-    result = Comparison("mnist", "", "test", 10_000, models, "cnn", None, (), (), 0, labels)
-    table, left_out = command._table(result, width)
-    console = Console(file=io.StringIO(), width=width)
-    console.print(table)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert max(map(len, lines)) <= width and "…" not in "".join(lines)
-    assert "".join(line.split()[0] for line in lines[2:]) == "resnet:augment=off"
-    assert "99.54 %" in lines[1] and ("p" in left_out) == (width < 80), left_out
-
-
-def test_a_probability_that_underflows_is_shown_as_below_a_limit() -> None:
-    models = (
-        model_with("cnn", 0.99, 0.99),
-        model_with("softmax", 0.5, 0.5, behind=0.49, behind_low=0.48, behind_high=0.5, p=0.0),
-    )
     result = Comparison("mnist", "", "test", 10_000, models, "cnn", None, (), (), 0, np.zeros(3, np.int64))
-    table, _ = command._table(result, 200)
-    console = Console(file=io.StringIO(), width=200)
-    console.print(table)
-    assert console.file.getvalue().splitlines()[2].rstrip().endswith("<1e-300")  # type: ignore[attr-defined]
+    table, left_out = command._table(result, width)
+    file = io.StringIO()
+    Console(file=file, width=width).print(table)
+    return file.getvalue().splitlines(), left_out
+
+
+def test_a_narrow_terminal_loses_columns_but_no_name() -> None:
+    worse = {"behind": 0.0012, "behind_low": 0.0001, "behind_high": 0.0023}
+    for width in (40, 60, 80, 100, 200):
+        lines, left_out = drawn(width, p=0.0456, **worse)
+        assert max(map(len, lines)) <= width and "…" not in "".join(lines)
+        assert "".join(line.split()[0] for line in lines[2:]) == "resnet:augment=off"
+        assert "99.54 %" in lines[1] and ("p" in left_out) == (width < 80), left_out
+    assert drawn(200, p=0.0, **worse)[0][2].rstrip().endswith("<1e-300")  # a probability that underflows
 
 
 MISTAKES = {

@@ -10,20 +10,15 @@ import pytest
 
 from digitcli.comparison import compare as module
 from digitcli.comparison import runs
-from digitcli.comparison.compare import (
-    ComparedModel,
-    Comparison,
-    RunEvaluated,
-)
+from digitcli.comparison.compare import ComparedModel, Comparison, RunEvaluated
 from digitcli.comparison.saved_comparison import ComparedRun
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DivergedError, Interrupted, OutputError, UsageError
+from digitcli.errors import DivergedError, Interrupted, UsageError
 from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import Notice, StepDone
 from digitcli.inference.checkpoint import read_header
 from tests.support.comparisons import compare_quickly, model_with
-from tests.support.event_files import curve, read_events
 
 
 def evaluated(events: list[object]) -> list[RunEvaluated]:
@@ -53,27 +48,6 @@ def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
     assert [event.reused for event in evaluated(events)] == [True] * 4 + [False] * 2
 
 
-def test_curves_of_all_runs_lie_in_one_folder_by_the_names_of_the_run_folders(
-    few_digits: Path, tmp_path: Path
-) -> None:
-    events: list[object] = []
-    out, logs = tmp_path / "out", tmp_path / "tb"
-    compare_quickly(few_digits, out, "softmax:epochs=1", seeds=1)
-    compare_quickly(few_digits, out, "softmax:epochs=1", tensorboard=logs, on_event=events.append)
-    assert {path.name for path in logs.iterdir()} == {path.name for path in out.iterdir()}
-    reused, trained = (read_events(logs / f"softmax_epochs=1-{seed}") for seed in (0, 1))
-    for run in (reused, trained):
-        assert list(curve(run, "epoch/validation_accuracy")) == [1]
-    assert "step/loss" in trained.Tags()["scalars"] and "step/loss" not in reused.Tags()["scalars"]
-    assert {event.message for event in events if isinstance(event, Notice) and not event.routine} == {
-        f"See the curves with: tensorboard --logdir {logs}"
-    }
-    with pytest.raises(OutputError, match="contains curves") as caught:  # of other runs with the same names
-        compare_quickly(few_digits, tmp_path / "other", "softmax:epochs=1", tensorboard=logs)
-    assert not (tmp_path / "other").exists()
-    assert caught.value.remedy.endswith(f"remove {logs / 'softmax_epochs=1-0'}.")
-
-
 def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> None:
     result = compare_quickly(few_digits, tmp_path)
     for model in result.models:
@@ -91,12 +65,11 @@ def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> N
     assert result.rows()[0]["runs"] == 2 and result.rows()[0]["behind"] == worse.behind
 
 
-def test_nearly_equal_recipes_have_no_winner(few_digits: Path, tmp_path: Path) -> None:
+def test_nearly_equal_recipes_have_no_winner_and_a_clearly_better_one_wins(
+    few_digits: Path, tmp_path: Path
+) -> None:
     result = compare_quickly(few_digits, tmp_path, "softmax:epochs=3", "softmax:epochs=3,warmup=0.1001")
     assert result.winner is None and any(model.may_equal_best for model in result.models)
-
-
-def test_a_clearly_better_recipe_wins(few_digits: Path, tmp_path: Path) -> None:
     better, worse = "softmax:epochs=10,lr=0.01", "softmax:epochs=1,lr=1e-6"
     assert compare_quickly(few_digits, tmp_path, better, worse, seeds=3).winner == better
 
@@ -117,26 +90,17 @@ def test_an_interrupted_comparison_continues(few_digits: Path, tmp_path: Path) -
     assert [model.accuracy for model in cut.models] == [model.accuracy for model in whole.models]
 
 
-def test_the_interval_of_a_mean_stays_between_0_and_1(
+def test_the_interval_of_a_mean_stays_between_0_and_1_and_is_over_images_without_spread(
     compared: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "mean_interval", lambda accuracies: (-0.3, 1.4))
-    saved = compared.to_saved()[0]
-    model = module._summarize_model(saved.label, saved.definition, saved.runs, saved.images, "cpu")
-    assert (model.low, model.high) == (0.0, 1.0)
-
-
-def test_runs_of_the_same_accuracy_have_an_interval_over_images(compared: Comparison) -> None:
     saved = compared.to_saved()[0]
     alike = tuple(replace(saved.runs[0], seed=seed) for seed in (0, 1))
     model = module._summarize_model(saved.label, saved.definition, alike, saved.images, "cpu")
     expected = wilson_interval(saved.images - len(saved.runs[0].misread), saved.images)
     assert model.deviation == 0 and (model.low, model.high) == expected
-
-
-def test_fewer_than_one_seed_is_refused(few_digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--seeds"):
-        compare_quickly(few_digits, tmp_path, seeds=0)
+    monkeypatch.setattr(module, "mean_interval", lambda accuracies: (-0.3, 1.4))
+    model = module._summarize_model(saved.label, saved.definition, saved.runs, saved.images, "cpu")
+    assert (model.low, model.high) == (0.0, 1.0)
 
 
 def test_a_model_that_diverges_is_left_out(few_digits: Path, tmp_path: Path) -> None:

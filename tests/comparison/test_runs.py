@@ -38,7 +38,7 @@ def test_a_run_that_does_not_fit_is_neither_reused_nor_overwritten(
     assert (run / MODEL_FILE).read_bytes() == before
 
 
-def test_a_run_with_another_teacher_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
+def test_a_run_with_another_teacher_or_start_model_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
     teachers = [saved_model(tmp_path / f"{name}.safetensors", seed=seed) for seed, name in enumerate("ab")]
     plain, *taught = ["softmax:epochs=1", *(f"softmax:epochs=1,teacher={path}" for path in teachers)]
     out = tmp_path / "runs"
@@ -53,17 +53,13 @@ def test_a_run_with_another_teacher_is_not_reused(few_digits: Path, tmp_path: Pa
     with pytest.raises(UsageError, match="another recipe, teacher or start model"):
         teachers[0].write_bytes(teachers[1].read_bytes())
         compare_quickly(few_digits, out, plain, taught[0], seeds=1)
-
-
-def test_a_run_from_another_start_model_is_not_reused(few_digits: Path, tmp_path: Path) -> None:
-    start, runs = saved_model(tmp_path / "start.safetensors", "softmax"), tmp_path / "runs"
-    specification = f"softmax:from={start},epochs=1,min_epoch_steps=2"
-    first = compare_quickly(few_digits, runs, specification, seeds=1)
-    again = compare_quickly(few_digits, runs, specification, seeds=1)
-    assert [run.misread for run in again.models[0].runs] == [run.misread for run in first.models[0].runs]
+    start = saved_model(tmp_path / "start.safetensors", "softmax")
+    tuned = f"softmax:from={start},epochs=1,min_epoch_steps=2"
+    runs = [compare_quickly(few_digits, out, tuned, seeds=1).models[0].runs for _ in range(2)]
+    assert runs[0] == runs[1]
     saved_model(start, "softmax", seed=1)
     with pytest.raises(UsageError, match="start model"):
-        compare_quickly(few_digits, runs, specification, seeds=1)
+        compare_quickly(few_digits, out, tuned, seeds=1)
 
 
 def test_settings_that_cannot_be_built_are_refused_before_training(few_digits: Path, tmp_path: Path) -> None:
@@ -79,24 +75,15 @@ def test_settings_that_cannot_be_built_are_refused_before_training(few_digits: P
         assert not list(tmp_path.iterdir()), spec
 
 
-def test_long_labels_have_different_folders(few_digits: Path, tmp_path: Path) -> None:
-    settings = "epochs=1,affine=on,stroke_width=on,augment=on,initialization=orthogonal,schedule=constant"
-    long = f"softmax:{settings},weight_decay=0.000001,warmup=0.01,label_smoothing=0.0001,"
-    long += "max_grad_norm=1000,ema_decay=0.1"
-    result = compare_quickly(few_digits, tmp_path, f"{long},lr=0.01", f"{long},lr=0.02", seeds=1)
-    folders = [folder.name for folder in tmp_path.iterdir()]
-    assert len(folders) == 2 and max(map(len, folders)) < 200
-    assert len({model.label for model in result.models}) == 2
-
-
-def test_labels_that_a_file_system_cannot_distinguish_have_different_folders(
+def test_labels_that_are_long_or_that_a_file_system_cannot_distinguish_have_different_folders(
     tmp_path: Path,
 ) -> None:
     labels = [f"softmax:synthetic=0.3,fonts={name}" for name in ("日.ttf", "本.ttf", "a.ttf", "A.ttf")]
+    labels += [f"softmax:{'x' * 200},lr={lr}" for lr in (0.01, 0.02)]
     labels += ["softmax:lr=0.01", "torchvision/resnet18"]
     folders = [folder_of(Specification(label), 0, tmp_path).name for label in labels]
-    assert len({name.lower() for name in folders}) == 6
-    assert folders[4:] == ["softmax_lr=0.01-0", "torchvision_resnet18-0"]
+    assert len({name.lower() for name in folders}) == 8 and max(map(len, folders)) < 200
+    assert folders[-2:] == ["softmax_lr=0.01-0", "torchvision_resnet18-0"]
 
 
 def test_a_folder_that_cannot_be_accessed_is_an_output_error(few_digits: Path) -> None:
@@ -104,19 +91,15 @@ def test_a_folder_that_cannot_be_accessed_is_an_output_error(few_digits: Path) -
         compare_quickly(few_digits, Path("x" * 300), "softmax:epochs=1")
 
 
-def test_a_notice_says_that_a_model_was_trained_on_the_evaluated_digits(
-    other_digits: Path, tmp_path: Path
-) -> None:
+def test_shipped_models_and_run_folders_are_evaluated_once(other_digits: Path, tmp_path: Path) -> None:
+    """A notice says that a model was trained on the evaluated digits."""
+    compare_quickly(other_digits, tmp_path, "softmax:epochs=1", seeds=1)
+    (run,) = tmp_path.iterdir()
     events: list[object] = []
-    compare_quickly(other_digits, tmp_path, "shipped/fast", "shipped/cnn", on_event=events.append)
+    named = ("shipped/fast", "shipped/cnn", str(run))
+    result = compare_quickly(other_digits, tmp_path, *named, on_event=events.append)
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert len(notices) == 2 and all("train" in message for message in notices)
-
-
-def test_shipped_models_and_run_folders_are_evaluated_once(few_digits: Path, tmp_path: Path) -> None:
-    compare_quickly(few_digits, tmp_path, "softmax:epochs=1", seeds=1)
-    (run,) = tmp_path.iterdir()
-    result = compare_quickly(few_digits, tmp_path, "shipped/fast", "shipped/cnn", str(run))
     assert [len(model.runs) for model in result.models] == [1, 1, 1]
     assert result.models[0].accuracy > 0.95 and result.models[2].accuracy < result.models[0].accuracy
     assert all(model.behind_low is None for model in result.models)

@@ -12,11 +12,15 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.transfer import fine_tuning
 
 
-@pytest.mark.parametrize("name", [name for name, row in architectures().items() if row.task == "digit"])
-def test_every_architecture_has_usual_ranges(name: str) -> None:
-    names = [each.setting for each in parse_ranges((), TrainConfig(arch=name))]
-    assert names[:4] == list(DEFAULT_SETTINGS[:4])
-    assert names[4:] == ["dropout"] * (resolve_recipe(name).dropout is not None)
+def test_every_architecture_has_usual_ranges_and_each_is_allowed() -> None:
+    for name in (name for name, row in architectures().items() if row.task == "digit"):
+        names = [each.setting for each in parse_ranges((), TrainConfig(arch=name))]
+        assert names[:4] == list(DEFAULT_SETTINGS[:4])
+        assert names[4:] == ["dropout"] * (resolve_recipe(name).dropout is not None)
+    for name in USUAL:
+        arch = "wide_resnet" if name in ("dropout", "stochastic_depth") else "softmax"
+        recipe = {"optimizer": "sgd"} if name == "momentum" else {"augment": True}
+        assert parse_ranges((name,), TrainConfig(arch=arch, recipe=recipe))[0].setting == name
 
 
 def test_ranges_of_numbers_choices_and_switches() -> None:
@@ -31,48 +35,40 @@ def test_ranges_of_numbers_choices_and_switches() -> None:
     )
 
 
-def test_wide_ranges_are_logarithmic_and_values_have_three_digits() -> None:
-    wide, narrow = SearchRange("lr", low=1e-4, high=1e-2), SearchRange("warmup", low=0.1, high=0.3)
-    assert wide.is_logarithmic and not narrow.is_logarithmic
+def test_wide_ranges_are_logarithmic_and_values_have_as_many_digits_as_tell_them_apart() -> None:
+    wide, warmup = SearchRange("lr", low=1e-4, high=1e-2), SearchRange("warmup", low=0.1, high=0.3)
+    assert wide.is_logarithmic and not warmup.is_logarithmic
     assert wide.suggest(FixedTrial({"lr": 0.00123456})) == 0.00123
-    assert (
-        SearchRange("batch_size", low=4, high=64, is_integer=True).suggest(FixedTrial({"batch_size": 7})) == 7
-    )
-
-
-def test_values_of_a_narrow_range_differ_and_stay_in_it() -> None:
+    whole = SearchRange("batch_size", low=4, high=64, is_integer=True)
+    assert whole.suggest(FixedTrial({"batch_size": 7})) == 7
     narrow = SearchRange("beta2", low=0.99, high=0.9999)
     assert narrow.suggest(FixedTrial({"beta2": 0.9968})) == 0.9968
     assert narrow.suggest(FixedTrial({"beta2": 0.999899})) == 0.9999
     assert SearchRange("lr", low=0.0012345, high=1.0).suggest(FixedTrial({"lr": 0.0012346})) == 0.0012345
 
 
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        (("lrr",), "There is no setting 'lrr'"),
-        (("lr", "lr=1e-3..1e-2"), "names lr twice"),
-        (("lr=1e-2..1e-3",), "is empty"),
-        (("lr=0.1",), "has one value"),
-        (("lr=-1..1",), "--lr is -1"),
-        (("warmup=0..2",), "--warmup is 2"),
-        (("lr=low..high",), "is no range of numbers"),
-        (("lr=0..inf",), "is no range of numbers"),
-        (("optimizer=1..2",), "is no range of numbers"),
-        (("optimizer=adamw,adan",), "--optimizer is 'adan'"),
-        (("epochs=1..30",), "would reward long trainings"),
-        (("synthetic",), "needs its values"),
-        (("loss",), "needs its values"),
-        (("weight_decay",), "both fixed and varied"),
-        (("dropout",), "dropout"),
-        (("elastic=0..2",), "has no effect without --augment"),
-        (("label_smoothing",), "changes the loss itself"),
-    ],
-)
-def test_impossible_ranges_are_refused(texts: tuple[str, ...], message: str) -> None:
+def test_impossible_ranges_are_refused() -> None:
     config = TrainConfig(arch="softmax", recipe={"weight_decay": 0.1})
-    with pytest.raises(UsageError, match=message):
-        parse_ranges(texts, config, "loss")
+    for text, message in {
+        "lrr": "There is no setting 'lrr'",
+        "lr lr=1e-3..1e-2": "names lr twice",
+        "lr=1e-2..1e-3": "is empty",
+        "lr=0.1": "has one value",
+        "lr=-1..1": "--lr is -1",
+        "warmup=0..2": "--warmup is 2",
+        "lr=low..high": "is no range of numbers",
+        "lr=0..inf": "is no range of numbers",
+        "optimizer=1..2": "is no range of numbers",
+        "optimizer=adamw,adan": "--optimizer is 'adan'",
+        "epochs=1..30": "would reward long trainings",
+        "synthetic": "needs its values",
+        "loss": "needs its values",
+        "weight_decay": "both fixed and varied",
+        "dropout": "dropout",
+        "elastic=0..2": "has no effect without --augment",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            parse_ranges(text.split(), config)
 
 
 def test_what_follows_from_a_start_model_is_not_fixed() -> None:
@@ -84,10 +80,3 @@ def test_what_follows_from_a_start_model_is_not_fixed() -> None:
     )
     with pytest.raises(UsageError, match="both fixed and varied"):
         parse_ranges(("lr",), fine_tuning("fast", recipe={"lr": 0.001}))
-
-
-def test_every_usual_range_is_allowed() -> None:
-    for name in USUAL:
-        arch = "wide_resnet" if name in ("dropout", "stochastic_depth") else "softmax"
-        recipe = {"optimizer": "sgd"} if name == "momentum" else {"augment": True}
-        assert parse_ranges((name,), TrainConfig(arch=arch, recipe=recipe))[0].setting == name

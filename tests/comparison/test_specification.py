@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from digitcli.comparison.saved_comparison import accuracy_of
 from digitcli.comparison.specification import parse_specifications, plan_runs
 from digitcli.errors import ModelError, UsageError
 from digitcli.training.transfer import EPOCHS
@@ -24,13 +22,14 @@ def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) ->
     assert timed is not None and (timed.time_seconds, timed.recipe) == (2.0, {"schedule": "cosine"})
 
 
-def test_a_setting_that_takes_several_values_may_be_repeated() -> None:
-    plain, taught = parse_specifications(
-        ["tiny", "tiny:teacher=cnn,distillation_weight=0.5,teacher=robust"], "mnist", "cpu"
-    )
-    assert plain.config is not None and plain.config.teacher == ()
-    assert taught.config is not None and taught.config.teacher == ("cnn", "robust")
-    assert taught.config.recipe == {"distillation_weight": 0.5}
+def test_a_setting_that_takes_several_values_may_be_repeated_and_all_names_every_architecture() -> None:
+    texts = ["tiny", "tiny:teacher=cnn,distillation_weight=0.5,teacher=robust"]
+    plain, taught = (each.config for each in parse_specifications(texts, "mnist", "cpu"))
+    assert plain is not None and plain.teacher == ()
+    assert taught is not None and taught.teacher == ("cnn", "robust")
+    assert taught.recipe == {"distillation_weight": 0.5}
+    labels = {each.label for each in parse_specifications(["all"], "mnist", "cpu")}
+    assert {"cnn", "softmax"} <= labels and "reader" not in labels
 
 
 def test_fine_tuning_can_be_compared_with_training_from_scratch() -> None:
@@ -42,81 +41,46 @@ def test_fine_tuning_can_be_compared_with_training_from_scratch() -> None:
     assert tuned.recipe["epochs"] == EPOCHS and rehearsed.recipe["rehearse"] == 0.3
 
 
-def test_all_stands_for_every_architecture_of_single_digits() -> None:
-    labels = {each.label for each in parse_specifications(["all"], "mnist", "cpu")}
-    assert {"cnn", "softmax"} <= labels and "reader" not in labels
+MISTAKES = [
+    (["cmm"], ["cmm"]),
+    (["cnn:epoch=3"], ["epoch"]),
+    (["cnn:epochs"], ["epochs", "cnn"]),
+    (["softmax:"], ["softmax:"]),
+    (["cnn:lr=-1"], ["--lr", "-1"]),
+    (["cnn:augment=maybe"], ["--augment"]),
+    (["cnn:seed=3"], ["seed"]),
+    (["cnn:patience=3"], ["patience"]),
+    (["cnn:batch-size=3,batch_size=4"], ["batch_size", "twice"]),
+    (["softmax:epochs=1,epochs=2"], ["epochs", "twice"]),
+    (["digit_or_none:epochs=1"], ["digit_or_none", "shipped"]),
+    (["digit_or_none", "shipped/digit_or_none"], ["twice"]),
+    (["cnn", "cnn"], ["cnn", "twice"]),
+    (["reader"], ["reader", "lines"]),
+    (["shipped/reader"], ["shipped/reader", "lines"]),
+    ([], ["nothing"]),
+    (["sigmoid_mlp:dropout=0.1"], ["dropout"]),
+    (["softmax", "cnn:pretrained=on"], ["pretrained"]),
+    (["torchvision/resnet18:pretrained=on,initialization=he"], ["pretrained"]),
+    (["fast:augment=off,elastic=1"], ["augment"]),
+    (["tiny:teacher=reader"], ["reader", "lines"]),
+    (["tiny:distillation_weight=0.5"], ["--distillation-weight", "--teacher"]),
+    (["cnn:members=3"], ["cnn:members=3", "ensemble", "one network for each seed"]),
+    (["fast:freeze=2"], ["--freeze", "random"]),
+    (["fast:from=cnn"], ["--arch is fast", "cnn"]),
+]
 
 
-@pytest.mark.parametrize(
-    ("texts", "words"),
-    [
-        (["cmm"], ["cmm"]),
-        (["cnn:epoch=3"], ["epoch"]),
-        (["cnn:epochs"], ["epochs", "cnn"]),
-        (["softmax:"], ["softmax:"]),
-        (["cnn:lr=-1"], ["--lr", "-1"]),
-        (["cnn:augment=maybe"], ["--augment"]),
-        (["cnn:seed=3"], ["seed"]),
-        (["cnn:patience=3"], ["patience"]),
-        (["cnn:batch-size=3,batch_size=4"], ["batch_size", "twice"]),
-        (["softmax:epochs=1,epochs=2"], ["epochs", "twice"]),
-        (["digit_or_none:epochs=1"], ["digit_or_none", "shipped"]),
-        (["digit_or_none", "shipped/digit_or_none"], ["twice"]),
-        (["cnn", "cnn"], ["cnn", "twice"]),
-        (["softmax", "fast", "softmax:augment=off"], ["softmax", "softmax:augment=off", "same"]),
-        (["fast:epochs=2", "fast:epochs=2,batch_size=256"], ["fast:epochs=2", "same"]),
-        (["reader"], ["reader", "lines"]),
-        (["shipped/reader"], ["shipped/reader", "lines"]),
-        ([], ["nothing"]),
-        (["sigmoid_mlp:dropout=0.1"], ["dropout"]),
-        (["softmax", "cnn:pretrained=on"], ["pretrained"]),
-        (["torchvision/resnet18:pretrained=on,initialization=he"], ["pretrained"]),
-        (["fast:augment=off,elastic=1"], ["augment"]),
-        (["tiny:teacher=reader"], ["reader", "lines"]),
-        (["tiny:distillation_weight=0.5"], ["--distillation-weight", "--teacher"]),
-        (["cnn:members=3"], ["cnn:members=3", "ensemble", "one network for each seed"]),
-        (["fast:freeze=2"], ["--freeze", "random"]),
-        (["fast:from=cnn"], ["--arch is fast", "cnn"]),
-    ],
-)
-def test_a_mistake_is_a_usage_error_with_its_value(texts: list[str], words: list[str]) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_specifications(texts, "mnist", "cpu")
-    assert all(word in caught.value.cause for word in words), caught.value.cause
-
-
-@pytest.mark.parametrize(
-    "text", ["shipped/none", "none.safetensors", "runs/none", "tiny:teacher=none", "softmax:from=7"]
-)
-def test_a_model_that_does_not_exist_is_a_model_error(text: str) -> None:
-    with pytest.raises(ModelError):
-        parse_specifications([text], "mnist", "cpu")
+def test_a_mistake_is_a_usage_error_with_its_value() -> None:
+    for texts, words in MISTAKES:
+        with pytest.raises(UsageError) as caught:
+            parse_specifications(texts, "mnist", "cpu")
+        assert all(word in caught.value.cause for word in words), (texts, caught.value.cause)
+    for text in ("shipped/none", "none.safetensors", "runs/none", "tiny:teacher=none", "softmax:from=7"):
+        with pytest.raises(ModelError):
+            parse_specifications([text], "mnist", "cpu")
 
 
 def test_runs_are_planned_seed_by_seed() -> None:
     parsed = parse_specifications(["softmax", "shipped/cnn", "mlp"], "mnist", "cpu")
     planned = [(each.label, seed) for each, seed in plan_runs(parsed, 2)]
     assert planned == [("softmax", 0), ("shipped/cnn", None), ("mlp", 0), ("softmax", 1), ("mlp", 1)]
-
-
-def test_runs_of_several_files_are_joined_and_equal_runs_count_once(saved: Path, tmp_path: Path) -> None:
-    text, second = saved.read_text(), tmp_path / "second.JSON"
-    second.write_text(text.replace('"seed": 0', '"seed": 7'))
-    softmax, _, fast = parse_specifications([str(saved), str(second)], "mnist", "cpu")
-    assert softmax.saved is not None and {run.seed for run in softmax.saved.runs} == {0, 1, 7}
-    assert fast.saved is not None and [run.seed for run in fast.saved.runs] == [None]
-    named = parse_specifications([str(saved), str(second), "softmax:epochs=1"], "mnist", "cpu")[0]
-    assert [seed for _, seed in plan_runs([named], 4)] == [2, 3]
-
-
-def test_files_that_contradict_each_other_are_refused(saved: Path, tmp_path: Path) -> None:
-    content, second = json.loads(saved.read_text()), tmp_path / "second.json"
-    second.write_text(saved.read_text().replace('"epochs": 1,', '"epochs": 2,'))
-    with pytest.raises(UsageError, match="Two files"):
-        parse_specifications([str(saved), str(second)], "mnist", "cpu")
-    model = content["models"][0]
-    del model["runs"][0]["misread"][0]
-    model["runs"][0]["accuracy"] = accuracy_of(model["runs"][0]["misread"], model["images"])
-    second.write_text(json.dumps(content))
-    with pytest.raises(UsageError, match="Two files"):
-        parse_specifications([str(saved), str(second)], "mnist", "cpu")
