@@ -9,8 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from digitcli.cli import COMMANDS
 from tests.support.processes import modules_loaded_by
 
 PACKAGE = Path(__file__).parent.parent / "digitcli"
@@ -111,24 +110,24 @@ def test_no_module_imports_tensorflow() -> None:
             assert not {name.split(".")[0] for name in names} & {"tensorflow", "keras"}, path
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import digitcli",
-        "import digitcli.architectures.registry, digitcli.inference.checkpoint",
-        "import digitcli.training.configuration",
-        "import digitcli.architectures.registry as r; r.architectures()",
-        "import digitcli.inference.model_resolution as m; m.resolve_models(m.shipped_models())",
-        "import digitcli.data.loading as s; s.load_dataset('mnist')",
-        "import digitcli.imaging",
-        "import digitcli.evaluation.evaluate, digitcli.recognition.reader",
-        "import digitcli.reporting.report",
-        "import digitcli.inference.predictor as i; i.load_classifier('cnn', device='cpu')",
-        "import digitcli.inference.predictor as i; i.load_line_recognizer('reader', device='cpu')",
-    ],
-)
-def test_the_library_loads_torch_only_when_needed(code: str) -> None:
-    assert not {"torch", "torchvision"} & modules_loaded_by(code)
+WITHOUT_TORCH = [
+    "import digitcli",
+    "import digitcli.training.configuration, digitcli.imaging, digitcli.reporting.report",
+    "import digitcli.evaluation.evaluate, digitcli.recognition.reader",
+    "import digitcli.architectures.registry as r; r.architectures()",
+    "import digitcli.inference.model_resolution as m; m.resolve_models(m.shipped_models())",
+    "import digitcli.data.loading as s; s.load_dataset('mnist')",
+    "import digitcli.inference.predictor as i; i.load_classifier('cnn', device='cpu')",
+    "import digitcli.inference.predictor as i; i.load_line_recognizer('reader', device='cpu')",
+]
+
+
+def test_the_library_loads_torch_only_when_needed() -> None:
+    lines = [
+        f"{line}\nassert not {{'torch', 'torchvision'}} & sys.modules.keys(), {line!r}"
+        for line in WITHOUT_TORCH
+    ]
+    modules_loaded_by("\n".join(lines))
 
 
 def test_modules_that_say_so_load_no_torch() -> None:
@@ -138,90 +137,75 @@ def test_modules_that_say_so_load_no_torch() -> None:
     assert not {"torch", "torchvision"} & modules_loaded_by(f"import {', '.join(named)}")
 
 
-ARGUMENTS_WITHOUT_TORCH = [
-    ["--help"],
-    ["--version"],
-    ["train", "--help"],
-    ["train", "--from", "cmm"],
-    ["train", "--from", "cnn", "--arch", "fast"],
-    ["compare", "--help"],
-    ["compare", "cmm"],
-    ["compare", "cnn:epochs=none"],
-    ["compare", "shipped/none"],
-    ["models", "--help"],
-    ["models", "nothing-like-it"],
-    ["train", "--arch", "nothing-like-it"],
-    ["train", "--data", "nothing-like-it"],
-    ["train", "--device", "abacus"],
-    ["train", "--lr", "-1"],
-    ["train", "--time", "soon"],
-    ["train", "--optimizer", "luck"],
-    ["train", "--arch", "softmax", "--dropout", "0.5"],
-    ["train", "--out", "a", "--resume", "b"],
-    ["train", "--print-config"],
-    ["train", "--teacher", "nothing-like-it"],
-    ["train", "--teacher", "reader"],
-    ["train", "--members", "1"],
-    ["train", "--member-archs", "cnn,nothing-like-it"],
-    ["predict", "--help"],
-    ["predict"],
-    ["predict", "x.png", "--model", "nothing-like-it"],
-    ["predict", "x.png", "--device", "abacus"],
-    ["predict", "x.png", "--min-confidence", "2"],
-    ["predict", "x.png", "--top-k", "0"],
-    ["predict", "x.png", "-o", "out.txt"],
-    ["predict", "x.png", "-o", "nowhere/out.csv"],
-    ["predict", "x.png", "--force"],
-    ["predict", "--files-from", "nothing-like-it"],
-    ["evaluate", "--help"],
-    ["evaluate", "nothing-like-it"],
-    ["evaluate", "--data", "nothing-like-it"],
-    ["evaluate", "--split", "half"],
-    ["evaluate", "--device", "abacus"],
-    ["evaluate", "--mistakes", "-1"],
-    ["evaluate", "cnn", "--adapt-batch-norm"],
-    ["evaluate", "--mistakes", "-1"],
-    ["evaluate", "cnn", "fast", "--select", "3"],
-    ["evaluate", "cnn", "fast", "--select", "1", "--out", "model.txt"],
-    ["evaluate", "--min-accuracy", "99"],
-    ["evaluate", "--save", "result.txt"],
-    ["evaluate", "--save", "none/such.json"],
-    ["calibrate", "--help"],
-    ["calibrate", "nothing-like-it"],
-    ["calibrate", ".", "--confidence", "1"],
-    ["calibrate", ".", "--max-error", "0"],
-    ["calibrate", ".", "-m", "nothing-like-it"],
-    ["calibrate", ".", "-o", "model.onnx"],
-    ["adapt", "--help"],
-    ["adapt", "nothing-like-it"],
-    ["adapt", ".", "-o", "x", "-m", "nothing-like-it"],
-    ["adapt", ".", "-o", "x", "--device", "abacus"],
-    ["adapt", ".", "-o", "x", "--folds", "1"],
-    ["adapt", "."],
-    ["benchmark", "--help"],
-    ["benchmark", "--arch", "nothing-like-it"],
-    ["benchmark", "--device", "abacus"],
-    ["benchmark", "--batch-size", "1,,2"],
-    ["benchmark", "--dtype", "int3"],
-    ["benchmark", "--threads", "0"],
-    ["benchmark", "--train", "--runtime", "torch.compile"],
-    ["report", "--help"],
-    ["report", "nothing-like-it"],
-    ["report", "x.json", "-o", "x.pdf"],
-    ["export", "--help"],
-    ["export", "nothing-like-it"],
-    ["export", "fast", "--to", "tflight"],
-    ["export", "fast", "--dtype", "int8"],
-    ["export", "fast", "-o", "fast.pt"],
-    ["compress", "--help"],
-    ["compress", "fast"],
-    ["compress", "nothing-like-it", "--steps", "int8"],
-    ["compress", "fast", "--steps", "int8,int8"],
-    ["compress", "fast", "--max-size", "64"],
-    ["compress", "fast", "--max-accuracy-loss", "little"],
-    ["synthesize", "--help"],
-    ["synthesize", "--out", "a", "--count", "0"],
-]
+ARGUMENTS_WITHOUT_TORCH = """
+--version
+train --from cmm
+train --from cnn --arch fast
+compare cmm
+compare cnn:epochs=none
+compare shipped/none
+models nothing-like-it
+train --arch nothing-like-it
+train --data nothing-like-it
+train --device abacus
+train --lr -1
+train --time soon
+train --optimizer luck
+train --arch softmax --dropout 0.5
+train --out a --resume b
+train --print-config
+train --teacher nothing-like-it
+train --teacher reader
+train --members 1
+train --member-archs cnn,nothing-like-it
+predict
+predict x.png --model nothing-like-it
+predict x.png --device abacus
+predict x.png --min-confidence 2
+predict x.png --top-k 0
+predict x.png -o out.txt
+predict x.png -o nowhere/out.csv
+predict x.png --force
+predict --files-from nothing-like-it
+evaluate nothing-like-it
+evaluate --data nothing-like-it
+evaluate --split half
+evaluate --device abacus
+evaluate --mistakes -1
+evaluate cnn fast --select 3
+evaluate cnn fast --select 1 --out model.txt
+evaluate --min-accuracy 99
+evaluate --save result.txt
+evaluate --save none/such.json
+calibrate nothing-like-it
+calibrate . --confidence 1
+calibrate . --max-error 0
+calibrate . -m nothing-like-it
+calibrate . -o model.onnx
+adapt nothing-like-it
+adapt . -o x -m nothing-like-it
+adapt . -o x --device abacus
+adapt . -o x --folds 1
+adapt .
+benchmark --arch nothing-like-it
+benchmark --device abacus
+benchmark --batch-size 1,,2
+benchmark --dtype int3
+benchmark --threads 0
+benchmark --train --runtime torch.compile
+report nothing-like-it
+report x.json -o x.pdf
+export nothing-like-it
+export fast --to tflight
+export fast --dtype int8
+export fast -o fast.pt
+compress fast
+compress nothing-like-it --steps int8
+compress fast --steps int8,int8
+compress fast --max-size 64
+compress fast --max-accuracy-loss little
+synthesize --out a --count 0
+"""
 # Run all arguments in one process; print the first that load torch, and those with unknown options.
 RUN_ALL = """
 import contextlib, io, json, sys
@@ -235,47 +219,34 @@ for arguments in json.loads(sys.argv[1]):
     if {"torch", "torchvision"} & sys.modules.keys():
         problems.append([arguments, "torch is loaded"])
         break
-    if "No such option" in errors.getvalue():
+    if "has no option" in errors.getvalue():
         problems.append([arguments, errors.getvalue()])
 print(json.dumps(problems))
 """
 
 
 def test_help_and_mistakes_load_no_torch() -> None:
-    command = [sys.executable, "-c", RUN_ALL, json.dumps(ARGUMENTS_WITHOUT_TORCH)]
+    arguments = [[name, "--help"] for name in COMMANDS]
+    arguments += [line.split() for line in ARGUMENTS_WITHOUT_TORCH.splitlines()]
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"], ["train", "--help"]], ids=" ".join)
-def test_help_loads_no_numpy_or_opencv(arguments: list[str]) -> None:
-    code = (
-        f"sys.argv[1:] = {arguments}\nfrom digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
-    )
-    assert not {"numpy", "cv2", "PIL"} & modules_loaded_by(code)
+def modules_loaded_by_command(*arguments: str) -> set[str]:
+    """The names of all modules that the program has loaded after a command."""
+    run = "from digitcli.cli import exit_code_of_run; exit_code_of_run(); print()"
+    return modules_loaded_by(f"sys.argv[1:] = {arguments!r}\n{run}")
 
 
-def test_predicting_needs_no_torchvision() -> None:
-    code = "import digitcli; import digitcli.inference.torch_runtime; digitcli.create_model('cnn')"
-    assert "torchvision" not in modules_loaded_by(code)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "needed", "needless"),
-    [
-        (["predict", "image.png"], {"onnxruntime", "cv2"}, {"torch", "onnx", "digitcli.cli.train", "regex"}),
-        (["predict", "image.png", "--format", "jsonl"], {"onnxruntime"}, {"torch"}),
-        (["predict", "image.png", "-m", "cnn"], {"onnxruntime"}, {"torch"}),
+def test_commands_load_only_the_packages_that_they_need() -> None:
+    read = ("predict", "image.png", "--device", "cpu")
+    for arguments, needed, needless in [
+        (["train", "--help"], {"rich"}, {"numpy", "cv2", "PIL"}),
+        (read, {"onnxruntime", "cv2"}, {"torch", "onnx", "digitcli.cli.train", "regex", "scipy", "skimage"}),
+        ([*read, "-m", "cnn", "--format", "jsonl"], {"onnxruntime"}, {"torch", "captum", "matplotlib"}),
         (["evaluate", "cnn", "--split", "validation", "--format", "json"], {"onnxruntime"}, {"torch", "cv2"}),
-        (["predict", "image.png", "--runtime", "torch"], {"torch"}, {"onnxruntime", "torchvision"}),
-    ],
-)
-def test_commands_load_only_the_packages_that_they_need(
-    arguments: list[str], needed: set[str], needless: set[str]
-) -> None:
-    code = (
-        f"sys.argv[1:] = {[*arguments, '--device', 'cpu']}\n"
-        "from digitcli.cli import exit_code_of_run\nexit_code_of_run()\nprint()"
-    )
-    loaded = modules_loaded_by(code)
-    assert needed <= loaded and not needless & loaded
+        ([*read, "--runtime", "torch"], {"torch"}, {"onnxruntime", "torchvision"}),
+    ]:
+        loaded = modules_loaded_by_command(*arguments)
+        assert needed <= loaded and not needless & loaded, arguments
