@@ -105,7 +105,7 @@ def load_command(name: str) -> Callable[..., None]:
     """Return the function of a command; its parameters are the arguments and options."""
     from digitcli.cli.options import as_command
 
-    return as_command(getattr(importlib.import_module(f"digitcli.cli.{name}"), name), name)
+    return as_command(getattr(importlib.import_module(f"digitcli.cli.{name}"), name))
 
 
 def hide_types_of_flags(program: Any) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -15,7 +14,6 @@ from typer import Argument, Option
 from digitcli.atomic_write import check_writable
 from digitcli.errors import UsageError
 from digitcli.settings import READERS, REQUIRED, Setting, setting, settings_of
-from digitcli.threads import MAX_THREADS
 
 # Processes at most that read pictures: each takes 120 MB of memory.
 MAX_PROCESSES = 8
@@ -88,20 +86,6 @@ def device_setting(default: str | None = None, group: str = "") -> Any:
     )  # fmt: skip
 
 
-# The commands that run no network, and those that declare --threads themselves.
-WITHOUT_COMMON_THREADS = ("models", "synthesize", "train", "benchmark")
-
-
-@dataclass(frozen=True)
-class CommonOptions:
-    """The options of every command that runs a network."""
-
-    threads: int | None = setting(
-        None, "", "Run each network with at most this many threads (default: OMP_NUM_THREADS, or all usable "
-        "cores).", unit="N", at_least=1, at_most=MAX_THREADS,
-    )  # fmt: skip
-
-
 Command = Callable[..., None]
 
 
@@ -126,7 +110,7 @@ def with_settings(
     return decorate
 
 
-def as_command(command: Command, name: str) -> Command:
+def as_command(command: Command) -> Command:
     """Return the function that Typer runs for a command, which takes one dataclass of settings.
 
     Typer passes on what a person typed. The values are read and checked here, so that every mistake is
@@ -137,12 +121,9 @@ def as_command(command: Command, name: str) -> Command:
     further, panels = further_settings
     further = sorted(further, key=lambda declared: list(panels).index(declared.group))
     own = settings_of(owner)
-    common: tuple[Setting, ...] = () if name in WITHOUT_COMMON_THREADS else settings_of(CommonOptions)
 
     @functools.wraps(command)
     def run(**texts: Any) -> None:
-        if (threads := read_values(common, texts).get("threads")) is not None:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
         values = read_values(own, texts)
         for declared in own:
             if declared.default is REQUIRED and declared.name not in values:
@@ -153,7 +134,7 @@ def as_command(command: Command, name: str) -> Command:
         command(options, read_values(further, texts)) if further else command(options)
 
     parameters = []
-    for declared in (*further, *own, *common):
+    for declared in (*further, *own):
         panel = panels.get(declared.group, declared.group)
         parameters += _parameters(declared, panel, has_negation=declared in further)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def serve(*words: str) -> Any:
 
 def _run(command: Any, served: list[Any], words: tuple[str, ...]) -> Any:
     app = typer.Typer()
-    app.command()(as_command(command, "tea"))
+    app.command()(as_command(command))
     done = runner.invoke(app, words)
     if isinstance(done.exception, UsageError):
         raise done.exception
@@ -108,7 +108,7 @@ def test_an_argument_may_be_required() -> None:
 
     greet.__annotations__["options"] = Required
     app = typer.Typer()
-    app.command()(as_command(greet, "tea"))
+    app.command()(as_command(greet))
     assert runner.invoke(app, []).exit_code == 2
 
 
