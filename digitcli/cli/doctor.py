@@ -36,9 +36,6 @@ class DoctorOptions:
         "Examine this run folder, model, picture or dataset (default: the installation).",
         None,
     )
-    kind: Kind | None = setting(
-        None, "", "Say what SUBJECT is, if that is not recognized.", aliases=("--as",)
-    )
     lr_range: bool = setting(
         False, "", "Only find a learning rate for a run or an architecture, by 100 steps while it rises."
     )
@@ -75,16 +72,10 @@ def doctor(options: DoctorOptions) -> None:
     """
     subject, label, device = options.subject, options.label, options.device or "auto"
     check_device_name(device)
-    of_subjects = {
-        "--kind": options.kind,
-        "--split": options.split,
-        "--label": label,
-        "--output": options.output,
-    }
+    of_subjects: dict[str, object] = {"--split": options.split, "--label": label, "--output": options.output}
     if subject is None:
-        _refuse(
-            "the installation", {**of_subjects, "--device": options.device, "--lr-range": options.lr_range}
-        )
+        further = {"--device": options.device, "--lr-range": options.lr_range}
+        _refuse("the installation", of_subjects | further)
         return _show(_examine_installation(), options.format)
     if options.lr_range:
         _refuse("a learning rate", of_subjects)
@@ -92,7 +83,7 @@ def doctor(options: DoctorOptions) -> None:
             from digitcli.diagnosis.run import find_learning_rate
 
             return _show(find_learning_rate(subject, options.device), options.format)
-    kind = options.kind or kind_of(subject)
+    kind = kind_of(subject)
     if kind != "data":
         _refuse(f"a {kind}", {"--split": options.split, "--output": options.output})
     if kind != "picture":

@@ -43,7 +43,6 @@ SUFFIXES = (*DRAWINGS, ".npz")
 REFUSED_FOR_LINES = {
     "--test-digit": "test digits of MNIST are no lines",
     "--counterfactual": "it redraws the image of a single digit",
-    "--all": "it searches training digits, each of which stands alone",
     "--method prototype": "it searches training digits, each of which stands alone",
 }
 
@@ -82,7 +81,6 @@ class ExplainOptions:
         None, "", "Show a small change of the ink after which the digit is read as this one.",
         unit="digit", at_least=0, at_most=9,
     )  # fmt: skip
-    all: bool = setting(False, "", "Search the nearest digits among all 55,000 training digits, not 2,000.")
     device: str | None = device_setting()
     output: Path | None = setting(
         None, "", "Draw the explanations in a .png or .html file, or write all arrays to an .npz file.",
@@ -106,8 +104,6 @@ def explain(options: ExplainOptions) -> None:
         raise UsageError("No picture is named.", remedy)
     if options.layer is not None and "feature-maps" not in options.method:
         raise UsageError("--layer chooses feature maps.", "Give --method feature-maps too.")
-    if options.all and "prototype" not in (options.method or PANEL):
-        raise UsageError("--all searches the nearest training digits.", "Give --method prototype too.")
     check_device_name(options.device or "auto")
     if output is not None:
         if output.suffix.lower() not in SUFFIXES:
@@ -137,7 +133,6 @@ def _check_task(model: ResolvedModel, options: ExplainOptions) -> None:
     given = {
         "--test-digit": bool(options.test_digit),
         "--counterfactual": options.counterfactual is not None,
-        "--all": options.all,
         "--method prototype": "prototype" in options.method,
     }
     for option in (option for option, is_given in given.items() if is_given):
@@ -162,7 +157,6 @@ def _of_digits(
         change_to=options.counterfactual,
         layer=options.layer,
         device=options.device or "auto",
-        search_all=options.all,
     )
 
 

@@ -130,18 +130,11 @@ class ExaminedData:
 
         Where the networks are not good enough to be trusted, all labels stay as they are.
         """
-        rows = (
-            (
-                each.index,
-                each.suggestion if each.is_error and self.is_trusted else each.label,
-                each.label,
-                each.suggestion,
-                each.probability,
-                each.is_error,
-                self.name_of(each),
-            )
-            for each in self.doubtful
-        )
+        rows = []
+        for each in self.doubtful:
+            label = each.suggestion if each.is_error and self.is_trusted else each.label
+            evidence = each.suggestion, each.probability, each.is_error, self.name_of(each)
+            rows.append((each.index, label, each.label, *evidence))
         return corrections_csv(self.part, rows)
 
     def save_drawing(self, path: Path, name: str) -> None:
@@ -151,17 +144,13 @@ class ExaminedData:
             OutputError: the file cannot be written.
         """
         pictures = []
-        for label in self.doubtful[:MOST_DRAWN]:
-            caption = (
-                f"#{label.index}: {label.label}, rather {label.suggestion}{'!' if label.is_error else ''}"
-            )
-            file = f", {printable(self.name_of(label))}" if self.name_of(label) else ""
-            words = f"{caption}; its label has {100 * label.probability:.1f} %{file}"
-            image = in_colours(self.digits.images[label.index])
-            pictures.append(CaptionedPicture(image, caption, words))
-        title = (
-            f"{counted(len(self.doubtful), 'doubtful label')} in the {self.part} part of {printable(name)}"
-        )
+        for each in self.doubtful[:MOST_DRAWN]:
+            caption = f"#{each.index}: {each.label}, rather {each.suggestion}{'!' if each.is_error else ''}"
+            file = f", {printable(self.name_of(each))}" if self.name_of(each) else ""
+            words = f"{caption}; its label has {percent(each.probability, 1)}{file}"
+            pictures.append(CaptionedPicture(in_colours(self.digits.images[each.index]), caption, words))
+        count = counted(len(self.doubtful), "doubtful label")
+        title = f"{count} in the {self.part} part of {printable(name)}"
         if len(pictures) < len(self.doubtful):
             title += f", of which the first {len(pictures):,} are drawn"
         save_drawing(path, "Doubtful labels", [Section(title, pictures)], LEGEND)
@@ -340,17 +329,10 @@ def doubtful_labels(labels: npt.NDArray[np.int64], probabilities: Probabilities)
     if len(digits) > 1:
         is_error = find_label_issues(places, shares, filter_by="confident_learning", n_jobs=1)
     suggestions, of_label = probabilities.argmax(axis=1), probabilities[np.arange(len(labels)), labels]
-    return [
-        DoubtfulLabel(
-            int(index),
-            int(labels[index]),
-            int(suggestions[index]),
-            float(of_label[index]),
-            bool(is_error[index]),
-        )
-        for index in np.argsort(of_label - probabilities.max(axis=1), kind="stable")
-        if suggestions[index] != labels[index]
-    ]
+    columns = (labels, suggestions, of_label, is_error)
+    order = np.argsort(of_label - probabilities.max(axis=1), kind="stable").tolist()
+    doubtful = (index for index in order if suggestions[index] != labels[index])
+    return [DoubtfulLabel(index, *(column[index].item() for column in columns)) for index in doubtful]
 
 
 def out_of_sample_probabilities(
@@ -376,14 +358,14 @@ def out_of_sample_probabilities(
     number = np.argsort(np.argsort(firsts))[copied]
     fold_of = (np.random.default_rng(FOLD_SEED).permutation(len(firsts)) % FOLDS)[number]
     of_train = np.empty((len(train), 10), np.float32)
-    of_test = None if test is None else np.zeros((len(test), 10), np.float32)
-    shares = None if test is None else _shares_without(test, train, fold_of)
+    of_test: Probabilities | None = None
     for fold in range(FOLDS):
         held_out = np.flatnonzero(fold_of == fold)
         network = _train(dataset.name, train.take(np.flatnonzero(fold_of != fold)), device)
         of_train[held_out] = _read(network, train.take(held_out))
-        if test is not None and of_test is not None and shares is not None:
-            of_test += shares[:, fold, None] * _read(network, test)
+        if test is not None:
+            shares = _shares_without(test, train, fold_of)[:, fold, None] * _read(network, test)
+            of_test = shares if of_test is None else of_test + shares
         on_event(DigitsDone(len(train) * (fold + 1) // FOLDS, len(train)))
     return of_train, of_test
 

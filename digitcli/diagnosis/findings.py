@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from digitcli.architectures.registry import ARCHITECTURES
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture
@@ -73,11 +73,8 @@ def kind_of(subject: str) -> Kind:
     with faults_of_reading(subject):
         if (path / RESUME_FILE).exists():
             return "run"
-        if (
-            path.suffix == Path(MODEL_FILE).suffix
-            or (path / MODEL_FILE).exists()
-            or subject in shipped_models()
-        ):
+        is_file = path.suffix == Path(MODEL_FILE).suffix
+        if is_file or (path / MODEL_FILE).exists() or subject in shipped_models():
             return "model"
         if (path / MEMBER_FOLDER.format(0)).is_dir():  # an ensemble whose members are not all trained
             return "run"
@@ -86,9 +83,8 @@ def kind_of(subject: str) -> Kind:
     try:
         find_dataset(subject)
     except DigitcliError as error:
-        raise UsageError(
-            f"{subject} is no run folder, model, picture or dataset.", _remedy(subject)
-        ) from error
+        cause = f"{subject} is no run folder, model, picture or dataset."
+        raise UsageError(cause, _remedy(subject)) from error
     names = sorted(child.name for child in path.iterdir() if _is_run(child)) if path.is_dir() else []
     if names:
         shown = ", ".join(str(path / name) for name in names[:MOST_NAMED])
@@ -110,7 +106,7 @@ def _remedy(subject: str) -> str:
         return f"It is an architecture: add --lr-range to find its learning rate, or train it first: {train}"
     if Path(subject).suffix.lower() == ".json":
         return "To show what a command has written as JSON, use digitcli report."
-    return f"Check its name, or say what it is by --as: {', '.join(get_args(Kind))}."
+    return "Name a run folder, a model, a picture or a dataset that exists."
 
 
 @contextlib.contextmanager

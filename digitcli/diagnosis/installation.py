@@ -37,16 +37,9 @@ def examine_installation(folder: Path | None = None) -> Diagnosis:
     folder: where runs would be written; by default the current folder.
     """
     folder = folder or Path()
-    findings = [
-        *package_faults(),
-        *damaged_weights(),
-        *broken_plugins(),
-        *device_faults(),
-        *too_many_threads(),
-        *busy_machine(),
-        *folder_faults(folder),
-    ]
-    return Diagnosis("installation", facts(), tuple(findings))
+    rules = (package_faults, damaged_weights, broken_plugins, device_faults, too_many_threads, busy_machine)
+    findings = [finding for rule in rules for finding in rule()]
+    return Diagnosis("installation", facts(), (*findings, *folder_faults(folder)))
 
 
 def facts() -> dict[str, str]:
@@ -95,9 +88,8 @@ def damaged_weights() -> Iterator[Finding]:
     """Yield shipped models whose file differs from its digest or cannot be read, or that there are none."""
     models = shipped_models()
     if not models:
-        yield Finding(
-            "missing_weights", "error", "There are no shipped models.", REINSTALL, REINSTALL_COMMAND
-        )
+        cause = "There are no shipped models."
+        yield Finding("missing_weights", "error", cause, REINSTALL, REINSTALL_COMMAND)
     for path in models.values():
         try:
             _, tensors = read_arrays(path)
@@ -114,14 +106,14 @@ def broken_plugins() -> Iterator[Finding]:
         yield Finding("clashing_plugin", "error", error.cause, error.remedy)
         return
     for architecture in table.values():
-        if architecture not in ARCHITECTURES:
-            try:
-                architecture.load()
-            except DigitcliError as error:
-                remedy = f"Update or remove {architecture.family}."
-                yield Finding(
-                    "broken_plugin", "error", error.cause, remedy, f"pip uninstall {architecture.family}"
-                )
+        if architecture in ARCHITECTURES:
+            continue
+        try:
+            architecture.load()
+        except DigitcliError as error:
+            package = architecture.family
+            remedy, command = f"Update or remove {package}.", f"pip uninstall {package}"
+            yield Finding("broken_plugin", "error", error.cause, remedy, command)
 
 
 def device_faults() -> Iterator[Finding]:

@@ -63,12 +63,12 @@ class NeighbourSearch:
     non-case-based learning methods", 1999.
     """
 
-    def __init__(self, network: nn.Module, model: ResolvedModel, search_all: bool = False) -> None:
+    def __init__(self, network: nn.Module, model: ResolvedModel) -> None:
         self._network = network
         path = cache_folder() / "features" / f"{model.id.rpartition('@')[2]}.npz"
-        stored = None if search_all else _read(path, network)
-        self._digits = stored or _see_training_digits(network, None if search_all else SEARCHED)
-        if stored is None and not search_all:
+        stored = _read(path, network)
+        self._digits = stored or _see_training_digits(network)
+        if stored is None:
             _write(path, self._digits)
         seen = self._digits.features
         self._scale = float(np.linalg.norm(seen - np.roll(seen, 1, axis=0), axis=1).mean())
@@ -88,10 +88,10 @@ class NeighbourSearch:
         )
 
 
-def _see_training_digits(network: nn.Module, count: int | None) -> TrainingDigits:
-    """Show the first digits of the training part, or all for None, to a network."""
+def _see_training_digits(network: nn.Module) -> TrainingDigits:
+    """Show the first digits of the training part to a network."""
     parts = split(load_mnist())
-    digits, numbers = parts.train.take(np.arange(len(parts.train))[:count]), parts.train_indices[:count]
+    digits, numbers = parts.train.take(np.arange(SEARCHED)), parts.train_indices[:SEARCHED]
     return TrainingDigits(digits.images, digits.labels, numbers, _features_of(network, digits.images))
 
 

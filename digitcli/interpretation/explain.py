@@ -59,7 +59,6 @@ def explain(
     change_to: int | None = None,
     layer: str | None = None,
     device: str = "auto",
-    search_all: bool = False,
 ) -> Iterator[Explanation]:
     """Explain the answer of a model of single digits to each image.
 
@@ -69,7 +68,6 @@ def explain(
     against: the digit with which the answer is compared; by default, or if it is the answer, the runner-up.
     change_to: a digit as which the image shall be read after a small change.
     layer: the only layer whose feature maps are wanted.
-    search_all: whether the nearest digits are searched among all training digits, not among 2,000.
 
     Raises:
         UsageError: the architecture of the model does not have what a method looks at.
@@ -81,7 +79,7 @@ def explain(
         cause = f"The task of {resolved.name} is {resolved.header.task}s, not single digits."
         raise ModelError(cause, "Name a model of the task digit, for example cnn.")
     network = load_model(resolved, device=device)
-    search = NeighbourSearch(network, resolved, search_all) if "prototype" in methods else None
+    search = NeighbourSearch(network, resolved) if "prototype" in methods else None
     for name, image in images:
         batch = as_input(torch.from_numpy(image[None].copy()).to(device_of(network)))
         with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
