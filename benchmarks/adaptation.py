@@ -67,7 +67,7 @@ def measure(
     }
     result: dict[str, object] = {"seconds": round(seconds), "cross_validation": cross_validated}
     others = np.setdiff1d(np.arange(len(pictures)), chosen)
-    if not adaptation.models or not len(others):
+    if adaptation.adapted is None or not len(others):
         return result
     model = out.with_name(f"{out.name}-reader")
     save_adaptation(adaptation, model)

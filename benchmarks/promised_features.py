@@ -264,7 +264,7 @@ calibrate :: answer()["threshold"] > 0 and answer()["answered"] >= 8
 calibrate: use of the threshold [after calibrate] :: texts() == ["40713"]
     digitcli predict pictures/number.jpg -m calibrated.safetensors --format csv
 adapt :: answer()["right_after"] > answer()["right_before"] and exists("my-reader/reader.safetensors")
-    digitcli adapt outlined -o my-reader --epochs 3 --folds 2 --format json
+    digitcli adapt outlined -o my-reader --epochs 3 --format json
 adapt: use of the model [after adapt] :: texts() and "reader@" in rows()[0]["model"]
     digitcli predict outlined/0.png -m my-reader --format csv
 adapt: report [after adapt] :: exists("adaptation.html")

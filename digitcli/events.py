@@ -111,7 +111,6 @@ class AdaptationStage(StrEnum):
     TRAIN = "training steps of the cross-validation"
     TRAIN_ALL = "training steps on all pictures"
     TEST = "held-out pictures read"
-    READ_AGAIN = "pictures read again"
 
 
 @dataclass(frozen=True)

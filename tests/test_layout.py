@@ -185,7 +185,7 @@ calibrate . -o model.onnx
 adapt nothing-like-it
 adapt . -o x -m nothing-like-it
 adapt . -o x --device abacus
-adapt . -o x --folds 1
+adapt . -o x --epochs 0
 adapt .
 benchmark --arch nothing-like-it
 benchmark --device abacus

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
@@ -14,15 +13,14 @@ from digitcli.adaptation.adaptation import (
     FOLDS,
     INK_READER,
     LEAST_PICTURES,
+    MOST_EPOCHS,
     Adaptation,
     FineTuning,
     PictureResult,
-    check_settings,
 )
 from digitcli.adaptation.calibrate import Answer, answer_pictures, numbers_of
-from digitcli.adaptation.cross_validation import Setup, divide_into_folds
-from digitcli.adaptation.final_network import train_and_judge
-from digitcli.adaptation.labelled_lines import PictureLines, find_lines_to_learn
+from digitcli.adaptation.cross_validation import Setup, divide_into_folds, train_and_judge
+from digitcli.adaptation.labelled_lines import find_lines_to_learn
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
 from digitcli.data.label_tables import (
@@ -59,7 +57,6 @@ def adapt(
     models: Sequence[ModelLike] = (),
     *,
     settings: FineTuning = DEFAULT_SETTINGS,
-    folds: int = FOLDS,
     device: str = "auto",
     on_event: OnEvent = lambda event: None,
 ) -> Adaptation:
@@ -71,29 +68,33 @@ def adapt(
     writes the result.
 
     Raises:
-        UsageError: a value is out of range, or there is no single network to adapt.
+        UsageError: the number of epochs is out of range, or there is no single network to adapt.
         InputError: there are no labels, or too few of the labelled pictures can be used.
         QualityError: all of them are read correctly already.
         ModelError, EnvironmentFault: see `Reader`.
         DivergedError: the loss is not finite.
     """
     started = time.perf_counter()
-    check_settings(settings, folds)
+    if not 1 <= settings.epochs <= MOST_EPOCHS:
+        raise UsageError(f"--epochs is {settings.epochs}.", f"It must be from 1 to {MOST_EPOCHS}.")
     listed = read_labelled_pictures(Path(folder))
     resolved = complete_models(resolve_models(models or [DEFAULT_OF_KIND["line"]]))
     start = model_to_adapt(resolved)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
     answers, failures = _answer_usable(reader, listed, start.header.alphabet, on_event)
-    _check_room_for_improvement(answers)
-    pictures = [answer.picture for answer in answers]
-    digest = _digest_of(pictures)
-    examples = _examples(answers, start, device, on_event)
+    if answers and all(answer.is_right for answer in answers):
+        cause = f"All {len(answers)} labelled pictures that can be read are read correctly already."
+        raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
+    digest = _digest_of(answers)
+    recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
+    examples = find_lines_to_learn(answers, recognizer, finder, on_event)
     _check_examples(examples, len(failures))
-    divided = divide_into_folds([picture.group for picture in pictures], folds, settings.seed)
+    folds = divide_into_folds([answer.picture.group for answer in answers], FOLDS, settings.seed)
     original = OriginalLines(DEFAULT_DATASET, settings.seed)
     composed = _compose_lines(original, settings.seed, on_event)
-    setup = _checked(Setup(start, examples, divided, composed, settings, choose_device(device)))
-    judged = train_and_judge(setup, answers, resolved, original, device, on_event)
+    setup = Setup(start, examples, folds, composed, settings, choose_device(device))
+    _check_folds(setup)
+    judged = train_and_judge(setup, answers, resolved, original, on_event)
     return Adaptation(
         folder=str(folder),
         model=reader.name,
@@ -102,14 +103,14 @@ def adapt(
         unlabelled=len(unlabelled_pictures(Path(folder), listed)),
         failures=failures,
         lines=len(setup.lines),
-        groups=divided.groups,
-        divides_group=divided.divides_group,
-        folds=divided.count,
+        groups=folds.groups,
+        divides_group=folds.divides_group,
+        folds=folds.count,
         scores=judged.scores,
         choice=judged.choice,
-        settings=dataclasses.asdict(settings),
+        settings=settings,
         seconds=time.perf_counter() - started,
-        models=judged.models,
+        adapted=judged.adapted,
     )
 
 
@@ -133,46 +134,34 @@ def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
 def _answer_usable(
     reader: Reader, listed: Sequence[LabelledPicture], alphabet: str, on_event: OnEvent
 ) -> tuple[list[Answer], tuple[Failure, ...]]:
-    """Read the pictures that can be learned from; return the answers, and the pictures that are left out."""
-    distinct, copies = leave_copies_out(listed)  # a copy in another fold would be known by heart
-    labelled, unusable = _with_usable_labels(distinct, alphabet)
+    """Read the pictures that can be learned from; return the answers, and the pictures that are left out.
+
+    A copy in another fold would be known by heart, and a label such as `?`, without any character that a
+    network reads, would teach it that nothing is written there.
+    """
+    distinct, copies = leave_copies_out(listed)
+    unusable = [each for each in distinct if each.text.strip() and not set(each.text) & set(alphabet)]
+    cause = "Its text has no digit; leave the text of a picture without a number empty."
+    unlabelled = tuple(Failure(each.file, "label", cause) for each in unusable)
+    labelled = [each for each in distinct if each not in unusable]
     if not any(numbers_of(picture.text) for picture in labelled):
         cause = f"No row of {LABELS} has a digit in its text, so that there is no number to learn."
         raise InputError(cause, "Write the number of each picture into the column text.")
-    answers, unreadable = answer_pictures(reader, labelled, _as_progress(AdaptationStage.READ, on_event))
-    return answers, (*copies, *unusable, *unreadable)
+
+    def report(event: Event) -> None:
+        if isinstance(event, PicturesDone):
+            on_event(StageProgress(AdaptationStage.READ, event.done, event.n))
+
+    answers, unreadable = answer_pictures(reader, labelled, report)
+    return answers, (*copies, *unlabelled, *unreadable)
 
 
-def _with_usable_labels(
-    pictures: Sequence[LabelledPicture], alphabet: str
-) -> tuple[list[LabelledPicture], tuple[Failure, ...]]:
-    """Return the pictures whose labels are empty or have characters that a network reads, and the others.
-
-    A label such as `?` would teach a network that nothing is written there.
-    """
-    unusable = [each for each in pictures if each.text.strip() and not set(each.text) & set(alphabet)]
-    cause = "Its text has no digit; leave the text of a picture without a number empty."
-    failures = tuple(Failure(each.file, "label", cause) for each in unusable)
-    return [each for each in pictures if each not in unusable], failures
-
-
-def _examples(
-    answers: Sequence[Answer], start: ResolvedModel, device: str, on_event: OnEvent
-) -> list[PictureLines]:
-    recognizer, finder = load_line_recognizer(start, device), load_page_finder(FINDER, device)
-    pictures = [answer.picture for answer in answers]
-    rotations = {answer.picture.file: answer.rotation for answer in answers}
-    return find_lines_to_learn(pictures, rotations, recognizer, finder, on_event)
-
-
-def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
-    usable = sum(bool(example.lines) for example in examples)
+def _check_examples(examples: Sequence[Sequence[Line]], failures: int) -> None:
+    usable = sum(map(bool, examples))
     if usable >= LEAST_PICTURES:
         return
-    cause = (
-        f"Of {counted(len(examples) + failures, 'labelled picture')}, {usable} can be used; {LEAST_PICTURES} "
-        "are needed."
-    )
+    listed = counted(len(examples) + failures, "labelled picture")
+    cause = f"Of {listed}, {usable} can be used; {LEAST_PICTURES} are needed."
     if unclear := len(examples) - usable:
         cause += f" In {unclear}, it cannot be told where the text stands."
     if failures:
@@ -180,18 +169,10 @@ def _check_examples(examples: Sequence[PictureLines], failures: int) -> None:
     raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
 
 
-def _check_room_for_improvement(answers: Sequence[Answer]) -> None:
-    if answers and all(answer.is_right for answer in answers):
-        cause = f"All {len(answers)} labelled pictures that can be read are read correctly already."
-        raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
-
-
-def _checked(setup: Setup) -> Setup:
-    """Return a setup in which every fold has lines to train on."""
-    if all(setup.lines_of(fold)[0] for fold in range(setup.folds.count)):
-        return setup
-    cause = "The pictures that can be used are all of one group, and the other groups have none."
-    raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
+def _check_folds(setup: Setup) -> None:
+    if not all(setup.lines_of(fold)[0] for fold in range(setup.folds.count)):
+        cause = "The pictures that can be used are all of one group, and the other groups have none."
+        raise InputError(cause, "Label more pictures of the other groups, or leave the column group out.")
 
 
 def _compose_lines(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
@@ -210,32 +191,20 @@ def _results(before: Sequence[Answer], after: Sequence[Answer], setup: Setup) ->
         PictureResult(
             file=first.picture.file,
             fold=fold,
-            lines=len(example.lines),
+            lines=len(lines),
             right_before=first.is_right,
             right_after=second.is_right,
             confidence_before=first.confidence,
             confidence_after=second.confidence,
         )
-        for first, second, fold, example in zip(
-            before, after, setup.folds.numbers, setup.examples, strict=True
-        )
+        for first, second, fold, lines in zip(before, after, setup.folds.numbers, setup.examples, strict=True)
     )
 
 
-def _digest_of(pictures: Sequence[LabelledPicture]) -> str:
-    """Return the SHA-256 of pictures and their labels."""
+def _digest_of(answers: Sequence[Answer]) -> str:
+    """Return the SHA-256 of the pictures and their labels."""
     sha256 = hashlib.sha256()
-    for picture in pictures:
+    for picture in (answer.picture for answer in answers):
         sha256.update(hashlib.sha256(picture.path.read_bytes()).digest())
         sha256.update(f"{picture.text}\0{picture.group or ''}\0".encode())
     return sha256.hexdigest()
-
-
-def _as_progress(stage: AdaptationStage, on_event: OnEvent) -> OnEvent:
-    """Return a callback that reports pictures which are read as the progress of a stage."""
-
-    def report(event: Event) -> None:
-        if isinstance(event, PicturesDone):
-            on_event(StageProgress(stage, event.done, event.n))
-
-    return report

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from digitcli.atomic_write import faults_of, write_whole, writing_folder
 from digitcli.data.dataset import Failure
-from digitcli.errors import OutputError, UsageError
+from digitcli.errors import OutputError
 from digitcli.evaluation.statistics import SIGNIFICANCE, mcnemar
 from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
 from digitcli.recognition.readings import DEFAULT_MODELS
@@ -30,21 +30,10 @@ FOLDS = 5
 # The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
 # has only one or two pictures. Chosen by hand.
 LEAST_PICTURES = 10
-# The passes over the labelled lines, at most. Chosen by cross-validation up to this number.
+# The passes over the labelled lines, at most; cross-validation chooses their number.
 EPOCHS = 12
-# The steps of an epoch: a pass over the labelled lines if it has so many. More would take too long for a
-# person who waits, fewer would change the network too little to be told from chance.
-LEAST_STEPS, MOST_STEPS = 20, 40
-BATCH_SIZE = 32
-# The share of synthetic lines in a batch, so that the network does not forget (Robins, "Catastrophic
-# forgetting, rehearsal and pseudorehearsal", 1995).
-COMPOSED_SHARE = 0.5
-# The share of the peak learning rate of the recipe. It was chosen on 100 pictures that were composed of
-# digits by Polish hands, with noise: AdamW with a rate of 3e-4 learned as fast and forgot more (after 4
-# epochs it read 90.0 % of 600 synthetic lines, in place of 91.0 %).
-LR_SHARE = 0.1
-# The networks that a cross-validation keeps in memory, one of each fold after each epoch: about 1.5 GB.
-MOST_NETWORKS = 600
+# The epochs of which a cross-validation keeps the networks in memory, one of each fold: about 1.5 GB.
+MOST_EPOCHS = 120
 
 OF_ONE_GROUP = (
     "All pictures are of one group. The result may not hold for pictures of others, for example by other "
@@ -57,38 +46,10 @@ REPLACEABLE = {ADAPTATION_FILE, *(f"{name}.safetensors" for name in DEFAULT_MODE
 
 @dataclass(frozen=True)
 class FineTuning:
-    """The settings of fine-tuning.
-
-    epochs: the most epochs.
-    seed: the random seed.
-    lr_share: the share of the recipe's peak learning rate.
-    composed_share: the share of synthetic lines in a batch.
-    """
+    """The most epochs of fine-tuning, and the random seed."""
 
     epochs: int = EPOCHS
     seed: int = 0
-    lr_share: float = LR_SHARE
-    composed_share: float = COMPOSED_SHARE
-
-    def steps_of_epoch(self, lines: int) -> int:
-        """Return the steps of an epoch over a number of labelled lines."""
-        labelled = BATCH_SIZE - round(self.composed_share * BATCH_SIZE)
-        return min(MOST_STEPS, max(LEAST_STEPS, -(-lines // labelled)))
-
-
-def check_settings(settings: FineTuning, folds: int) -> None:
-    """Check the settings of an adaptation.
-
-    Raises:
-        UsageError: a value is out of range.
-    """
-    if folds < 2:
-        raise UsageError(f"--folds is {folds}.", "Give 2 or more.")
-    if settings.epochs < 1:
-        raise UsageError(f"--epochs is {settings.epochs}.", "Give 1 or more.")
-    if settings.epochs * folds > MOST_NETWORKS:
-        cause = f"--epochs {settings.epochs} with --folds {folds} keeps {settings.epochs * folds:,} networks."
-        raise UsageError(cause, f"Give fewer epochs or folds: at most {MOST_NETWORKS} fit into memory.")
 
 
 @dataclass(frozen=True)
@@ -149,13 +110,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class AdaptedModel:
-    """A network that was adapted.
+    """The contents of the checkpoint of a network that was adapted."""
 
-    name: the name of its file without the suffix.
-    header, tensors: the contents of its checkpoint.
-    """
-
-    name: str
     header: Header
     tensors: Mapping[str, Tensor]
 
@@ -179,7 +135,7 @@ class Adaptation:
         network forget too much.
     settings: the settings of the training.
     seconds: how long the adaptation took.
-    models: the adapted network; empty if the adaptation does not help.
+    adapted: the adapted network; None if the adaptation does not help.
     """
 
     folder: str
@@ -194,9 +150,9 @@ class Adaptation:
     folds: int
     scores: tuple[EpochScore, ...]
     choice: Choice | None
-    settings: Mapping[str, Any]
+    settings: FineTuning
     seconds: float
-    models: tuple[AdaptedModel, ...] = field(default=(), repr=False, compare=False)
+    adapted: AdaptedModel | None = field(default=None, repr=False, compare=False)
 
     @property
     def right_before(self) -> int:
@@ -226,7 +182,7 @@ class Adaptation:
     @property
     def lost(self) -> int:
         """The number of pictures that are read correctly only before it."""
-        return sum(each.right_before and not each.right_after for each in self.pictures)
+        return self.right_before + self.gained - self.right_after
 
     @property
     def p_value(self) -> float:
@@ -236,12 +192,7 @@ class Adaptation:
     @property
     def helps(self) -> bool:
         """Whether more pictures are read correctly after the adaptation."""
-        return self.right_after > self.right_before
-
-    @property
-    def may_be_chance(self) -> bool:
-        """Whether the difference may be chance."""
-        return self.p_value > SIGNIFICANCE
+        return self.gained > self.lost
 
     @property
     def verdict(self) -> str:
@@ -252,7 +203,7 @@ class Adaptation:
             return "No training makes the labels likelier, so the reader stays as it is."
         if not self.helps:
             return "No more pictures are read correctly than before."
-        chance = "but this may be chance" if self.may_be_chance else "and this is hardly chance"
+        chance = "but this may be chance" if self.p_value > SIGNIFICANCE else "and this is hardly chance"
         return f"More pictures are read correctly than before, {chance}."
 
     @property
@@ -262,7 +213,7 @@ class Adaptation:
 
     def record(self) -> dict[str, Any]:
         """Return all figures for JSON."""
-        n = len(self.pictures)
+        n, choice = len(self.pictures), self.choice
         return {
             "folder": self.folder,
             "model": self.model,
@@ -275,9 +226,9 @@ class Adaptation:
             "groups": self.groups,
             "divides_group": self.divides_group,
             "folds": self.folds,
-            "epochs": self.choice.epochs if self.choice else 0,
-            "share": self.choice.share if self.choice else 0.0,
-            "chosen_score": dataclasses.asdict(self.choice.score) if self.choice else None,
+            "epochs": choice.epochs if choice else 0,
+            "share": choice.share if choice else 0.0,
+            "chosen_score": dataclasses.asdict(choice.score) if choice else None,
             "right_before": self.right_before,
             "right_after": self.right_after,
             "accuracy_before": self.right_before / n,
@@ -288,11 +239,11 @@ class Adaptation:
             "lost": self.lost,
             "p_value": self.p_value,
             "helps": self.helps,
-            "may_be_chance": self.may_be_chance,
-            "composed_before": self.choice.composed_before if self.choice else None,
-            "composed_after": self.choice.composed_after if self.choice else None,
+            "may_be_chance": self.p_value > SIGNIFICANCE,
+            "composed_before": choice.composed_before if choice else None,
+            "composed_after": choice.composed_after if choice else None,
             "seconds": round(self.seconds, 1),
-            "settings": dict(self.settings),
+            "settings": dataclasses.asdict(self.settings),
             "scores": [dataclasses.asdict(score) for score in self.scores],
             "results": [dataclasses.asdict(picture) for picture in self.pictures],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
@@ -320,25 +271,21 @@ def check_output(folder: Path, force: bool) -> None:
 
 
 def save_adaptation(adaptation: Adaptation, folder: Path) -> None:
-    """Write the networks of an adaptation and `adaptation.json` to a folder.
+    """Write the network of an adaptation and `adaptation.json` to a folder.
 
     They replace an earlier adaptation, and nothing else.
 
     Raises:
-        ValueError: the adaptation has no networks.
+        ValueError: the adaptation has no network.
         OutputError: the folder holds other files or cannot be written, or the disk is full; what is in it
             stays.
     """
-    if not adaptation.models:
-        raise ValueError("the adaptation has no networks")
+    adapted, name = adaptation.adapted, f"{INK_READER}.safetensors"
+    if adapted is None:
+        raise ValueError("the adaptation has no network")
+    record = {"models": [name], **adaptation.record(), "versions": library_versions()}
     with faults_of(folder), writing_folder(_real(folder)) as written:
-        for model in adaptation.models:
-            write_checkpoint(written / f"{model.name}.safetensors", model.header, model.tensors)
-        record = {
-            "models": [f"{model.name}.safetensors" for model in adaptation.models],
-            **adaptation.record(),
-            "versions": library_versions(),
-        }
+        write_checkpoint(written / name, adapted.header, adapted.tensors)
         write_whole(written / ADAPTATION_FILE, (json.dumps(record, indent=1) + "\n").encode())
         _check_replaceable(folder)  # files may have been added while the network was trained
 
@@ -357,9 +304,8 @@ def _check_replaceable(folder: Path) -> None:
     present = {path.name for path in folder.iterdir()}
     others = sorted(present - REPLACEABLE)
     if others or (present and ADAPTATION_FILE not in present):
-        cause = (
-            f"{folder} holds other files than those of an adaptation, for example {min(others or present)}."
-        )
+        example = min(others or present)
+        cause = f"{folder} holds other files than those of an adaptation, for example {example}."
         raise OutputError(cause, "Name another folder.")
 
 

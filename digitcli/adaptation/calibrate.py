@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from digitcli.atomic_write import check_writable
 from digitcli.data.dataset import Failure
 from digitcli.data.label_tables import (
     LABELS,
@@ -18,15 +17,14 @@ from digitcli.data.label_tables import (
     read_labelled_pictures,
     unlabelled_pictures,
 )
-from digitcli.errors import InputError, OutputError, UsageError, counted
+from digitcli.errors import InputError, UsageError, counted
 from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures_to_plan
 from digitcli.events import OnEvent, PicturesDone
 from digitcli.inference.checkpoint import Guarantee, read_checkpoint, write_checkpoint
-from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models, shipped_models
-from digitcli.inference.runtime import RuntimeName
+from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.recognition.models import complete_models, reads_strips
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.readings import TOP_K, Reading, check_ranges
+from digitcli.recognition.readings import TOP_K, check_ranges
 from digitcli.recognition.sources import Source
 from digitcli.recognition.thresholds import companions_of
 from digitcli.strip_format import SEPARATORS
@@ -35,8 +33,6 @@ from digitcli.strip_format import SEPARATORS
 MAX_ERROR = 0.01
 # The usual confidence level of intervals and tests.
 CONFIDENCE = 0.95
-
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,6 @@ class Calibration:
         proven threshold on; None without groups or without such a threshold.
     more_pictures: an estimate of the further labelled pictures that this guarantee needs; 0 if it is proven
         or failed by chance, None if too many answers are wrong.
-    tighter_more_pictures: the same for half of the fraction of wrong answers.
     models: all models of the reader.
     """
 
@@ -86,7 +81,6 @@ class Calibration:
     groups: int | None
     groups_with_wrong: int | None
     more_pictures: int | None
-    tighter_more_pictures: int | None
     models: tuple[ResolvedModel, ...] = field(repr=False, compare=False)
 
     @property
@@ -130,8 +124,6 @@ class Calibration:
             "groups": self.groups,
             "groups_with_wrong": self.groups_with_wrong,
             "more_pictures": self.more_pictures,
-            "tighter_max_error": self.control.max_error / 2,
-            "tighter_more_pictures": self.tighter_more_pictures,
             "tests": [dataclasses.asdict(test) for test in self.control.tests],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
             "copies": [dataclasses.asdict(copy) for copy in self.copies],
@@ -145,7 +137,6 @@ def calibrate(
     max_error: float = MAX_ERROR,
     confidence: float = CONFIDENCE,
     device: str = "auto",
-    runtime: RuntimeName = "auto",
     processes: int = 1,
     on_event: OnEvent = lambda event: None,
 ) -> Calibration:
@@ -166,19 +157,18 @@ def calibrate(
     listed = read_labelled_pictures(Path(folder))
     pictures, copies = leave_copies_out(listed)
     resolved = complete_models(resolve_models(models))
-    reader = Reader(*resolved, device=device, runtime=runtime, processes=processes, min_confidence=0.0)
+    reader = Reader(*resolved, device=device, processes=processes, min_confidence=0.0)
     answers, failures = answer_pictures(reader, pictures, on_event)
     if not answers:
         cause = f"Of {counted(len(pictures), 'labelled picture')}, none could be read: {failures[0].cause}"
         raise InputError(cause, f"Repair the pictures in {folder}, or the column file of its {LABELS}.")
     given = [(answer.confidence, answer.is_right) for answer in answers if answer.confidence is not None]
     confidences, is_right = [each for each, _ in given], [each for _, each in given]
-    control, tighter = (
-        control_risk(confidences, is_right, limit, confidence) for limit in (max_error, max_error / 2)
-    )
-    more, tighter_more = (
-        _missing_pictures(confidences, is_right, len(answers), each) for each in (control, tighter)
-    )
+    control = control_risk(confidences, is_right, max_error, confidence)
+    more: int | None = 0
+    if control.proven is None:
+        needed = pictures_to_plan(confidences, is_right, len(answers), max_error, confidence)
+        more = None if needed is None else max(0, needed - len(answers))
     groups, groups_with_wrong = _count_groups(answers, control)
     return Calibration(
         folder=str(folder),
@@ -192,7 +182,6 @@ def calibrate(
         groups=groups,
         groups_with_wrong=groups_with_wrong,
         more_pictures=more,
-        tighter_more_pictures=tighter_more,
         models=resolved,
     )
 
@@ -217,54 +206,30 @@ def numbers_of(label: str) -> str:
 
 
 def answer_pictures(
-    reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent
+    reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent = lambda event: None
 ) -> tuple[list[Answer], list[Failure]]:
     """Read labelled pictures; return the answers in their order, and the pictures that could not be used.
 
-    The reader must have no threshold: its `min_confidence` is 0.
+    A picture of several pages cannot be used. The reader must have no threshold: its `min_confidence` is 0.
     """
     answers: list[Answer] = []
     failures: list[Failure] = []
-    for picture, reading in zip(pictures, read_one_page_each(reader, pictures, on_event), strict=True):
-        if isinstance(reading, Failure):
-            failures.append(reading)
-        else:
-            answers.append(_answer(picture, reading))
-    return answers, failures
-
-
-def read_one_page_each(
-    reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent
-) -> Iterator[Reading | Failure]:
-    """Yield the reading of each picture; a failure for one that cannot be read or has several pages."""
     readings = reader.read_all(Source(picture.file, picture.path) for picture in pictures)
     by_file = itertools.groupby(readings, key=lambda reading: reading.file)
-    for number, (file, pages) in enumerate(by_file, start=1):
+    for picture, (file, pages) in zip(pictures, by_file, strict=True):
         reading, *others = pages
-        on_event(PicturesDone(number, len(pictures)))
         if others:
             cause = f"It has {1 + len(others)} pages, but only pictures of one page can be used."
-            yield Failure(file, "unsupported_format", cause)
+            failures.append(Failure(file, "unsupported_format", cause))
         elif reading.error is not None:
-            yield Failure(file, reading.error.reason, reading.error.cause)
+            failures.append(Failure(file, reading.error.reason, reading.error.cause))
         else:
-            yield reading
-
-
-def _answer(picture: LabelledPicture, reading: Reading) -> Answer:
-    is_answered = reading.status == "read"
-    confidence = min(number.confidence for number in reading.numbers) if is_answered else None
-    return Answer(picture, confidence, reading.text == numbers_of(picture.text), reading.rotation)
-
-
-def _missing_pictures(
-    confidences: Sequence[float], is_right: Sequence[bool], pictures: int, control: RiskControl
-) -> int | None:
-    """Return an estimate of the further pictures that a guarantee needs, see `Calibration`."""
-    if control.proven is not None:
-        return 0
-    needed = pictures_to_plan(confidences, is_right, pictures, control.max_error, control.confidence)
-    return None if needed is None else max(0, needed - pictures)
+            is_answered = reading.status == "read"
+            confidence = min(number.confidence for number in reading.numbers) if is_answered else None
+            is_right = reading.text == numbers_of(picture.text)
+            answers.append(Answer(picture, confidence, is_right, reading.rotation))
+        on_event(PicturesDone(len(answers) + len(failures), len(pictures)))
+    return answers, failures
 
 
 def _count_groups(answers: Sequence[Answer], control: RiskControl) -> tuple[int | None, int | None]:
@@ -280,20 +245,6 @@ def _count_groups(answers: Sequence[Answer], control: RiskControl) -> tuple[int 
         and not answer.is_right
     }
     return len(groups), len(with_wrong - {None})
-
-
-def check_target(path: Path, force: bool) -> None:
-    """Check, before the work begins, that a calibrated model can be written to a file.
-
-    Raises:
-        UsageError: the name has another suffix than that of a checkpoint.
-        OutputError: it is a shipped model, or it cannot be written, see `check_writable`.
-    """
-    if path.suffix.lower() != SUFFIX:
-        raise UsageError(f"--output is '{path}'.", f"Name a file that ends in {SUFFIX}.")
-    if path.is_file() and any(path.samefile(shipped) for shipped in shipped_models().values()):
-        raise OutputError(f"{path} is a shipped model, which is never changed.", "Name another file.")
-    check_writable(path, force)
 
 
 def carrier_of(models: Sequence[ResolvedModel]) -> ResolvedModel:

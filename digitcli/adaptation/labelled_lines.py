@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.adaptation.calibrate import numbers_of
-from digitcli.data.label_tables import LabelledPicture
+from digitcli.adaptation.calibrate import Answer, numbers_of
 from digitcli.errors import DigitcliError
 from digitcli.evaluation.metrics import edit_distance
 from digitcli.events import AdaptationStage, OnEvent, StageProgress
@@ -149,67 +147,41 @@ def marks_of(label: str, alphabet: str) -> str | None:
     return None if known.isdecimal() or not known else known
 
 
-@dataclass(frozen=True)
-class PictureLines:
-    """The lines to learn from that a labelled picture gives.
-
-    picture: the picture.
-    lines: the crops of its regions with their texts; the boxes of the characters are not known.
-    """
-
-    picture: LabelledPicture
-    lines: tuple[Line, ...]
-
-
 def find_lines_to_learn(
-    pictures: Sequence[LabelledPicture],
-    rotations: Mapping[str, int],
+    answers: Sequence[Answer],
     recognizer: LineRecognizer,
     finder: PageFinder,
     on_event: OnEvent = lambda event: None,
-) -> list[PictureLines]:
-    """Return the lines of pictures of one page each, which can be opened.
+) -> list[list[Line]]:
+    """Return the lines of pictures of one page each, which were read: crops with texts, without boxes.
 
     They are the ink of the strips of the lines that a page finder finds. A picture whose regions cannot be
     matched with its label has none, and a strip that shows only a part of its number is left out.
 
-    rotations: the degrees by which pictures are turned clockwise until they are upright, by their names.
-
     Raises:
+        PictureError: a picture cannot be read.
         ModelError: a network answers with values that are not finite.
     """
     examples = []
-    for number, picture in enumerate(pictures, start=1):
-        grey = _open_upright(picture, rotations.get(picture.file, 0))
-        lines = _labelled_lines(_ink_of_strips(grey, finder), picture.text, recognizer)
-        examples.append(PictureLines(picture, tuple(lines)))
-        on_event(StageProgress(AdaptationStage.CROP, number, len(pictures)))
+    for number, answer in enumerate(answers, start=1):
+        ((_, grey),) = open_pages(answer.picture.path)
+        if isinstance(grey, DigitcliError):
+            raise grey
+        levels = as_levels(rotate(grey, answer.rotation))
+        regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
+        strips = [[strip_ink(strip.image) for strip in region.strips] for region in regions]
+        examples.append(_labelled_lines(strips, answer.picture.text, recognizer))
+        on_event(StageProgress(AdaptationStage.CROP, number, len(answers)))
     return examples
-
-
-def _open_upright(picture: LabelledPicture, degrees: int) -> np.ndarray:
-    """Open a picture of one page, and turn it clockwise: float32 (H, W) in [0, 1].
-
-    Raises:
-        PictureError: the picture cannot be read.
-    """
-    ((_, grey),) = open_pages(picture.path)
-    if isinstance(grey, DigitcliError):
-        raise grey
-    return rotate(grey, degrees)
-
-
-def _ink_of_strips(grey: np.ndarray, finder: PageFinder) -> list[list[np.ndarray]]:
-    """Return the ink of the strips of each line that a page finder finds, uint8 (40, W)."""
-    levels = as_levels(grey)
-    regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
-    return [[strip_ink(strip.image) for strip in region.strips] for region in regions]
 
 
 def _labelled_lines(
     regions: Sequence[Sequence[np.ndarray]], label: str, recognizer: LineRecognizer
 ) -> list[Line]:
-    """Return the crops of regions with their texts; none if the label cannot be divided between them."""
+    """Return the crops of regions with their texts; none if the label cannot be divided between them.
+
+    A line that is too wide, or has not enough columns for CTC, is left out.
+    """
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
     outputs = iter(recognizer.outputs([crop for crops in regions for crop in crops]))
     answers = [[next(outputs) for _ in crops] for crops in regions]
@@ -224,10 +196,8 @@ def _labelled_lines(
         for crop, answer in zip(crops, region, strict=True)
         if not shows_part_only(crop, answer, digit_columns(answer.logits, alphabet, temperature), digits)
     ]
-    return [line for line in lines if _is_trainable(line)]
-
-
-def _is_trainable(line: Line) -> bool:
-    """Tell whether a line is not too wide, and has enough columns for CTC."""
-    width = line.image.shape[-1]
-    return bool(count_ctc_columns(line.text) * COLUMN_PX <= width <= LONGEST_PX)
+    return [
+        line
+        for line in lines
+        if count_ctc_columns(line.text) * COLUMN_PX <= line.image.shape[-1] <= LONGEST_PX
+    ]

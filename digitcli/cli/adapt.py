@@ -10,12 +10,11 @@ from typing import Self
 from digitcli import console
 from digitcli.adaptation.adaptation import (
     EPOCHS,
-    FOLDS,
+    MOST_EPOCHS,
     OF_ONE_GROUP,
     Adaptation,
     FineTuning,
     check_output,
-    check_settings,
     save_adaptation,
 )
 from digitcli.cli.options import complete_shipped, device_setting
@@ -50,15 +49,10 @@ class AdaptOptions:
     )  # fmt: skip
     epochs: int = setting(
         EPOCHS, "", "Train the network that reads lines for at most this many epochs; cross-validation "
-        "chooses the number.", unit="N", at_least=1,
+        "chooses the number.", unit="N", at_least=1, at_most=MOST_EPOCHS,
     )  # fmt: skip
-    folds: int = setting(
-        FOLDS, "", "Divide the labelled pictures into this many folds for cross-validation; a group is never "
-        "divided.", unit="N", at_least=2,
-    )  # fmt: skip
-    seed: int = setting(0, "", "Draw the folds and the training by this random seed.", unit="N")
     force: bool = setting(False, "", "Replace the adapted model that is in the folder of --output.")
-    device: str | None = device_setting()
+    device: str = device_setting("auto")
     format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 
@@ -73,30 +67,29 @@ def adapt(options: AdaptOptions) -> None:
     same writer, or of the same form, the same group in labels.csv, so that they stay together. Exit
     code 8 says that the adaptation did not help, and that no model was written.
     """
-    check_device_name(options.device or "auto")
-    settings = FineTuning(epochs=options.epochs, seed=options.seed)
-    check_settings(settings, options.folds)
+    check_device_name(options.device)
     resolved = resolve_models(options.model)
     check_output(options.output, options.force)
     with wait_with_signals():
         from digitcli.adaptation.adapt import adapt as adapt_to
+    settings = FineTuning(epochs=options.epochs)
     with StagesView() as view:
-        result = adapt_to(
-            options.folder,
-            resolved,
-            settings=settings,
-            folds=options.folds,
-            device=options.device or "auto",
-            on_event=view,
-        )
+        result = adapt_to(options.folder, resolved, settings=settings, device=options.device, on_event=view)
     written = None
     try:
-        if result.models:
+        if result.adapted:
             save_adaptation(result, options.output)
             written = options.output
     finally:  # a full disk must not take the figures with it
         _show(result, written, options.format)
-    _conclude(result)
+    if not result.adapted:
+        raise QualityError(
+            "The adaptation did not help, so no model was written.",
+            "Check the labels, label more pictures, or read with the shipped models as before.",
+        )
+    if result.failures:
+        cause = f"{counted(len(result.failures), 'picture')} could not be used; the others were."
+        raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
 class StagesView:
@@ -139,36 +132,34 @@ def _show(result: Adaptation, output: Path | None, format: console.Format) -> No
         console.show_table(console.pairs(_describe(result, output)))
 
 
-def _conclude(result: Adaptation) -> None:
-    """End with an exit code if the adaptation does not help, or if some pictures could not be used."""
-    if not result.models:
-        raise QualityError(
-            "The adaptation did not help, so no model was written.",
-            "Check the labels, label more pictures, or read with the shipped models as before.",
-        )
-    if result.failures:
-        raise PartialInputError(
-            f"{counted(len(result.failures), 'picture')} could not be used; the others were.",
-            "Repair or remove the files that are named above.",
-        )
-
-
 def _describe(result: Adaptation, output: Path | None) -> dict[str, str]:
     """Return the rows of a table."""
-    n = len(result.pictures)
+    n, choice, before = len(result.pictures), result.choice, result.scores[0]
+    pictures = f"{n:,} in {counted(result.groups, 'group')}"
+    if result.unused:
+        pictures += f"; in {result.unused:,} it cannot be told where the text stands, and nothing was learned"
     rows = {
         "model": result.model,
-        "pictures": _pictures(result),
+        "pictures": pictures,
         "before": _answers(result.right_before, result.wrong_before, n),
     }
-    if result.choice is not None:
+    if choice is not None:
         rows |= {
             "after": f"{_answers(result.right_after, result.wrong_after, n)}, each by networks that were not "
             "trained on it",
             "difference": f"{counted(result.gained, 'picture')} gained, {result.lost:,} lost; the "
             f"probability of that by chance is {describe_p(result.p_value)}",
+            "lines": f"of {result.lines:,} held-out lines, {console.percent(before.exact_match)} read "
+            f"correctly before, {console.percent(choice.score.exact_match)} after",
+            "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
+            "forgetting": f"of 1,000 synthetic lines, {console.percent(choice.composed_before)} read "
+            f"correctly before, {console.percent(choice.composed_after)} after",
         }
-    rows |= _describe_reader(result)
+        if choice.share < 1:
+            rows["weights"] = (
+                f"{choice.share:g} of the way from the weights before the training to those after it, which "
+                "forget too much"
+            )
     rows["result"] = result.verdict
     if result.divides_group:
         rows["groups"] = OF_ONE_GROUP
@@ -181,32 +172,5 @@ def _describe(result: Adaptation, output: Path | None) -> dict[str, str]:
     return rows
 
 
-def _pictures(result: Adaptation) -> str:
-    text = f"{len(result.pictures):,} in {counted(result.groups, 'group')}"
-    if result.unused:
-        text += f"; in {result.unused:,} it cannot be told where the text stands, and nothing was learned"
-    return text
-
-
 def _answers(right: int, wrong: int, n: int) -> str:
     return f"{right:,} of {n:,} read correctly ({console.percent(right / n)}), {wrong:,} answered wrongly"
-
-
-def _describe_reader(result: Adaptation) -> dict[str, str]:
-    """Return the rows about the network that reads lines."""
-    choice, before = result.choice, result.scores[0]
-    if choice is None:
-        return {}
-    rows = {
-        "lines": f"of {result.lines:,} held-out lines, {console.percent(before.exact_match)} read correctly "
-        f"before, {console.percent(choice.score.exact_match)} after",
-        "epochs": f"{choice.epochs}, chosen from 0 to {len(result.scores) - 1} by {result.folds} folds",
-        "forgetting": f"of 1,000 synthetic lines, {console.percent(choice.composed_before)} read correctly "
-        f"before, {console.percent(choice.composed_after)} after",
-    }
-    if choice.share < 1:
-        rows["weights"] = (
-            f"{choice.share:g} of the way from the weights before the training to those after it, which "
-            "forget too much"
-        )
-    return rows

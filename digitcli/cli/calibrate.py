@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitcli import console
-from digitcli.cli.options import MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
+from digitcli.cli.options import MAX_PROCESSES, check_output, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
-from digitcli.errors import PartialInputError, QualityError, UsageError, counted
+from digitcli.errors import OutputError, PartialInputError, QualityError, counted
 from digitcli.events import Event, PicturesDone
 from digitcli.inference.devices import check_device_name
-from digitcli.inference.model_resolution import ResolvedModel, resolve_models
+from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
 from digitcli.settings import argument, setting
 from digitcli.threads import usable_cores
 
@@ -50,8 +50,7 @@ class CalibrateOptions:
         "found.", letter="-o", unit="file",
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the file of --output if it exists.")
-    device: str | None = device_setting()
-    runtime: RuntimeChoice = setting("auto", "", "Run models with torch or onnxruntime, which starts faster.")
+    device: str = device_setting("auto")
     format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 
@@ -66,45 +65,34 @@ def calibrate(options: CalibrateOptions) -> None:
     The labelled pictures must be a random sample of the pictures that will be read. Exit code 8 says that
     no threshold can be guaranteed.
     """
-    check_device_name(options.device or "auto")
+    check_device_name(options.device)
     with wait_with_signals():
-        from digitcli.adaptation.calibrate import check_guarantee, check_target, save_calibrated
-    check_guarantee(options.max_error, options.confidence)
-    if options.output is not None:
-        check_target(options.output, options.force)
-    elif options.force:
-        raise UsageError("--force replaces the file of --output, which is missing.", "Give --output too.")
+        from digitcli.adaptation import calibrate as calibration
+        from digitcli.cli.progress import CountingBar
+    calibration.check_guarantee(options.max_error, options.confidence)
+    check_output(options.output, (".safetensors",), options.force)
+    if options.output and options.output.resolve() in map(Path.resolve, shipped_models().values()):
+        raise OutputError(
+            f"{options.output} is a shipped model, which is never changed.", "Name another file."
+        )
     resolved = resolve_models(options.model)
-    result = _calibrate(options, resolved)
-    output = None if result.control.proven is None else options.output
-    try:
-        if output is not None:
-            save_calibrated(result, output)
-    finally:  # a full disk must not take the figures with it
-        _show(result, output, resolved, options.format)
-    _conclude(result)
-
-
-def _calibrate(options: CalibrateOptions, models: tuple[ResolvedModel, ...]) -> Calibration:
-    from digitcli.adaptation.calibrate import calibrate
-    from digitcli.cli.progress import CountingBar
-
     with CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
 
         def on_event(event: Event) -> None:
             if isinstance(event, PicturesDone):
                 bar.show(event.done, event.n)
 
-        return calibrate(
-            options.folder,
-            models,
-            max_error=options.max_error,
-            confidence=options.confidence,
-            device=options.device or "auto",
-            runtime=options.runtime,
-            processes=min(MAX_PROCESSES, usable_cores()),
-            on_event=on_event,
-        )
+        result = calibration.calibrate(
+            options.folder, resolved, max_error=options.max_error, confidence=options.confidence,
+            device=options.device, processes=min(MAX_PROCESSES, usable_cores()), on_event=on_event,
+        )  # fmt: skip
+    output = None if result.control.proven is None else options.output
+    try:
+        if output is not None:
+            calibration.save_calibrated(result, output)
+    finally:  # a full disk must not take the figures with it
+        _show(result, output, resolved, options.format)
+    _conclude(result)
 
 
 def _show(
@@ -132,10 +120,8 @@ def _conclude(result: Calibration) -> None:
         cause = f"No threshold keeps the wrong answers below {limit} at a confidence level of {level}."
         raise QualityError(cause, _remedy(result))
     if result.failures:
-        raise PartialInputError(
-            f"{counted(len(result.failures), 'picture')} could not be used; the others were.",
-            "Repair or remove the files that are named above.",
-        )
+        cause = f"{counted(len(result.failures), 'picture')} could not be used; the others were."
+        raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
 def _describe(result: Calibration, output: Path | None, named: Sequence[str]) -> dict[str, str]:
@@ -153,7 +139,7 @@ def _describe(result: Calibration, output: Path | None, named: Sequence[str]) ->
         )
     if proven is None:
         rows["result"] = _why_nothing(control, result.answers)
-        rows["more pictures"] = _would_help(result)
+        rows["more pictures"] = _would_help(result, limit)
         return rows
     rows |= {
         "threshold": f"{proven.threshold:g}",
@@ -169,7 +155,6 @@ def _describe(result: Calibration, output: Path | None, named: Sequence[str]) ->
             f"{result.groups:,}, of which {result.groups_with_wrong:,} have wrong answers. Pictures of a "
             "group are alike, so nothing is shown about pictures of other groups."
         )
-    rows["more pictures"] = _for_half(result)
     rows["use"] = _command(result, output, named)
     return rows
 
@@ -219,28 +204,16 @@ def _tests(control: RiskControl) -> str:
     return f"{text} and end at the first that failed: {failed}."
 
 
-def _would_help(result: Calibration) -> str:
+def _would_help(result: Calibration, limit: str) -> str:
     """Return whether more labelled pictures would help where nothing is proven."""
     if not result.answers:
         return "They would not help, because none of these is answered."
-    limit = f"{100 * result.control.max_error:g} %"
-    enough = f"As many pictures as these suffice for {limit} in four of five samples; they did not here."
-    return _needed(limit, result.more_pictures, enough)
-
-
-def _for_half(result: Calibration) -> str:
-    """Return how many more labelled pictures a guarantee of half of the wrong answers needs."""
-    max_error = result.control.max_error / 2
-    limit = f"{100 * max_error:g} %"
-    enough = f"For {limit}, none are needed: give --max-error {max_error:g}."
-    return _needed(limit, result.tighter_more_pictures, enough)
-
-
-def _needed(limit: str, pictures: int | None, enough: str) -> str:
-    if pictures is None:
+    if result.more_pictures is None:
         return f"{limit} would hardly be reached with any number, because too many answers are wrong."
-    more = counted(_rounded(pictures), "more labelled picture")
-    return f"{limit} would need about {more}, by a rough estimate." if pictures else enough
+    if not result.more_pictures:
+        return f"As many pictures as these suffice for {limit} in four of five samples; they did not here."
+    more = counted(_rounded(result.more_pictures), "more labelled picture")
+    return f"{limit} would need about {more}, by a rough estimate."
 
 
 def _rounded(number: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.adaptation.calibrate import answer_pictures
+from digitcli.adaptation.calibrate import Answer, answer_pictures
 from digitcli.adaptation.labelled_lines import (
     LONGEST_PX,
     divide_label,
@@ -54,22 +54,16 @@ def count_partial(examples: list[Example]) -> int:
     )
 
 
-def test_most_lines_without_their_last_digit_are_found_and_hardly_a_whole_one(lines: list[Line]) -> None:
-    assert count_partial([cut(line) for line in lines]) >= 0.75 * len(lines)
+def test_lines_that_show_only_a_part_of_their_label_are_found(lines: list[Line]) -> None:
+    """Most lines without their last digit are, and hardly a whole one; nor where a digit left ink."""
+    parts = [cut(line) for line in lines]
+    assert count_partial(parts) >= 0.75 * len(lines)
     assert count_partial([(line.image, line.digits) for line in lines]) <= 1
-
-
-def test_a_digit_that_is_there_but_not_read_leaves_ink(lines: list[Line]) -> None:
-    shown = [cut(line)[0] for line in lines]
-    blots = [np.pad(image, ((0, 0), (0, 20))) for image in shown]
-    for image in blots:
+    blots = [(np.pad(image, ((0, 0), (0, 20))), digits) for image, digits in parts]
+    for image, _ in blots:
         image[10:30, -16:-4] = 255
-    examples = [(image, line.digits) for image, line in zip(blots, lines, strict=True)]
-    assert count_partial(examples) <= 0.2 * len(lines)
-
-
-def test_wrong_labels_are_not_taken_for_cut_lines(lines: list[Line]) -> None:
-    others = str.maketrans("0123456789", "1234567890")
+    assert count_partial(blots) <= 0.2 * len(lines)
+    others = str.maketrans("0123456789", "1234567890")  # labels that are wrong
     assert count_partial([(line.image, line.digits.translate(others) + "3") for line in lines]) == 0
 
 
@@ -84,9 +78,8 @@ def logits(shown: str, probability: float = 0.98) -> np.ndarray:
     return np.log(columns)
 
 
-@pytest.mark.parametrize(
-    ("label", "readings", "parts"),
-    [
+def test_a_label_is_divided_only_where_it_can_be_told() -> None:
+    cases: list[tuple[str, list[str], tuple[str, ...] | None]] = [
         ("17146", ["1714"], ("17146",)),
         ("17.146.-", ["17146"], ("17146",)),
         ("", ["7", ""], ("", "")),
@@ -98,42 +91,27 @@ def logits(shown: str, probability: float = 0.98) -> np.ndarray:
         ("17146", ["1", "7", "14", "6"], ("1", "7", "14", "6")),
         ("17146", ["888", "99"], None),
         ("17146", ["1", "7"], None),  # too much is missing
-    ],
-)
-def test_a_label_is_divided_only_where_it_can_be_told(
-    label: str, readings: list[str], parts: tuple[str, ...] | None
-) -> None:
-    assert divide_label(label, readings) == parts
+    ]
+    for label, readings, parts in cases:
+        assert divide_label(label, readings) == parts, (label, readings)
 
 
-@pytest.mark.parametrize(
-    ("shown", "digits", "text"),
-    [
+def test_targets_keep_the_marks_that_are_written() -> None:
+    for shown, digits, text in (
         ("17.146.-", "17146", "17.146.-"),
         ("17.146", "17146", "17.146"),
         ("1 7", "17", "17"),
         ("0.5-", "", ""),
         ("17.146.-", "28999", "28999"),  # what the network reads says nothing about this label
-    ],
-)
-def test_targets_keep_the_marks_that_are_written(shown: str, digits: str, text: str) -> None:
-    assert target_text(logits(shown), ALPHABET, 1.0, digits) == text
-
-
-def test_a_digit_that_is_misread_is_corrected_and_the_marks_stay() -> None:
+    ):
+        assert target_text(logits(shown), ALPHABET, 1.0, digits) == text
     answer = logits("17.146.-")
     column = answer[2 * 4 + 1]  # the 4 looks like a 9, and a little like a 4
     column[:] = np.log(0.001)
     column[ALPHABET.index("9")], column[ALPHABET.index("4")] = np.log(0.8), np.log(0.15)
     assert target_text(answer, ALPHABET, 1.0, "17146") == "17.146.-"
-
-
-@pytest.mark.parametrize(
-    ("label", "text"),
-    [("17146", None), ("", None), ("17.146.-", "17.146.-"), ("CHF 12,50", "12,50"), ("12 7", None)],
-)
-def test_a_label_with_marks_counts_as_it_is(label: str, text: str | None) -> None:
-    assert marks_of(label, ALPHABET) == text
+    labels = {"17146": None, "": None, "17.146.-": "17.146.-", "CHF 12,50": "12,50", "12 7": None}
+    assert {label: marks_of(label, ALPHABET) for label in labels} == labels
 
 
 @pytest.fixture(scope="module")
@@ -146,93 +124,63 @@ def finder() -> PageFinder:
     return load_page_finder("finder", "cpu")
 
 
-def picture(folder: Path, paper: np.ndarray, text: str) -> LabelledPicture:
-    path = folder / f"{len(list(folder.iterdir()))}.png"
-    path.write_bytes(encoded(paper))
-    return LabelledPicture(path.name, path, text)
+class Find:
+    """Finds the lines of pictures, which are written to a folder."""
+
+    def __init__(self, folder: Path, recognizer: LineRecognizer, finder: PageFinder) -> None:
+        self.folder, self.recognizer, self.finder = folder, recognizer, finder
+
+    def __call__(self, *labelled: tuple[np.ndarray, str], rotation: int = 0) -> list[list[Line]]:
+        answers = []
+        for number, (paper, text) in enumerate(labelled):
+            path = self.folder / f"{number}.png"
+            path.write_bytes(encoded(paper))
+            answers.append(Answer(LabelledPicture(path.name, path, text), None, False, rotation))
+        return find_lines_to_learn(answers, self.recognizer, self.finder)
 
 
-def test_lines_are_the_ink_of_the_strips_of_the_page_finder(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
+@pytest.fixture
+def find(tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder) -> Find:
+    return Find(tmp_path, recognizer, finder)
+
+
+def test_lines_are_the_ink_of_the_strips_of_the_page_finder_with_their_labels(find: Find) -> None:
+    """A wrong label is learned, an empty one, and one with marks, too."""
     paper, _ = written("3058", 60, margin_px=30)
-    one = picture(tmp_path, paper, "3058")
-    (example,) = find_lines_to_learn([one], {}, recognizer, finder)
-    assert example.picture == one and len(example.lines) >= 2
-    assert {line.text for line in example.lines} == {"3058"}
+    labels = ("3058", "9999", "", "3.058-", "3050")
+    examples = find(*((paper, label) for label in labels))
+    assert [{line.text for line in lines} for lines in examples] == [{label} for label in labels]
+    lines = examples[0]
     (first,) = line_cutter("reader", "cpu")(grey_of(paper))
-    assert np.array_equal(example.lines[0].image, first)
-    assert all(line.image.shape[0] == 40 and line.boxes.shape == (0, 4) for line in example.lines)
+    assert len(lines) >= 2 and np.array_equal(lines[0].image, first)
+    assert all(line.image.shape[0] == 40 and line.boxes.shape == (0, 4) for line in lines)
+    (rotated,) = find((np.rot90(paper), "3058"), rotation=90)
+    assert all(np.array_equal(one.image, other.image) for one, other in zip(rotated, lines, strict=True))
+    picture = LabelledPicture("0.png", find.folder / "0.png", "3058")
+    ((answer,), _) = answer_pictures(Reader(device="cpu", min_confidence=0.0, rotate=90), [picture])
+    assert answer.is_right and answer.rotation == 90
 
 
-def test_a_wrong_label_is_learned_and_an_empty_one_too(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
-    paper, _ = written("3058", 60, margin_px=30)
-    pictures = [picture(tmp_path, paper, text) for text in ("9999", "", "3.058-")]
-    examples = find_lines_to_learn(pictures, {}, recognizer, finder)
-    assert [{line.text for line in example.lines} for example in examples] == [{"9999"}, {""}, {"3.058-"}]
-
-
-def test_lines_without_room_for_their_text_or_too_long_are_left_out(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
+def test_lines_that_cannot_be_learned_are_left_out(find: Find) -> None:
     paper, _ = written("305", 60, margin_px=30)
-    long, _ = written("30" * (LONGEST_PX // 24), 60, gap=0.2, margin_px=30)
-    pictures = [picture(tmp_path, paper, "1" * 99), picture(tmp_path, long, "30" * (LONGEST_PX // 24))]
-    assert [example.lines for example in find_lines_to_learn(pictures, {}, recognizer, finder)] == [(), ()]
+    long = "30" * (LONGEST_PX // 24)
+    too_long = written(long, 60, gap=0.2, margin_px=30)[0]
+    no_room, too_wide, cut_off, misread = find(
+        (paper, "1" * 99), (too_long, long), (paper, "3058"), (paper, "3505")
+    )
+    assert no_room == too_wide == cut_off == []
+    assert {line.text for line in misread} == {"3505"}  # no part of this label reads 305
+    answer = Answer(LabelledPicture("a", find.folder / "a", "1"), None, False)
+    with pytest.raises(PictureError):
+        find_lines_to_learn([answer], find.recognizer, find.finder)
 
 
-def test_a_label_is_divided_between_regions_or_not_used(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
+def test_a_label_is_divided_between_regions_or_not_used(find: Find) -> None:
     upper, lower = (written(text, 60, margin_px=60)[0] for text in ("305", "17"))
     width = max(upper.shape[1], lower.shape[1])
     page = np.concatenate(
         [np.pad(each, ((0, 60), (0, width - each.shape[1])), constant_values=255) for each in (upper, lower)]
     )
-    pictures = [picture(tmp_path, page, text) for text in ("305 17", "888 99")]
-    known, unknown = find_lines_to_learn(pictures, {}, recognizer, finder)
-    assert [line.text for line in known.lines] == ["305", "305", "17", "17"]
-    assert unknown.lines == ()
-
-
-def test_the_label_is_learned_where_the_network_reads_something_else(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
-    paper, _ = written("3058", 60, margin_px=30)
-    (labelled,) = find_lines_to_learn([picture(tmp_path, paper, "3050")], {}, recognizer, finder)
-    assert {line.text for line in labelled.lines} == {"3050"}
-
-
-def test_a_picture_that_cannot_be_opened_is_an_error(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
-    with pytest.raises(PictureError):
-        find_lines_to_learn([LabelledPicture("a", tmp_path / "a", "1")], {}, recognizer, finder)
-
-
-def test_a_picture_that_lies_on_its_side_is_learned_upright(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
-    paper, _ = written("3058", 60, margin_px=30)
-    upright, turned = picture(tmp_path, paper, "3058"), picture(tmp_path, np.rot90(paper), "3058")
-    (expected,) = find_lines_to_learn([upright], {}, recognizer, finder)
-    (learned,) = find_lines_to_learn([turned], {turned.file: 90}, recognizer, finder)
-    assert len(learned.lines) == len(expected.lines)
-    pairs = zip(learned.lines, expected.lines, strict=True)
-    assert all(np.array_equal(one.image, other.image) for one, other in pairs)
-    ((answer,), _) = answer_pictures(
-        Reader(device="cpu", min_confidence=0.0, rotate=90), [turned], lambda event: None
-    )
-    assert answer.is_right and answer.rotation == 90
-
-
-def test_a_region_without_a_part_of_its_number_is_left_out(
-    tmp_path: Path, recognizer: LineRecognizer, finder: PageFinder
-) -> None:
-    paper, _ = written("305", 60, margin_px=30)
-    pictures = [picture(tmp_path, paper, text) for text in ("3058", "3505")]
-    cut, wrong = find_lines_to_learn(pictures, {}, recognizer, finder)
-    assert cut.lines == ()
-    assert {line.text for line in wrong.lines} == {"3505"}  # no part of this label reads 305
+    known, unknown = find((page, "305 17"), (page, "888 99"))
+    assert [line.text for line in known] == ["305", "305", "17", "17"]
+    assert unknown == []

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from digitcli.data.dataset import Digits
+from digitcli.inference.model_resolution import shipped_models
 from digitcli.synthesis.lines import LineSynthesizer
 from tests.support.pictures import drawn, encoded
 from tests.support.predictions import records
@@ -22,8 +23,7 @@ PICTURES = 30
 KEYS = [
     "folder", "model", "max_error", "confidence", "pictures", "unreadable", "unlabelled", "answers",
     "threshold", "answered", "wrong", "p_value", "share_answered", "guarantee", "least_answers",
-    "first_answers", "groups", "groups_with_wrong", "more_pictures", "tighter_max_error",
-    "tighter_more_pictures", "tests", "failures", "copies", "output",
+    "first_answers", "groups", "groups_with_wrong", "more_pictures", "tests", "failures", "copies", "output",
 ]  # fmt: skip
 
 
@@ -133,16 +133,14 @@ def test_too_few_pictures_miss_the_gate_and_the_needed_number_is_said(digitcli: 
     assert result["least_answers"] == 299 and result["more_pictures"] > 289
 
 
-def test_wrong_labels_miss_the_gate(digitcli: Run, ten: Path) -> None:
-    (ten / "labels.csv").write_text("file,text\n" + "".join(f"{digit}.png,77\n" for digit in range(10)))
+def test_wrong_labels_miss_the_gate_and_groups_are_mentioned(digitcli: Run, ten: Path) -> None:
+    table = ten / "labels.csv"
+    table.write_text("file,text\n" + "".join(f"{digit}.png,77\n" for digit in range(10)))
     done = digitcli("calibrate", ten, "-m", "cnn", *LOOSE)
     assert done.returncode == 8 and "answers are wrong" in unwrapped(done.stdout)
     assert "another model" in done.stderr and "Label about" not in done.stderr
-
-
-def test_groups_and_pictures_without_labels_are_mentioned(digitcli: Run, ten: Path) -> None:
     rows = "".join(f"{digit}.png,{digit},{digit % 3}\n" for digit in range(9))
-    (ten / "labels.csv").write_text("file,text,group\n" + rows)
+    table.write_text("file,text,group\n" + rows)
     done = digitcli("calibrate", ten, "-m", "cnn", *LOOSE)
     assert done.returncode == 0
     shown = unwrapped(done.stdout)
@@ -167,6 +165,7 @@ def test_some_failures_have_exit_code_4_and_only_failures_3(digitcli: Run, ten: 
 
 def test_options_are_checked_before_anything_is_read(digitcli: Run, ten: Path) -> None:
     Path("old.safetensors").write_bytes(b"old")
+    Path("link.safetensors").symlink_to(shipped_models()["cnn"])
     for arguments, code, message in [
         (["--confidence", "95"], 2, "--confidence is 95"),
         (["--max-error", "0%"], 2, "--max-error is 0"),
@@ -175,6 +174,8 @@ def test_options_are_checked_before_anything_is_read(digitcli: Run, ten: Path) -
         (["--force"], 2, "--output"),
         (["-o", "my.onnx"], 2, "my.onnx"),
         (["-o", "old.safetensors"], 7, "--force"),
+        (["-o", "link.safetensors", "--force"], 7, "shipped model"),
+        (["-o", str(shipped_models()["reader"]), "--force"], 7, "shipped model"),
         (["--device", "abacus"], 2, "abacus"),
         (["-m", "nothing"], 5, "nothing"),
     ]:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from torch import nn
 
-from digitcli.adaptation.adaptation import Adaptation, AdaptedModel, Choice, EpochScore, PictureResult
+from digitcli.adaptation.adaptation import (
+    Adaptation,
+    AdaptedModel,
+    Choice,
+    EpochScore,
+    FineTuning,
+    PictureResult,
+)
 from digitcli.data.dataset import Failure
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
@@ -53,7 +60,7 @@ def _shipped_reader() -> nn.Module:
     return open_network(resolve_model("reader"))
 
 
-def measured_adaptation(models: Sequence[AdaptedModel], **changes: object) -> Adaptation:
+def measured_adaptation(adapted: AdaptedModel | None, **changes: object) -> Adaptation:
     """Results of four labelled pictures: one was gained, one lost, one is wrong and one right as before."""
     outcomes = {"a": (False, True), "b": (True, False), "c": (False, False), "d": (True, True)}
     fields = {
@@ -72,9 +79,9 @@ def measured_adaptation(models: Sequence[AdaptedModel], **changes: object) -> Ad
         "folds": 2,
         "scores": (EpochScore(0, 0.4, 0.8, 1.0), EpochScore(1, 0.2, 0.9, 1.1), EpochScore(2, 0.3, 0.85, 1.2)),
         "choice": Choice(1, 0.5, 0.914, 0.908, EpochScore(1, 0.2, 0.9, 1.1)),
-        "settings": {"lr_share": 0.1},
+        "settings": FineTuning(),
         "seconds": 61.0,
-        "models": tuple(models),
+        "adapted": adapted,
         **changes,
     }
     return Adaptation(**fields)  # type: ignore[arg-type]
