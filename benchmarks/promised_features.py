@@ -127,7 +127,7 @@ reading: the shipped ensemble with torch :: texts() == ["4"]
     digitcli predict image.png -m ensemble --runtime torch --format csv
 training: exact resume :: "stopped" in out and difference("runs/whole", "runs/parts") == 0
     train="digitcli train --arch lenet5 --data digits.npz --epochs 25"
-    $train --name whole || exit 1; $train --name parts & job=$!
+    $train -o runs/whole || exit 1; $train -o runs/parts & job=$!
     until [ -s runs/parts/metrics.csv ] || ! kill -0 $job; do sleep 0.02; done; kill $job; wait $job
     test $? = 143 && echo stopped; digitcli train --resume runs/parts
 training: settings in a file (course 8) \
@@ -135,40 +135,38 @@ training: settings in a file (course 8) \
     digitcli train --arch softmax --print-config > recipe.toml
     digitcli train --config recipe.toml --dry-run --format json
 training: every augmentation :: setting("augmented", "mixup") == 0.2 and setting("augmented", "elastic") == 1
-    digitcli train --arch lenet1 {few} --name augmented --augment --elastic 1 \
+    digitcli train --arch lenet1 {few} -o runs/augmented --augment --elastic 1 \
       --random-lines 0.5 --random-convolution 0.5 --random-erasing 0.5 --mixup 0.2
 training: synthetic characters :: setting("synthetic", "synthetic") == 0.5
-    digitcli train --arch lenet1 {few} --name synthetic --synthetic 0.5
+    digitcli train --arch lenet1 {few} -o runs/synthetic --synthetic 0.5
 training: regularization :: answer()["parameters"] > 600000 and "stochastic depth 0.2" in err
     digitcli train --arch wide_resnet --data digits.npz -b 16 --dry-run --dropout 0.2 --weight-decay 0.1 \
       --label-smoothing 0.1 --stochastic-depth 0.2 --normalization group --format json
 training: early stopping (course 7) :: answer()["epochs"] < 60
     digitcli train --arch mlp --no-augment --epochs 60 --patience 1 --data digits.npz --format json
 training: optimization :: setting("optimized", "optimizer") == "muon"
-    digitcli train --arch mlp {few} --name optimized --optimizer muon \
+    digitcli train --arch mlp {few} -o runs/optimized --optimizer muon \
       --warmup 0.2 --max-grad-norm 1 --ema-decay 0.9 --initialization orthogonal
 training: transfer with rehearsal (course 16) :: answer()["original_accuracy"] > 0.9 and answer()["start"]
     python course/lesson-16.py && digitcli train --from fast --data noisy.npz --rehearse 0.3 --epochs 1 \
       --min-epoch-steps 5 --format json
 training: transfer with frozen stages :: answer()["trained_parameters"] < answer()["parameters"]
-    digitcli train --from micro {few} --min-epoch-steps 1 --freeze 2 --layer-decay 0.8 --format json
+    digitcli train --from micro {few} --min-epoch-steps 1 --freeze 2 --format json
 training: pretrained torchvision :: answer()["parameters"] > 1000000
     TORCH_HOME=torch digitcli train --arch torchvision/mobilenet_v3_small --pretrained --data digits.npz \
       --dry-run -b 16 --format json
 training: distillation (course 15) :: setting("student", "teacher") == ["robust", "micro"] and "T=4" in out
     python course/lesson-15.py
-    digitcli train --arch tiny --teacher robust --teacher micro {few} --name student
+    digitcli train --arch tiny --teacher robust --teacher micro {few} -o runs/student
 training: an ensemble of seeds (course 14) \
 :: answer()["test_accuracy"] > 0.1 and exists("runs/seeds/member-1")
-    digitcli train --arch softmax --members 2 {few} --name seeds --format json
-training: an ensemble of architectures :: exists("runs/mixed/member-1/model.safetensors")
-    digitcli train --member-archs softmax,lenet1 {few} --name mixed
+    digitcli train --arch softmax --members 2 {few} -o runs/seeds --format json
 training: selection of an ensemble (course 14) \
 :: len(answer()["selection"]["additions"]) == 2 and exists("both.safetensors")
     digitcli evaluate micro tiny fast --select 2 --data digits.npz -o both.safetensors --format json
 training: two processes :: difference("runs/alone", "runs/pair") < 1e-5
-    digitcli train --arch softmax {few} --name alone
-    torchrun --standalone --nproc-per-node 2 -m digitcli train --arch softmax {few} --name pair
+    digitcli train --arch softmax {few} -o runs/alone
+    torchrun --standalone --nproc-per-node 2 -m digitcli train --arch softmax {few} -o runs/pair
 training: TensorBoard [needs tensorboard] \
 :: any(b"validation" in file.read_bytes() for file in Path("tb").rglob("*tfevents*"))
     digitcli train --arch lenet1 {few} --tensorboard tb
@@ -240,7 +238,7 @@ explain: a digit of a line :: (answer()[0]["digit"], answer()[0]["runner_up"]) =
 doctor: the installation :: answer()["facts"]["digitcli"] and not findings("error")
     digitcli doctor --format json
 doctor: a run (course 6) :: "learning_rate_too_high" in findings()
-    digitcli train --arch softmax --data digits.npz --epochs 12 --lr 3 --name too-fast
+    digitcli train --arch softmax --data digits.npz --epochs 12 --lr 3 -o runs/too-fast
     digitcli doctor runs/too-fast --format json
 doctor: a learning rate (course 6) :: float(answer()["facts"]["suggested learning rate"]) > 0
     digitcli doctor softmax --lr-range --format json
@@ -295,7 +293,7 @@ export: TensorFlow Lite [needs ai_edge_litert] \
 export: SavedModel [needs tensorflow] :: exported() and exists("micro-saved/saved_model.pb")
     digitcli export micro --to saved_model -o micro-saved --format json
 plug-ins: an architecture by entry point (course 17) :: answer()["parameters"] == 9550
-    PYTHONPATH=plugin:$PYTHONPATH digitcli train --arch spikenet {few} --name spikenet --format json
+    PYTHONPATH=plugin:$PYTHONPATH digitcli train --arch spikenet {few} -o runs/spikenet --format json
 course 1: data :: "(60000, 28, 28) uint8 [7 2 1 0 4 1 4 9 5 9]" in out
     python course/lesson-1.py
 course 2: the forward pass by hand :: float(out.split()[-1]) < 1e-3
@@ -339,9 +337,9 @@ library: constraints, arrays, networks :: out.split() == ["refused", "constraint
       print(reading.status, reading.reason, d.create_model('resnet')(torch.rand(8, 1, 28, 28)).shape[1])"
 library: train, infer, evaluate :: out.split() == ["200", "200"]
     python -c "import digitcli as d; recipe = {'epochs': 1}; test = d.load_dataset('digits.npz').test; \
-      d.train(d.TrainConfig(arch='softmax', recipe=recipe, data='digits.npz'), name='library'); \
-      model = d.load_model('runs/library'); \
-      print(len(d.infer(model, test.images)), d.evaluate('runs/library', data='digits.npz').n)"
+      run = d.train(d.TrainConfig(arch='softmax', recipe=recipe, data='digits.npz')).run; \
+      model = d.load_model(run); \
+      print(len(d.infer(model, test.images)), d.evaluate(run, data='digits.npz').n)"
 """
 
 

@@ -56,6 +56,7 @@ class Setting:
     letter: the short form of the option, for example `-e`.
     aliases: former names of the option, which are accepted and not shown.
     hidden: whether the help leaves the setting out, since it is accepted for old scripts only.
+    is_option: whether a person chooses the value; otherwise it follows from a recipe or from other settings.
     is_argument: whether the setting is an argument, for which `unit` is the placeholder, and no option.
     complete: a function from the beginning of a value to the values that the shell offers.
     above, at_least, below, at_most: the range of a number.
@@ -72,6 +73,7 @@ class Setting:
     letter: str = ""
     aliases: tuple[str, ...] = ()
     hidden: bool = False
+    is_option: bool = True
     is_argument: bool = False
     complete: Callable[[str], Any] | None = None
     above: float | None = None
@@ -213,6 +215,11 @@ def argument(placeholder: str, help: str, default: Any = REQUIRED, **details: An
 def settings_of(owner: Any) -> tuple[Setting, ...]:
     """Return the settings that a dataclass or an instance of one declares, in the order of its fields."""
     return _declarations(owner if isinstance(owner, type) else type(owner))
+
+
+def user_settings(*owners: Any) -> tuple[Setting, ...]:
+    """Return the settings of several dataclasses that a person can choose."""
+    return tuple(declared for owner in owners for declared in settings_of(owner) if declared.is_option)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
 from digitcli.synthesis.lines import Line
 from digitcli.training.line_task import line_logits
-from digitcli.training.start_model import OriginalLines, describe_start_model
+from digitcli.training.start_model import OriginalLines, describe_start
 
 Weights = dict[str, Tensor]
 
@@ -312,7 +312,7 @@ def _header_of(
         recipe=dataclasses.asdict(recipe_of(start, settings, setup.device)),
         seed=settings.seed,
         dataset={"name": "labelled pictures", "pictures": len(setup.examples), "train": len(setup.lines)},
-        start=describe_start_model(start, None),
+        start=describe_start(start),
         temperature=choice.score.temperature,
         risk=risk_table(confidences, is_right),
         risk_companions=companions_of(start, models),

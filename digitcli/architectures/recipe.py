@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from digitcli.errors import UsageError
 from digitcli.settings import check_settings, option_name, setting, settings_of
@@ -108,7 +109,10 @@ class Recipe:
         unit="norm",
     )
     loss: Loss = setting(
-        "cross_entropy", OPTIMIZATION, "Minimize this loss; ctc is for architectures that read lines."
+        "cross_entropy",
+        OPTIMIZATION,
+        "Minimize this loss.",
+        is_option=False,
     )
     initialization: Initialization = setting(
         "default",
@@ -180,6 +184,7 @@ class Recipe:
         above=0,
         at_most=1,
         unit="fraction",
+        is_option=False,
     )
     augment: bool = setting(
         False,
@@ -191,9 +196,14 @@ class Recipe:
         AUGMENTATION,
         "Make the strokes of half of the digits thicker or thinner.",
         requires=WITH_AUGMENT,
+        is_option=False,
     )
     affine: bool = setting(
-        True, AUGMENTATION, "Shift, rotate, scale and shear each digit a little.", requires=WITH_AUGMENT
+        True,
+        AUGMENTATION,
+        "Shift, rotate, scale and shear each digit a little.",
+        requires=WITH_AUGMENT,
+        is_option=False,
     )
     elastic: float = setting(
         0.0,
@@ -256,14 +266,6 @@ class Recipe:
         "Keep the weights of this many stages as they are, counted from the input; -1 trains only the last.",
         unit="stages",
     )
-    layer_decay: float | None = setting(
-        None,
-        TRANSFER,
-        "Train each stage with this factor times the learning rate of the stage after it.",
-        above=0,
-        at_most=1,
-        unit="factor",
-    )
     rehearse: float = setting(
         0.0,
         TRANSFER,
@@ -278,7 +280,22 @@ class Recipe:
         for name in ("label_smoothing", "synthetic"):
             if getattr(self, name) > 0 and self.loss != "cross_entropy":
                 cause = f"{option_name(name)} is {getattr(self, name)}, but the loss is {self.loss}."
-                raise UsageError(cause, f"Leave {option_name(name)} out, or use --loss cross_entropy.")
+                raise UsageError(cause, f"Leave {option_name(name)} out.")
+
+
+# The settings of earlier versions, with the values that turned them off.
+REMOVED = {"layer_decay": None}
+
+
+def stored_recipe(settings: Mapping[str, Any]) -> Recipe:
+    """Return a recipe as a file holds it, also one of an earlier version.
+
+    Raises:
+        TypeError: there is no such setting, or it is no longer there and was on.
+        UsageError: a value is out of range.
+    """
+    is_removed = {name for name, off in REMOVED.items() if settings.get(name) == off}
+    return Recipe(**{name: value for name, value in settings.items() if name not in is_removed})
 
 
 def augmentations() -> tuple[str, ...]:

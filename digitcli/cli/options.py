@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from digitcli.atomic_write import check_writable
 from digitcli.errors import UsageError
-from digitcli.settings import READERS, REQUIRED, Setting, setting, settings_of
+from digitcli.settings import READERS, REQUIRED, Setting, setting, settings_of, user_settings
 
 # Processes at most that read pictures: each takes 120 MB of memory.
 MAX_PROCESSES = 8
@@ -99,9 +99,7 @@ def with_settings(
     panels: the heading of each group, in order.
     completions: what the shell offers for a setting, by its name; see `Setting.complete`.
     """
-    declared = [
-        replace(each, complete=completions.get(each.name)) for owner in owners for each in settings_of(owner)
-    ]
+    declared = [replace(each, complete=completions.get(each.name)) for each in user_settings(*owners)]
 
     def decorate(command: Command) -> Command:
         command.further_settings = declared, panels  # type: ignore[attr-defined]

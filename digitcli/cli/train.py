@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -37,9 +36,9 @@ from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.errors import PartialInputError, UsageError, counted
 from digitcli.evaluation.statistics import SIGNIFICANCE, describe_p, mcnemar
 from digitcli.events import EpochDone, Event, Notice, StepDone
-from digitcli.inference.checkpoint import RUNS, is_run
+from digitcli.inference.checkpoint import is_run
 from digitcli.inference.devices import check_device_name, rank_and_size
-from digitcli.settings import setting, settings_of
+from digitcli.settings import option_name, setting, settings_of, user_settings
 from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     RUN,
@@ -57,19 +56,19 @@ if TYPE_CHECKING:
 
 SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 OUTPUT = "Output"
+OF_RECIPE = "(default: the recipe of the architecture)"
 PANELS = {  # group of settings to its heading in the help
     RUN: "Run",
     DATA: "Data",
     TRANSFER: "Transfer: start from a trained model",
-    OPTIMIZATION: "Optimization (default: the recipe of the architecture)",
-    REGULARIZATION: "Regularization (default: the recipe of the architecture)",
-    DISTILLATION: "Distillation: learning from a teacher (default: the recipe of the architecture)",
-    AUGMENTATION: "Augmentation (default: the recipe of the architecture)",
+    OPTIMIZATION: f"Optimization {OF_RECIPE}",
+    REGULARIZATION: f"Regularization {OF_RECIPE}",
+    DISTILLATION: f"Distillation: learning from a teacher {OF_RECIPE}",
+    AUGMENTATION: f"Augmentation {OF_RECIPE}",
 }
 COMPLETIONS: dict[str, Callable[[str], Any]] = {
     "arch": complete_architecture,
     "data": complete_dataset,
-    "original": complete_dataset,
     "start": complete_shipped,
     "device": complete_device,
     "teacher": complete_shipped,
@@ -84,12 +83,11 @@ class TrainOptions:
         None, OUTPUT, "Write the run to this folder (default: runs/ARCH-N).", unit="dir", letter="-o",
         aliases=("--out",),
     )  # fmt: skip
-    name: str | None = setting(None, OUTPUT, "Write the run to runs/NAME.", unit="name")
     resume: Path | None = setting(
         None, OUTPUT, "Continue the run in this folder where it stopped.", unit="dir"
     )
     resume_or_start: bool = setting(
-        False, OUTPUT, "Continue the run in the folder of --output or --name if there is one, else start it."
+        False, OUTPUT, "Continue the run in the folder of --output if there is one, else start it."
     )
     force: bool = setting(False, OUTPUT, "Replace an existing run.")
     tensorboard: Path | None = setting(
@@ -102,36 +100,28 @@ class TrainOptions:
     print_config: bool = setting(False, OUTPUT, "Print all settings as TOML and do not train.")
     format: console.Format = setting("table", OUTPUT, "Print the result as a table or as JSON.")
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of a new run, if it is named."""
-        return self.output or (RUNS / self.name if self.name else None)
-
     def check(self) -> None:
         """Check that the options fit together.
 
         Raises:
             UsageError: two of them contradict each other.
         """
-        writes_nothing = self.dry_run or self.print_config
-        if sum(option is not None for option in (self.output, self.name, self.resume)) > 1:
-            raise UsageError("--output, --name and --resume each name the run folder.", "Give one of them.")
-        if self.resume and self.force:
-            raise UsageError("--resume continues a run, but --force replaces it.", "Give one of them.")
-        if self.resume and writes_nothing:
-            cause = "--resume continues a run with its own settings."
-            raise UsageError(cause, "Leave --dry-run and --print-config out.")
-        if self.tensorboard and writes_nothing:
-            cause = "--tensorboard writes a run, but --dry-run and --print-config write nothing."
-            raise UsageError(cause, "Leave --tensorboard out.")
-        if self.name is not None and (self.name in ("", ".", "..") or "/" in self.name or "\\" in self.name):
-            raise UsageError(f"--name is '{self.name}'.", "Give a plain name, or a folder with --output.")
-        if self.resume_or_start and (self.resume or self.force or writes_nothing):
-            cause = "--resume-or-start continues or starts a run."
-            raise UsageError(cause, "Leave --resume, --force, --dry-run and --print-config out.")
-        if self.resume_or_start and self.folder is None:
+        for name, others in CONFLICTS.items():
+            for other in others:
+                if getattr(self, name) and getattr(self, other):
+                    cause = f"{option_name(name)} does not go together with {option_name(other)}."
+                    raise UsageError(cause, "Give one of them.")
+        if self.resume_or_start and self.output is None:
             cause = "--resume-or-start needs a folder that is the same each time."
-            raise UsageError(cause, "Name it with --output or --name.")
+            raise UsageError(cause, "Name it with --output.")
+
+
+# Options that exclude each other: one names a run that another replaces or leaves out.
+CONFLICTS = {
+    "resume": ("output", "resume_or_start", "force", "dry_run", "print_config"),
+    "resume_or_start": ("force", "dry_run", "print_config"),
+    "tensorboard": ("dry_run", "print_config"),
+}
 
 
 @with_settings(TrainConfig, Recipe, panels=PANELS, completions=COMPLETIONS)
@@ -145,13 +135,12 @@ def train(options: TrainOptions, settings: dict[str, Any]) -> None:
 
     Ctrl-C saves the run, and --resume continues it as if it had not stopped.
 
-    --members and --member-archs train several networks that answer as one model, an ensemble.
+    --members trains several networks that answer as one model, an ensemble.
     """
     options.check()
-    folder = options.folder
     resume = options.resume
-    if options.resume_or_start and folder is not None and is_run(folder):
-        resume = folder
+    if options.resume_or_start and options.output and is_run(options.output):
+        resume = options.output
     fields = config_fields((read_toml(options.config) if options.config else {}) | by_key(settings))
     checked = _check_fields(fields, is_new=resume is None)
     if options.print_config:
@@ -168,7 +157,7 @@ def train(options: TrainOptions, settings: dict[str, Any]) -> None:
             )
         else:
             result = trainer.train(
-                checked, out=folder, force=options.force, tensorboard=options.tensorboard,
+                checked, out=options.output, force=options.force, tensorboard=options.tensorboard,
                 on_event=view, stop_signal=stop_signal,
             )  # fmt: skip
     if rank_and_size()[0] == 0:  # the first of several processes prints for all
@@ -177,7 +166,7 @@ def train(options: TrainOptions, settings: dict[str, Any]) -> None:
 
 def by_key(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings, given by the names of their fields, by their keys in a configuration file."""
-    keys = {declared.name: declared.key for owner in (TrainConfig, Recipe) for declared in settings_of(owner)}
+    keys = {declared.name: declared.key for declared in user_settings(TrainConfig, Recipe)}
     return {keys[name]: value for name, value in settings.items()}
 
 
@@ -197,9 +186,6 @@ def _check_fields(fields: dict[str, Any], is_new: bool) -> TrainConfig:
 
 
 def _print_config(config: TrainConfig, format: console.Format) -> None:
-    if config.member_archs is not None:
-        cause = "--print-config prints one recipe, but --member-archs names several architectures."
-        raise UsageError(cause, "Name one of them with --arch.")
     settings = flat_settings(config, resolve_recipe(config.arch, **config.recipe))
     console.show_json(settings) if format == "json" else echo(to_toml(settings), nl=False)
 
@@ -221,25 +207,19 @@ def _show_result(result: TrainResult, format: console.Format) -> None:
         )
 
 
-def _accuracy(accuracy: float | None, n: int | None, architecture: str) -> str:
-    """Return a test accuracy and its interval; an F-measure, as of page finders, has none."""
-    if accuracy is None or n is None or find_architecture(architecture).task == "page":
-        return console.percent(accuracy)
-    from digitcli.evaluation.metrics import wilson_interval
-
-    interval = console.interval(*wilson_interval(round(accuracy * n), n))
-    return f"{console.percent(accuracy)} of {n:,}; {interval}"
-
-
 def _table(result: TrainResult) -> dict[str, str]:
     calibration = ""
     if result.test_ece is not None:
         calibration = (
             f"ECE {result.test_ece:.4f}, NLL {result.test_nll:.4f} at temperature {result.temperature:.3f}"
         )
+    original, n = f"test of {result.original}", result.original_test_size
     rows = {
         "run": result.run or "dry run, nothing was written",
-        **_test_accuracies(result),
+        "test": _accuracy(result.test_accuracy, result.test_size, result),
+        "test before training": _accuracy(result.test_accuracy_before, result.test_size, result),
+        original: _accuracy(result.original_accuracy, n, result),
+        f"{original} before training": _accuracy(result.original_accuracy_before, n, result),
         "best member": describe_gain(result),
         "validation": console.percent(result.validation_accuracy),
         "calibration": calibration,
@@ -249,16 +229,14 @@ def _table(result: TrainResult) -> dict[str, str]:
     return {name: value for name, value in rows.items() if value}
 
 
-def _test_accuracies(result: TrainResult) -> dict[str, str]:
-    """Return the test accuracies of a run, and those that its start model had."""
-    original = f"test of {result.original}"
-    rows = {
-        "test": (result.test_accuracy, result.test_size),
-        "test before training": (result.test_accuracy_before, result.test_size),
-        original: (result.original_accuracy, result.original_test_size),
-        f"{original} before training": (result.original_accuracy_before, result.original_test_size),
-    }
-    return {name: _accuracy(*figures, result.architecture) for name, figures in rows.items()}
+def _accuracy(accuracy: float | None, n: int | None, result: TrainResult) -> str:
+    """Return a test accuracy and its interval; an F-measure, as of page finders, has none."""
+    if accuracy is None or n is None or find_architecture(result.architecture).task == "page":
+        return console.percent(accuracy)
+    from digitcli.evaluation.metrics import wilson_interval
+
+    interval = console.interval(*wilson_interval(round(accuracy * n), n))
+    return f"{console.percent(accuracy)} of {n:,}; {interval}"
 
 
 class TrainingView:
@@ -271,18 +249,15 @@ class TrainingView:
         live = Live(console=console.err, auto_refresh=False, transient=True, redirect_stdout=False)
         self.live = live if console.err.is_interactive else None
         self.started: RunStarted | None = None
-        self.epochs: list[EpochDone] = []
-        self._shown: set[str] = set()
-        self._described: dict[str, str] = {}
+        self.accuracies: list[float] = []
+        self._shown: list[object] = []
 
     def __enter__(self) -> TrainingView:
         if self.live:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.live:
             self.live.stop()
 
@@ -290,31 +265,24 @@ class TrainingView:
         """Draw one event."""
         match event:
             case Notice() if event.message not in self._shown:
-                self._shown.add(event.message)
+                self._shown.append(event.message)
                 console.show_notice(event.message)
             case RunStarted():
-                self.started, self.epochs = event, []
-                self._show_start(event)
+                self.started, self.accuracies = event, []
+                rows = describe_start(event)
+                described = {**rows, "run": ""}
+                if described not in self._shown:
+                    self._shown.append(described)
+                    console.err.print(console.pairs(rows))
             case EpochDone():
-                self.epochs.append(event)
-                console.show_message(self._epoch_line(event))
+                self.accuracies.append(event.validation_accuracy)
+                console.show_message(
+                    f"epoch {self._epoch_of_all(event.epoch)}  {self._loss_name()} {event.train_loss:.4f}  "
+                    f"validation {console.percent(event.validation_accuracy)}  lr {event.lr:.2g}  "
+                    f"{event.images_per_second:,.0f} images/s  {console.duration(event.seconds)}"
+                )
             case StepDone() if self.live:
                 self.live.update(self.draw_progress(event), refresh=True)
-
-    def _show_start(self, start: RunStarted) -> None:
-        """Print what is trained, unless the last member of an ensemble was trained so too."""
-        rows = describe_start(start)
-        described = {name: text for name, text in rows.items() if name != "run"}
-        if described != self._described:
-            self._described = described
-            console.err.print(console.pairs(rows))
-
-    def _epoch_line(self, done: EpochDone) -> str:
-        return (
-            f"epoch {self._epoch_of_all(done.epoch)}  {self._loss_name()} {done.train_loss:.4f}  "
-            f"validation {console.percent(done.validation_accuracy)}  lr {done.lr:.2g}  "
-            f"{done.images_per_second:,.0f} images/s  {console.duration(done.seconds)}"
-        )
 
     def _loss_name(self) -> str:
         """Return the name of the training loss; with a teacher it is a sum, unlike that of other runs."""
@@ -339,11 +307,10 @@ class TrainingView:
             f"{console.duration(left)} left",
         )
         figures = f"{self._loss_name()} {step.loss:.4f}"
-        if self.epochs:
-            accuracies = [done.validation_accuracy for done in self.epochs]
-            figures += f"   validation {console.percent(accuracies[-1])}"
-            if console.err.encoding.startswith("utf") and len(accuracies) > 1:
-                figures += f"  {console.sparkline(accuracies[-SPARKLINE_EPOCHS:])}"
+        if self.accuracies:
+            figures += f"   validation {console.percent(self.accuracies[-1])}"
+            if console.err.encoding.startswith("utf") and len(self.accuracies) > 1:
+                figures += f"  {console.sparkline(self.accuracies[-SPARKLINE_EPOCHS:])}"
         return Group(bar, Text(figures, style="cyan"))
 
 
@@ -357,8 +324,13 @@ def draw_members(ensemble: TrainResult) -> Table:
     ]
     for number, seed, each in (*rows, ("all", "", ensemble)):
         accuracies = map(console.percent, (each.validation_accuracy, each.test_accuracy))
-        nll = "" if each.test_nll is None else f"{each.test_nll:.4f}"
-        table.add_row(number, each.architecture, seed, *accuracies, nll)
+        table.add_row(
+            number,
+            each.architecture,
+            seed,
+            *accuracies,
+            "" if each.test_nll is None else f"{each.test_nll:.4f}",
+        )
     return table
 
 
@@ -377,35 +349,28 @@ def describe_gain(ensemble: TrainResult) -> str:
 
 def describe_start(start: RunStarted) -> dict[str, str]:
     """Return in words what is trained, on which data, by which recipe, and where the run is written."""
+    config, recipe = start.config, start.recipe
+    parameters = f"{start.parameters:,} parameters"
+    if start.trained_parameters < start.parameters:
+        parameters += f", {start.trained_parameters:,} of them trained,"
+    stop = counted(recipe.epochs, "epoch")
+    if config.time_seconds is not None:
+        time = console.duration(config.time_seconds)
+        stop = f"{stop} or {time}, whichever comes first" if "epochs" in config.recipe else time
     rows = {
-        start.config.arch: f"{_parameters(start)} on {start.device}",
-        "starts from": start.config.start or "",
-        "data": f"{start.config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
+        config.arch: f"{parameters} on {start.device}",
+        "starts from": config.start or "",
+        "data": f"{config.data}: {start.train_size:,} training, {start.validation_size:,} validation "
         f"and {start.test_size:,} test {start.unit}s",
-        "stops after": _stop(start.config, start.recipe),
-        "teacher": ", ".join(start.config.teacher),
-        **describe_recipe(start.recipe, has_teacher=bool(start.config.teacher)),
+        "stops after": stop,
+        "teacher": ", ".join(config.teacher),
+        **describe_recipe(recipe, has_teacher=bool(config.teacher)),
         "run": "dry run, nothing is written" if start.run is None else str(start.run),
     }
     if start.epochs_done or start.steps_done:
         steps = f" and {counted(start.steps_done, 'step')}" if start.steps_done else ""
         rows["continues"] = f"after epoch {start.epochs_done}{steps}"
     return {name: text for name, text in rows.items() if text}
-
-
-def _parameters(start: RunStarted) -> str:
-    """Return the number of parameters, and of those that are trained if some are frozen."""
-    text = f"{start.parameters:,} parameters"
-    frozen = start.parameters - start.trained_parameters
-    return f"{text}, {start.trained_parameters:,} of them trained," if frozen else text
-
-
-def _stop(config: TrainConfig, recipe: Recipe) -> str:
-    epochs = counted(recipe.epochs, "epoch")
-    if config.time_seconds is None:
-        return epochs
-    time = console.duration(config.time_seconds)
-    return f"{epochs} or {time}, whichever comes first" if "epochs" in config.recipe else time
 
 
 def describe_recipe(recipe: Recipe, *, has_teacher: bool = False) -> dict[str, str]:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from digitcli.architectures.compression import with_plain_weights
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import Recipe, stored_recipe
 from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.atomic_write import faults_of
 from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
@@ -179,7 +179,7 @@ def _check_folder(folder: Path, definition: ModelDefinition, conditions: Conditi
 def _is_trained_alike(stored: ModelDefinition, wanted: ModelDefinition) -> bool:
     """Tell whether two recipes agree; the stored one may lack newer settings, and `auto` is any dtype."""
     try:
-        recipe = Recipe(**stored.recipe)
+        recipe = stored_recipe(stored.recipe)
     except (TypeError, UsageError):
         return False
     dtype = recipe.dtype if wanted.recipe["dtype"] == "auto" else wanted.recipe["dtype"]

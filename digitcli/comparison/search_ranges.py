@@ -11,7 +11,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.comparison.specification import parse_value
 from digitcli.errors import UsageError, did_you_mean
-from digitcli.settings import Setting, settings_of
+from digitcli.settings import Setting, user_settings
 from digitcli.training.checks import check_config
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.transfer import recipe_from_start
@@ -104,7 +104,7 @@ def parse_ranges(texts: Sequence[str], config: TrainConfig) -> tuple[SearchRange
 def _parse_range(text: str, recipe: Recipe) -> SearchRange:
     name, equals, values = text.partition("=")
     name = name.replace("-", "_")
-    declarations = {declared.name: declared for declared in settings_of(Recipe)}
+    declarations = {declared.name: declared for declared in user_settings(Recipe)}
     if name == "epochs":
         cause = "--vary epochs would reward long trainings."
         raise UsageError(cause, "Fix them for all trials: --arch NAME:epochs=3")
@@ -127,7 +127,7 @@ def _usual_values(declared: Setting, recipe: Recipe) -> str:
     if declared.type is bool:
         return "on,off"
     values = USUAL.get(declared.name, ",".join(declared.choices))
-    if not values or declared.name == "loss":
+    if not values:
         cause = f"--vary {declared.name} needs its values."
         raise UsageError(cause, f"Write {declared.name}=LOW..HIGH, or {declared.name}=VALUE,VALUE.")
     return values

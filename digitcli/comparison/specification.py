@@ -97,7 +97,7 @@ def parse_specification(text: str, data: str, device: str) -> Specification:
     settings = _parse_overrides(text, overrides) if colon else {}
     fields = config_fields({"arch": name, "data": data, "device": device, **settings})
     config = resolve_paths(TrainConfig(**with_start(fields)))
-    if config.is_ensemble:
+    if config.members is not None:
         cause = f"{text} is an ensemble, but a comparison trains one network for each seed."
         raise UsageError(cause, "Train it with digitcli train, and name its folder.")
     check_config(config)

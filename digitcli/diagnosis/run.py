@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digitcli.architectures.recipe import DISTILLATION, Recipe
+from digitcli.architectures.recipe import DISTILLATION, Recipe, stored_recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.data.dataset import Digits, split
 from digitcli.data.label_tables import correct_labels, digest_of
@@ -205,7 +205,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
     header = saved[0]
     try:
         history = [EpochDone(**row) for row in header.training["history"]]
-        recipe, steps = Recipe(**header.recipe), int(header.training["steps_total"])
+        recipe, steps = stored_recipe(header.recipe), int(header.training["steps_total"])
     except (TypeError, KeyError, ValueError, UsageError) as error:
         cause = f"The run in {folder} was saved by another version: {error}."
         raise ModelError(cause, "Examine it with that version.") from error
@@ -269,7 +269,7 @@ def _check_config(folder: Path, config: TrainConfig) -> None:
     Raises:
         ModelError: it is one, or one is not.
     """
-    if config.is_ensemble:
+    if config.members is not None:
         member = folder / MEMBER_FOLDER.format(0)
         raise ModelError(f"{folder} is an ensemble of several runs.", f"Name one of them, e.g. {member}.")
     for name in (*config.teacher, *filter(None, [config.start])):
@@ -284,7 +284,7 @@ def _check_config(folder: Path, config: TrainConfig) -> None:
 def _examined(
     folder: Path, config: TrainConfig, header: Header, history: Sequence[EpochDone], steps: int
 ) -> ExaminedRun:
-    recipe = Recipe(**header.recipe)
+    recipe = stored_recipe(header.recipe)
     stored = {name: value for name, value in vars(recipe).items() if value is not None}
     if not config.teacher:  # an older recipe may have had others, which are refused without a teacher
         idle = {each.name for each in settings_of(Recipe) if each.group == DISTILLATION}

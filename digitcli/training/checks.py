@@ -17,8 +17,6 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.transfer import ARGUMENTS_OF_RECIPES, check_architecture
 
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
-# The losses of tasks that have only one.
-LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}
 
 
 def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: bool = True) -> None:
@@ -31,11 +29,6 @@ def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: b
         UsageError: two settings contradict each other, or a value is out of range.
         ModelError: a plug-in cannot be imported, or there is no such teacher or start model.
     """
-    if config.is_ensemble:
-        _check_ensemble(config)
-        for member in member_configs(config):
-            check_config(member)
-        return
     recipe = recipe or resolve_recipe(config.arch, **config.recipe)
     for cause, remedy in _contradictions(config, recipe):
         raise UsageError(cause, remedy)
@@ -50,45 +43,22 @@ def check_single(config: TrainConfig) -> None:
     Raises:
         UsageError: they are.
     """
-    if config.is_ensemble:
+    if config.members is not None:
         cause = "The settings are those of an ensemble, but one network is needed here."
-        raise UsageError(cause, "Leave --members and --member-archs out.")
+        raise UsageError(cause, "Leave --members out.")
 
 
-def member_configs(config: TrainConfig) -> tuple[TrainConfig, ...]:
+def member_configs(config: TrainConfig) -> list[TrainConfig]:
     """Return the settings of each member of an ensemble; their seeds count up from that of the ensemble."""
-    archs = config.member_archs.split(",") if config.member_archs else [config.arch] * (config.members or 0)
-    single = replace(config, members=None, member_archs=None)
-    return tuple(
-        replace(single, arch=arch.strip(), seed=config.seed + number) for number, arch in enumerate(archs)
-    )
-
-
-def _check_ensemble(config: TrainConfig) -> None:
-    """Check that the settings of an ensemble fit together; those of its members are not checked."""
-    archs = [config.arch] if config.member_archs is None else config.member_archs.split(",")
-    if config.member_archs is not None:
-        if config.start is not None:
-            cause = "--from gives all members the architecture of one model, but --member-archs names others."
-            raise UsageError(cause, "Replace --member-archs by --members.")
-        if len(archs) < 2:
-            cause = f"--member-archs is '{config.member_archs}', but an ensemble has two members or more."
-            raise UsageError(cause, "Separate the names by commas, for example cnn,resnet,allconv.")
-        if config.members not in (None, len(archs)):
-            cause = f"--member-archs names {len(archs)} architectures, but --members is {config.members}."
-            raise UsageError(cause, "Leave --members out.")
-        if config.arch != TrainConfig.arch:
-            cause = f"--arch is {config.arch}, but --member-archs names the architectures of the members."
-            raise UsageError(cause, "Leave --arch out.")
-    for arch in map(str.strip, archs):
-        if (task := find_architecture(arch).task) != "digit":
-            cause = f"The task of '{arch}' is {task}s, but ensembles are for single digits."
-            raise UsageError(cause, "Name architectures of the task digit.")
+    return [replace(config, members=None, seed=config.seed + number) for number in range(config.members or 0)]
 
 
 def _contradictions(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield a cause and a remedy for everything in the settings of one network that does not fit."""
+    """Yield a cause and a remedy for everything in the settings that does not fit."""
     arch, task, initialization = config.arch, find_architecture(config.arch).task, recipe.initialization
+    if config.members is not None and task != "digit":
+        cause = f"The task of '{arch}' is {task}s, but ensembles are for single digits."
+        yield cause, "Name an architecture of the task digit."
     if config.pretrained and not arch.startswith(TORCHVISION):
         yield f"Architecture '{arch}' has no pretrained weights.", "Leave --pretrained out."
     if config.pretrained and config.start is not None:
@@ -102,25 +72,21 @@ def _contradictions(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, 
         "--corrections": config.corrections,
         "--augment": recipe.augment,
         "--teacher": config.teacher,
+        "--rehearse": recipe.rehearse,
     }
     for option, given in of_digits.items():
         if given and task != "digit":
-            yield (
-                f"{option} is for single digits, but the task of '{arch}' is {task}s.",
-                f"Leave {option} out.",
-            )
+            cause = f"{option} is for single digits, but the task of '{arch}' is {task}s."
+            yield cause, f"Leave {option} out."
     if recipe.synthetic and config.data in DATASETS_WITHOUT_DIGITS:
         cause = f"The dataset {config.data} has no digits, but synthetic characters are digits and letters."
         yield cause, "Leave --synthetic out."
     if config.fonts is not None and not recipe.synthetic:
         yield "--fonts has no effect without --synthetic.", "Add --synthetic, or leave --fonts out."
-    is_of_another = task == "digit" and recipe.loss in LOSS_OF_TASK.values()
-    if is_of_another or LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss:
-        yield f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe."
     if config.teacher and recipe.loss != "cross_entropy":
         # The other losses take the sigmoid of each logit, so that no logits would satisfy them and a teacher.
-        cause = f"--teacher needs the cross-entropy of ten probabilities, but the loss is {recipe.loss}."
-        yield cause, "Leave --teacher out, or use --loss cross_entropy."
+        cause = f"--teacher needs the cross-entropy of ten probabilities, but '{arch}' learns by the loss"
+        yield f"{cause} {recipe.loss}.", "Leave --teacher out, or choose another --arch."
     yield from _settings_without_effect(config, recipe)
 
 
@@ -135,7 +101,6 @@ def _settings_without_effect(config: TrainConfig, recipe: Recipe) -> Iterator[tu
                 yield cause, f"Add --teacher, or leave {declared.option} out."
     if config.start is None:
         needs_start = {
-            "--original": config.original is not None,
             "--rehearse": recipe.rehearse > 0,
             "--freeze": recipe.freeze != 0 and not config.pretrained,
         }
@@ -149,34 +114,16 @@ def _check_start(config: TrainConfig, recipe: Recipe, model: ResolvedModel) -> N
     check_architecture(config.arch, model)
     arguments = model.header.arguments
     if other := sorted(arguments.keys() - {*ARGUMENTS_OF_RECIPES, "compression"}):
-        cause = (
-            f"{model.name} was built with {', '.join(other)}, which training cannot pass to '{config.arch}'."
-        )
+        given = ", ".join(other)
+        cause = f"{model.name} was built with {given}, which training cannot pass to '{config.arch}'."
         raise UsageError(cause, "Start from another model.")
     normalization = arguments.get("normalization", "batch")
     if recipe.normalization not in (None, normalization):
         cause = f"--normalization is {recipe.normalization}, but {model.name} has {normalization}."
         raise UsageError(cause, "Leave --normalization out.")
-    if recipe.rehearse:
-        _check_rehearsal(config)
-
-
-def _check_rehearsal(config: TrainConfig) -> None:
-    from digitcli.data.loading import find_dataset
-    from digitcli.synthesis.line_folders import is_line_folder
-
-    task = find_architecture(config.arch).task
-    path = find_dataset(config.data) if task == "line" else None
-    if task != "digit" and (path is None or not is_line_folder(path)):
-        cause = (
-            f"--rehearse is for single digits and for folders of lines; '{config.arch}' composes its {task}s."
-        )
-        raise UsageError(cause, "Leave --rehearse out.")
-    if config.original is None:
+    if recipe.rehearse and config.original in (None, config.data):
         cause = f"It is not known on which data, other than '{config.data}', {config.start} was trained."
-        raise UsageError(cause, "Name data to rehearse with --original, or leave --rehearse out.")
-    if config.original == config.data:
-        raise UsageError(f"--original and --data are both {config.data}.", "Name other data for one of them.")
+        raise UsageError(cause, "Leave --rehearse out.")
 
 
 def resolve_teachers(names: Sequence[str]) -> tuple[ResolvedModel, ...]:
@@ -208,12 +155,9 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
     """Return the configuration with absolute paths of all data and models but the dataset itself.
 
     Raises:
-        InputError: a path of corrections, fonts or original data does not exist.
-        UsageError: there is no such original dataset.
+        InputError: a path of corrections or fonts does not exist.
         ModelError: there is no such start model.
     """
-    from digitcli.data.loading import find_dataset  # loads NumPy
-
     paths: dict[str, Any] = {"teacher": tuple(map(_absolute, config.teacher))}
     for name in ("corrections", "fonts"):
         if (path := getattr(config, name)) is not None:
@@ -224,8 +168,6 @@ def resolve_paths(config: TrainConfig) -> TrainConfig:
     if config.start is not None:
         resolve_model(config.start)
         paths["start"] = _absolute(config.start)
-    if config.original is not None and (found := find_dataset(config.original)) is not None:
-        paths["original"] = str(found.resolve())
     return replace(config, **paths)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from digitcli.settings import (
     PATH,
     check_settings,
     freeze_lists,
+    option_name,
     parse_duration,
     setting,
     settings_of,
+    user_settings,
 )
 from digitcli.threads import MAX_THREADS
 
 RUN = "run"
-# The settings of earlier versions, which stored runs may have.
-REMOVED_SETTINGS = ("cuda_graphs", "snapshots", "strokes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,103 +37,68 @@ class TrainConfig:
     """
 
     arch: str = setting(
-        "cnn",
-        RUN,
-        "Train this architecture: a name listed by digitcli models, or torchvision/NAME.",
-        unit="name",
-        letter="-a",
-    )
+        "cnn", RUN, "Train this architecture: a name listed by digitcli models, or torchvision/NAME.",
+        unit="name", letter="-a",
+    )  # fmt: skip
     recipe: Mapping[str, Any] = field(default_factory=dict)
     device: str = setting(
         "auto", RUN, "Train on this device: auto, cpu, cuda, cuda:N or mps.", unit="device", letter="-d"
     )
     threads: int | None = setting(
-        None,
-        RUN,
-        "Compute with this many threads of the CPU, instead of one for each usable core; a resumed run keeps "
-        "its number.",
-        at_least=1,
-        at_most=MAX_THREADS,
-        unit="number",
-    )
+        None, RUN, "Compute with this many threads, by default one for each core; resumed runs keep theirs.",
+        at_least=1, at_most=MAX_THREADS, unit="number",
+    )  # fmt: skip
     seed: int = setting(
-        0,
-        RUN,
-        "Derive all random numbers of the run from this seed.",
-        at_least=0,
-        at_most=2**63 - 1,
-        unit="number",
-    )
+        0, RUN, "Derive all random numbers of the run from this seed.",
+        at_least=0, at_most=2**63 - 1, unit="number",
+    )  # fmt: skip
     time_seconds: float | None = setting(
-        None,
-        RUN,
-        "Train for this long instead of a number of epochs, for example 90s, 5m or 1h30m.",
-        above=0,
-        unit=DURATION,
-    )
+        None, RUN, "Train for this long instead of a number of epochs, for example 90s, 5m or 1h30m.",
+        above=0, unit=DURATION,
+    )  # fmt: skip
     patience: int | None = setting(
-        None,
-        RUN,
-        "Stop after this many epochs without a better validation accuracy, and keep the best epoch.",
-        at_least=1,
-        unit="epochs",
-    )
+        None, RUN, "Stop after this many epochs without a better validation accuracy; keep the best epoch.",
+        at_least=1, unit="epochs",
+    )  # fmt: skip
     pretrained: bool = setting(
         False, RUN, "Start from torchvision's ImageNet weights; only for architectures torchvision/NAME."
     )
     members: int | None = setting(
-        None,
-        RUN,
-        "Train an ensemble of this many networks, whose seeds count up from --seed.",
-        at_least=2,
-        unit="number",
-    )
-    member_archs: str | None = setting(
-        None,
-        RUN,
-        "Train an ensemble of these architectures, separated by commas, instead of --arch.",
-        unit="name,name",
-    )
+        None, RUN, "Train an ensemble of this many networks, whose seeds count up from --seed.",
+        at_least=2, unit="number",
+    )  # fmt: skip
     data: str = setting(
-        DEFAULT_DATASET,
-        DATA,
+        DEFAULT_DATASET, DATA,
         "Train on this dataset: mnist or another name, a folder of IDX files, a folder of pictures in "
         "subfolders 0 to 9, or a .npz or .csv file; to read lines also a folder of digitcli synthesize.",
         unit="name|dir|file",
-    )
+    )  # fmt: skip
     corrections: str | None = setting(
-        None,
-        DATA,
+        None, DATA,
         "Correct labels of training digits by this CSV file, which digitcli doctor DATA -o writes.",
         unit=PATH,
-    )
+    )  # fmt: skip
     fonts: str | None = setting(
-        None,
-        DATA,
-        "Draw letters of these fonts among the synthetic characters; requires --synthetic.",
+        None, DATA, "Draw letters of these fonts among the synthetic characters; requires --synthetic.",
         unit=PATH,
-    )
+    )  # fmt: skip
     teacher: tuple[str, ...] = setting(
-        (),
-        DISTILLATION,
+        (), DISTILLATION,
         "Learn from the answers of this trained model, too: a shipped model, a checkpoint file or a run "
         "folder; several teachers answer with the mean of their probabilities.",
         unit="name|file|dir",
-    )
+    )  # fmt: skip
     start: str | None = setting(
-        None,
-        TRANSFER,
+        None, TRANSFER,
         "Start from the weights of this model: a shipped name, a checkpoint file or a run folder. Its "
         "architecture is then the default of --arch.",
         unit="model",
-    )
+    )  # fmt: skip
     original: str | None = setting(
-        None,
-        TRANSFER,
-        "Rehearse on this dataset and measure forgetting on its test part, in place of the dataset that the "
-        "start model was trained on.",
-        unit="name|dir|file",
-    )
+        None, TRANSFER,
+        "Rehearse on this dataset and measure forgetting on its test part: the one of the start model.",
+        unit="name|dir|file", is_option=False,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         freeze_lists(self)
@@ -145,11 +110,6 @@ class TrainConfig:
             if name not in known:
                 raise UsageError(f"A recipe has no setting '{name}'.", did_you_mean(name, known))
         Recipe(**self.recipe)
-
-    @property
-    def is_ensemble(self) -> bool:
-        """Whether the run trains several networks that answer as one."""
-        return any(given is not None for given in (self.members, self.member_archs))
 
 
 @dataclass(frozen=True)
@@ -188,21 +148,18 @@ def config_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a setting does not exist, or the time is not a duration.
     """
-    of_recipe = {declared.key: declared for declared in settings_of(Recipe)}
-    of_run = {declared.key: declared for declared in settings_of(TrainConfig)}
-    fields: dict[str, Any] = {}
+    known = {declared.key: declared for declared in user_settings(TrainConfig, Recipe)}
+    of_recipe = {declared.key for declared in user_settings(Recipe)}
+    of_run: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     for key, value in settings.items():
         key = key.replace("-", "_")
-        if key in of_recipe:
-            recipe[key] = value
-        elif key in of_run:
-            declared = of_run[key]
-            fields[declared.name] = parse_duration(value) if declared.unit == DURATION else value
-        else:
-            remedy = f"{did_you_mean(key, of_recipe | of_run)} digitcli train --help lists the settings."
+        if key not in known:
+            remedy = f"{did_you_mean(key, known)} digitcli train --help lists the settings."
             raise UsageError(f"There is no setting '{key}'.", remedy)
-    return {**fields, "recipe": recipe}
+        owner = recipe if key in of_recipe else of_run
+        owner[known[key].name] = parse_duration(value) if known[key].unit == DURATION else value
+    return {**of_run, "recipe": recipe}
 
 
 def flat_settings(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
@@ -214,7 +171,7 @@ def flat_settings(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
     values = {
         declared.key: getattr(owner, declared.name)
         for owner in (config, recipe)
-        for declared in settings_of(owner)
+        for declared in user_settings(owner)
         if not (by_time and declared.name == "epochs")
     }
     return {key: value for key, value in values.items() if value is not None}
@@ -222,18 +179,20 @@ def flat_settings(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
 
 def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None) -> str:
     """Return the command that trains the same, with changes of the recipe; on whatever machine there is."""
-    options = {each.name: each.option for owner in (TrainConfig, Recipe) for each in settings_of(owner)}
     of_run = {
         declared.name: getattr(config, declared.name)
-        for declared in settings_of(TrainConfig)
+        for declared in user_settings(TrainConfig)
         if declared.name not in ("arch", "device", "threads")
         and getattr(config, declared.name) != declared.default
     }
+    options = {declared.name: declared.option for declared in user_settings(TrainConfig, Recipe)}
     words = ["digitcli train --arch", quoted(config.arch)]
     for name, value in {**of_run, **config.recipe, **(changes or {})}.items():
+        if name not in options or value is None:
+            continue
         if isinstance(value, bool):
             words.append(options[name] if value else f"--no-{options[name][2:]}")
-        elif value is not None:
+        else:
             for each in value if isinstance(value, tuple) else (value,):
                 words += [options[name], quoted(str(each))]
     return " ".join(words)
@@ -256,13 +215,14 @@ def stored_config(stored: Mapping[str, Any]) -> TrainConfig:
     """Return the settings of a run as they were stored, also by a version that had more of them.
 
     Raises:
-        ModelError: the run trained what is no longer trained.
+        ModelError: the run has a setting that is no longer there.
         UsageError, TypeError: the settings are damaged.
     """
-    if stored.get("snapshots") is not None:
-        cause = "The run trained an ensemble of snapshots of one network, which is no longer possible."
-        raise ModelError(cause, "Use it as a model, or start a new run with --members.")
-    return TrainConfig(**{name: value for name, value in stored.items() if name not in REMOVED_SETTINGS})
+    known = {entry.name for entry in fields(TrainConfig)}
+    if removed := [option_name(name) for name in stored if name not in known and stored[name]]:
+        cause = f"The run was started with {', '.join(removed)}, which is no longer possible."
+        raise ModelError(cause, "Use it as a model, or start a new run.")
+    return TrainConfig(**{name: value for name, value in stored.items() if name in known})
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:

@@ -38,12 +38,12 @@ def member_folders(config: TrainConfig, folder: Path) -> list[Path]:
 
 
 def is_trained(config: TrainConfig, folder: Path) -> bool:
-    """Return whether every member is finished, so that none needs a teacher, a start model or a device."""
+    """Return whether a run is an ensemble whose members are finished, so that none needs a teacher."""
     try:
         states = [read_header(member / RESUME_FILE) for member in member_folders(config, folder)]
     except ModelError:
         return False
-    return all(state.training.get("result") for state in states)
+    return bool(states) and all(state.training.get("result") for state in states)
 
 
 def check_same_sources(config: TrainConfig, folder: Path) -> None:

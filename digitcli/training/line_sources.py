@@ -1,4 +1,4 @@
-"""The lines that a run trains on: composed from digits and strokes as needed, or read from a folder."""
+"""The lines that a run trains on, composed of digits and strokes or read from a folder, and their batches."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.errors import InputError, counted
 from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, STRIP_PAPER
 from digitcli.synthesis.line_folders import hash_lines, read_lines, split_lines
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import LabelledStrip
-from digitcli.synthesis.strokes import (
-    EMBEDDED_STROKES,
-    load_writers,
-    split_writers,
-)
-from digitcli.training.line_batches import LineBatch, as_batches
+from digitcli.synthesis.strokes import EMBEDDED_STROKES, load_writers, split_writers
 from digitcli.training.synthetic_lines import (
     STRIP_COMPOSERS,
     TRAINING_COMPOSERS,
@@ -33,6 +31,107 @@ from digitcli.training.synthetic_lines import (
     scene_composer,
 )
 from digitcli.training.task import Pools, derive_seed
+
+# The number of columns on either side of a character's centre that learn its box. Chosen by hand.
+NEAR_COLUMNS = 2
+
+# The share of the lines in a batch that begin at a random place, not at the left. Chosen by hand.
+SHIFTED_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class LineBatch:
+    """B lines with their targets, padded to a width of T columns of 4 pixels.
+
+    images: The lines, uint8 (B, C, 40, 4 T).
+    characters: The characters of all lines in a row, int64.
+    lengths: The number of characters of each line, int64 (B,).
+    nearest: The character whose centre lies in a column, or the blank, int64 (B, T).
+    boxes: The box of the nearest character, see `Reader.locate`, float32 (B, T, 4).
+    boxed: Whether a column has a box, bool (B, T).
+    """
+
+    images: npt.NDArray[np.uint8]
+    characters: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    nearest: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32]
+    boxed: npt.NDArray[np.bool_]
+
+
+class AnyLine(Protocol):
+    """A line with its label.
+
+    image: uint8 (40, W), or (C, 40, W) for a network with C channels.
+    text: The characters that stand on it.
+    boxes: float32 (n, 4), x0, y0, x1, y1 of its characters other than spaces; (0, 4) if they are not known.
+    """
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
+
+    @property
+    def boxes(self) -> npt.NDArray[np.float32]: ...  # noqa: D102
+
+    @property
+    def digits(self) -> str: ...  # noqa: D102
+
+
+def as_batches(
+    lines: Sequence[AnyLine],
+    size: int,
+    random: np.random.Generator,
+    alphabet: str = ALPHABET,
+    bucket_px: int = 1,
+) -> list[LineBatch]:
+    """Return batches of lines of similar width, in a random order.
+
+    Widths in the same bucket of `bucket_px` count as equal, and their lines keep their order.
+    """
+    lines = sorted(lines, key=lambda line: line.image.shape[-1] // bucket_px)
+    starts = size * random.permutation(len(lines) // size)
+    return [as_batch(lines[start : start + size], random, alphabet) for start in starts]
+
+
+def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: str = ALPHABET) -> LineBatch:
+    """Pad lines to one width and compute their targets."""
+    columns = -(-max(line.image.shape[-1] for line in lines) // COLUMN_PX // 2) * 2
+    *channels, height, _ = lines[0].image.shape
+    batch = LineBatch(
+        images=np.full(
+            (len(lines), *(channels or [1]), height, columns * COLUMN_PX),
+            STRIP_PAPER if channels else 0,
+            np.uint8,
+        ),
+        characters=np.array([alphabet.index(c) for line in lines for c in line.text], np.int64),
+        lengths=np.array([len(line.text) for line in lines], np.int64),
+        nearest=np.full((len(lines), columns), len(alphabet)),
+        boxes=np.zeros((len(lines), columns, 4), np.float32),
+        boxed=np.zeros((len(lines), columns), bool),
+    )
+    for row, line in enumerate(lines):
+        width = line.image.shape[-1]
+        margin = columns * COLUMN_PX - width
+        start = int(random.integers(0, margin + 1)) if random.random() < SHIFTED_SHARE else 0
+        batch.images[row, :, :, start : start + width] = line.image
+        if not len(line.boxes):  # nothing is written, or it is not known where
+            continue
+        x0, y0, x1, y1 = line.boxes.T
+        centres = np.clip(((x0 + x1) / 2 + start) // COLUMN_PX, 0, columns - 1).astype(np.int64)
+        batch.nearest[row, centres] = [
+            alphabet.index(character) for character in line.text if character != " "
+        ]
+        distances = np.abs(np.arange(columns)[:, None] - centres)  # columns, characters
+        near = np.flatnonzero(distances.min(axis=1) <= NEAR_COLUMNS)
+        owner = distances[near].argmin(axis=1)
+        x = (near + 0.5) * COLUMN_PX - start
+        edges = np.stack([x - x0[owner], x1[owner] - x, y0[owner], y1[owner]], axis=1)
+        batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
+    return batch
+
 
 # The number of composed lines that count as an epoch. Chosen by hand: composed lines have no natural epoch.
 EPOCH_LINES = 20_480
@@ -114,7 +213,8 @@ class ComposedLines:
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.name, self.failures = dataset.name, dataset.failures
-        self.digest = _digest(dataset)
+        content = dataset.digest.encode() + EMBEDDED_STROKES.read_bytes()
+        self.digest = _with_networks(hashlib.sha256(content).hexdigest())
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
         self._splits, self._seed = split(dataset), seed
         self._writers = load_writers()
@@ -245,75 +345,16 @@ class StoredLines:
         return self._test
 
 
-@dataclass(frozen=True)
-class RehearsedPools:
-    """Pools of stored lines and, by a share, of newly composed ones.
-
-    Each pass takes all stored lines in another order, and a pool may begin and end within a pass.
-    """
-
-    lines: Sequence[Line]
-    synthesizer: LineSynthesizer
-    share: float
-    batch_size: int
-    seed: int
-
-    def __getitem__(self, number: int) -> list[LineBatch]:
-        """Return a pool; its share of composed lines is exact, that of a batch depends on their widths."""
-        random = np.random.default_rng(derive_seed(self.seed, number))
-        size = POOL_BATCHES * self.batch_size
-        composed = round(self.share * size)
-        stored = size - composed
-        passes, places = np.divmod(np.arange(number * stored, (number + 1) * stored), len(self.lines))
-        orders = {each: self._order(each) for each in np.unique(passes).tolist()}
-        indices = [int(orders[each][place]) for each, place in zip(passes.tolist(), places, strict=True)]
-        lines = [*(self.lines[index] for index in indices), *compose(self.synthesizer, random, composed)]
-        return as_batches(lines, self.batch_size, random)
-
-    def _order(self, number: int) -> np.ndarray:
-        return np.random.default_rng(derive_seed(self.seed, 0, number)).permutation(len(self.lines))
-
-
-class RehearsedLines:
-    """Lines of stored lines that rehearses composed lines; it is validated on stored lines only."""
-
-    composes = True
-    failures: tuple[Failure, ...] = ()
-
-    def __init__(self, stored: StoredLines, composed: ComposedLines, share: float, seed: int) -> None:
-        self.name, self.digest, self.alphabet = stored.name, stored.digest, stored.alphabet
-        self.sizes = stored.sizes
-        self._stored, self._composed, self._share, self._seed = stored, composed, share, seed
-
-    def pools(self, batch_size: int) -> Pools[LineBatch]:
-        """Return pools of lines of both kinds."""
-        synthesizer = self._composed.training_synthesizer()
-        return RehearsedPools(self._stored.train, synthesizer, self._share, batch_size, self._seed)
-
-    def validation(self) -> list[Line]:
-        """Return the held-out stored lines to validate on."""
-        return self._stored.validation()
-
-    def test(self) -> list[Line]:
-        """Return the held-out stored lines to test on."""
-        return self._stored.test()
-
-
-LineSource = ComposedLines | ComposedStrips | StoredLines | RehearsedLines
+LineSource = ComposedLines | ComposedStrips | StoredLines
 
 
 def composed_source(architecture: str, dataset: Dataset, seed: int) -> ComposedLines | ComposedStrips:
-    """Return what an architecture for lines learns from, with the strokes of the package."""
+    """Return what an architecture for lines learns from."""
     if architecture in STRIP_COMPOSERS:
         return ComposedStrips(dataset, seed, architecture)
     return ComposedLines(dataset, seed)
 
 
-def _digest(dataset: Dataset) -> str:
-    """Return a hash of the digits, the strokes and the networks that choose hard negatives."""
-    content = EMBEDDED_STROKES.read_bytes()
-    return _with_networks(hashlib.sha256(dataset.digest.encode() + content).hexdigest())
-
-
 def _with_networks(digest: str) -> str:
+    """Return a hash of a digest and of the networks that choose hard negatives."""
     return hashlib.sha256((digest + networks_digest()).encode()).hexdigest()

@@ -19,8 +19,7 @@ from digitcli.inference.torch_runtime import infer_lines
 from digitcli.synthesis.lines import ALPHABET
 from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.line_batches import AnyLine, LineBatch
-from digitcli.training.line_sources import POOL_BATCHES, LineSource
+from digitcli.training.line_sources import POOL_BATCHES, AnyLine, LineBatch, LineSource
 from digitcli.training.task import FinalMetrics, PoolReader
 
 # The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
@@ -53,9 +52,8 @@ class LineTask:
         self.name, self.digest, self.failures = source.name, source.digest, source.failures
         self.sizes = source.sizes
         self.sources: dict[str, str] = {}
-        lines = round(source.sizes["train"] / (1 - recipe.rehearse))
-        self.batch_size = min(recipe.batch_size, lines)
-        self.steps = max(lines // self.batch_size, recipe.min_epoch_steps)
+        self.batch_size = min(recipe.batch_size, source.sizes["train"])
+        self.steps = max(source.sizes["train"] // self.batch_size, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"alphabet": source.alphabet}
         workers = workers if source.composes else 0
         self._pools = PoolReader(

@@ -16,7 +16,7 @@ from digitcli.architectures.stages import freeze
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import load_network
-from digitcli.training.muon import SMALLEST_SIDE, is_large
+from digitcli.training.optimization import SMALLEST_SIDE, is_large
 
 
 def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: int = 1) -> None:

@@ -1,26 +1,186 @@
-"""The task of finding the lines of a page: composed scenes, the loss, and what is measured."""
+"""The task of finding the lines of a page: composed scenes, their targets, the loss, and what is measured.
+
+The targets are maps at a quarter of the resolution.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.dataset import Dataset, split
 from digitcli.imaging.network_inputs import NEUTRAL, finder_input
-from digitcli.page_format import STRIDE_PX
+from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
+from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.synthesis.scenes import PlacedScene, SceneComposer
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.page_targets import MAPS, WEIGHTS, CoreCounts, core_counts, draw_targets, page_loss
 from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
 from digitcli.training.task import FinalMetrics, PoolReader, derive_seed
+
+# The targets are the maps of `page_format` and after them the weights of the loss.
+WEIGHTS, MAPS = SMALL + 1, SMALL + 4
+HEIGHT_LIMITS_PX = (11.0, 70.0)  # heights of lines that a level of the image pyramid is responsible for
+# Lower and higher lines are background, so that a level neither joins rows that a finer level separates nor
+# takes a loop for a digit. Nothing is learned of lines between these limits and those above.
+BACKGROUND_PX = (7.0, 110.0)
+# Heights of writing that is searched at a finer scale.
+SMALL_PX = (2.0, 11.0)
+SMALL_OPEN_PX = 16.0  # lower writing may be searched at a finer scale or not
+LARGEST_CUT = 0.3  # share of a line outside of the picture, above which nothing is learned of it
+CORE = 0.52  # share of the height of a line that belongs to its core
+LEAST_CORE_PX = 5.0  # of the length and the height of a core, so that narrow digits have one
+BORDER_WEIGHT = 0.5  # of the loss in the rest of the box of a line
+# Between two numbers the weight of the loss grows by up to GAP_WEIGHT, with a standard deviation of GAP_CELLS
+# of the sum of the distances to both. Chosen by hand, so that a gap of four cells weighs more than paper.
+GAP_WEIGHT, GAP_CELLS = 5.0, 3.0
+# A core of fewer cells weighs as much as one of BALANCED_CELLS, but a cell at most LARGEST_WEIGHT. Chosen by
+# hand: a lone 1 has five cells.
+BALANCED_CELLS, LARGEST_WEIGHT = 12, 3.0
+HARD_NEGATIVES = 3  # negative cells that count for each positive one: those with the largest losses
+LEAST_NEGATIVES = 256  # that count in a batch without positive cells, for each of its pictures
+# Weights of the parts, chosen by hand.
+OTHER_WEIGHT = 0.5
+SMALL_WEIGHT = 0.5
+GEOMETRY_WEIGHT = 2.0
+
+_Maps = npt.NDArray[np.float32]
+
+
+def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int) -> _Maps:
+    """Return maps (9, height / 4, width / 4) of labels whose pixels are multiplied by `scale`.
+
+    The maps are the cores of numbers and of other writing, log2 of the height over 28 pixels, the distance to
+    the axis of the line in heights, the sine of its angle, small writing, and the weights of the loss of both
+    cores and of small writing. The loss weighs more in small cores (Deng et al., "PixelLink", 2018) and
+    between neighbouring numbers (Ronneberger, Fischer & Brox, "U-Net", 2015).
+    """
+    rows, columns = height // STRIDE_PX, width // STRIDE_PX
+    maps = np.zeros((MAPS, rows, columns), np.float32)
+    maps[WEIGHTS:] = 1
+    cores: list[npt.NDArray[np.bool_]] = []
+    y, x = np.mgrid[:rows, :columns].astype(np.float32)
+    x, y = (x + 0.5) * STRIDE_PX, (y + 0.5) * STRIDE_PX
+    for label in labels:
+        if not len(label.corners):
+            continue
+        label = label.moved(np.array([[scale, 0, 0], [0, scale, 0]], np.float32))
+        box = line_box(label)
+        whole = _mask(box.corners(box.length + 2, box.height + 2), rows, columns)
+        if box.height < SMALL_OPEN_PX:
+            is_small = SMALL_PX[0] <= box.height < SMALL_PX[1]
+            maps[SMALL if is_small else WEIGHTS + 2, whole] = float(is_small)
+        if not BACKGROUND_PX[0] <= box.height <= BACKGROUND_PX[1]:
+            continue
+        map_index = NUMBER if label.kind is Kind.NUMBER else OTHER
+        is_known = HEIGHT_LIMITS_PX[0] <= box.height <= HEIGHT_LIMITS_PX[1] and (
+            label.text or label.kind is Kind.OTHER
+        )
+        if not is_known or label.shares_outside((width, height)).mean() > LARGEST_CUT:
+            maps[WEIGHTS : WEIGHTS + 2, whole] = 0
+            continue
+        core_length = max(box.length - 2 * SHORTENED * box.height, min(LEAST_CORE_PX, box.height / 2))
+        core = _mask(box.corners(core_length, max(CORE * box.height, LEAST_CORE_PX)), rows, columns)
+        row, column = (
+            int(np.clip(value / STRIDE_PX, 0, limit - 1))
+            for value, limit in ((box.y, rows), (box.x, columns))
+        )
+        core[row, column] = True
+        border = whole & ~core
+        maps[WEIGHTS + map_index, border] = np.minimum(maps[WEIGHTS + map_index, border], BORDER_WEIGHT)
+        maps[map_index, core] = 1
+        if label.kind is Kind.NUMBER:
+            cores.append(core)
+        maps[HEIGHT, core] = np.log2(box.height / REFERENCE_PX)
+        across = (y - box.y) * np.cos(box.angle) - (x - box.x) * np.sin(box.angle)
+        maps[AXIS, core] = across[core] / box.height
+        maps[SLOPE, core] = np.sin(box.angle)
+    _weigh_numbers(maps, cores)
+    return maps
+
+
+def _weigh_numbers(maps: _Maps, cores: Sequence[npt.NDArray[np.bool_]]) -> None:
+    """Raise the weights of the loss in small cores of numbers, and between two cores."""
+    weights = maps[WEIGHTS + NUMBER]
+    nearest = second = np.full(weights.shape, np.inf, np.float32)  # distances to the cores
+    for core in cores:
+        distance = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+        second = np.minimum(second, np.maximum(nearest, distance))
+        nearest = np.minimum(nearest, distance)
+        weights[core] *= np.clip(BALANCED_CELLS / core.sum(), 1, LARGEST_WEIGHT)
+    is_gap = maps[NUMBER] == 0
+    weights[is_gap] += GAP_WEIGHT * np.exp(-((nearest + second)[is_gap] ** 2) / (2 * GAP_CELLS**2))
+
+
+def _mask(corners: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.bool_]:
+    """Return the cells whose centres lie in a convex polygon (4, 2)."""
+    mask = np.zeros((rows, columns), np.uint8)
+    points = np.round((corners / STRIDE_PX - 0.5) * 16).astype(np.int32)
+    cv2.fillConvexPoly(mask, points, 1, cv2.LINE_8, 4)
+    return mask.astype(bool)
+
+
+def page_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of maps (N, 6, H, W) for targets (N, 9, H, W), see `draw_targets`."""
+    number = _core_loss(outputs[:, NUMBER], targets[:, NUMBER], targets[:, WEIGHTS])
+    other = _core_loss(outputs[:, OTHER], targets[:, OTHER], targets[:, WEIGHTS + 1])
+    small = _core_loss(outputs[:, SMALL], targets[:, SMALL], targets[:, WEIGHTS + 2])
+    core = ((targets[:, NUMBER] + targets[:, OTHER]) > 0) & (targets[:, WEIGHTS] > 0)
+    geometry = outputs.new_zeros(())
+    if core.any():
+        geometry_maps = slice(HEIGHT, SLOPE + 1)
+        predicted, wanted = (each[:, geometry_maps].movedim(1, -1)[core] for each in (outputs, targets))
+        geometry = F.smooth_l1_loss(predicted, wanted, beta=0.1)
+    return number + OTHER_WEIGHT * other + SMALL_WEIGHT * small + GEOMETRY_WEIGHT * geometry
+
+
+def _core_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Add cross-entropy with hard negatives (Shrivastava et al., 2016) and Dice (Milletari et al., 2016)."""
+    losses = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
+    is_positive = targets > 0
+    positives = losses[is_positive]
+    count = max(HARD_NEGATIVES * len(positives), LEAST_NEGATIVES * len(logits))
+    negatives = losses[~is_positive]
+    hardest = negatives.topk(min(count, len(negatives))).values
+    entropy = (positives.sum() + hardest.sum()) / (len(positives) + len(hardest))
+    probabilities = logits.sigmoid() * weights
+    overlap = (probabilities * targets).sum()
+    dice = 1 - (2 * overlap + 1) / (probabilities.sum() + (targets * weights).sum() + 1)
+    return entropy + dice
+
+
+@dataclass(frozen=True)
+class CoreCounts:
+    """How many cells are found rightly, are found, and should be found."""
+
+    right: int
+    found: int
+    wanted: int
+
+    def __add__(self, other: CoreCounts) -> CoreCounts:
+        return CoreCounts(self.right + other.right, self.found + other.found, self.wanted + other.wanted)
+
+    @property
+    def f_measure(self) -> float:
+        """The harmonic mean of precision and recall."""
+        return 2 * self.right / max(self.found + self.wanted, 1)
+
+
+def core_counts(outputs: Tensor, targets: Tensor) -> CoreCounts:
+    """Count the cells of the cores of numbers, where the weight of the loss is not reduced."""
+    is_counted = targets[:, WEIGHTS] >= 1
+    found, wanted = (outputs[:, NUMBER] > 0) & is_counted, (targets[:, NUMBER] > 0) & is_counted
+    return CoreCounts(int((found & wanted).sum()), int(found.sum()), int(wanted.sum()))
+
 
 # The side of a training square, in pixels.
 SIDE_PX = 256

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from digitcli.architectures.recipe import Recipe
+from digitcli.architectures.recipe import Recipe, stored_recipe
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.errors import ModelError, UsageError, counted
 from digitcli.events import Notice, OnEvent
@@ -23,13 +23,12 @@ CHANGEABLE = (
     "data",
     "teacher",
     "start",
-    "original",
     "device",
     "threads",
-    "time_seconds",
-    "patience",
     "corrections",
     "fonts",
+    "time_seconds",
+    "patience",
 )
 
 # Of these, an ensemble keeps two, and it keeps its epochs, so that all of its members are trained alike.
@@ -45,9 +44,8 @@ def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
     recipe = resolve_recipe(config.arch, **config.recipe)
     if saved is None:
         return recipe
-    header, _ = saved
     try:
-        saved_recipe = Recipe(**header.recipe)
+        saved_recipe = stored_recipe(saved[0].recipe)
     except (TypeError, UsageError) as error:
         raise ModelError(f"The saved recipe is damaged: {error}.", "Start a new run.") from error
     return replace(saved_recipe, epochs=recipe.epochs) if "epochs" in config.recipe else saved_recipe
@@ -60,19 +58,27 @@ def merge_changes(stored: TrainConfig, saved: Saved | None, changes: Mapping[str
         UsageError: a change would make it another run, or has fewer epochs than are done.
     """
     recipe_changes = changes.get("recipe", {})
-    refused = _changed_settings(stored, changes) + _changed_recipe(stored, saved, recipe_changes)
+    of_run = {name: value for name, value in changes.items() if name != "recipe"}
+    is_ensemble = stored.members is not None
+    free = [name for name in CHANGEABLE if not (is_ensemble and name in FIXED_IN_ENSEMBLES)]
+    chosen = resolve_recipe(stored.arch, **stored.recipe)
+    recipe = run_recipe(replace(stored, recipe={}), saved) if saved else chosen
+    before = {**vars(recipe), **vars(stored)}
+    same_dtype = recipe_changes.get("dtype") == chosen.dtype  # "auto", which the saved recipe has replaced
+    free += ["epochs"] * (not is_ensemble) + ["dtype"] * same_dtype
+    refused = [
+        name for name, value in {**of_run, **recipe_changes}.items()
+        if name not in free and value != before.get(name)
+    ]  # fmt: skip
     if refused:
-        recipe = {} if stored.member_archs else vars(run_recipe(stored, saved))  # members may have several
-        values = {name: f" ({value})" for name, value in {**recipe, **vars(stored)}.items()}
-        options = ", ".join(f"{option_name(name)}{values.get(name, '')}" for name in refused)
+        options = ", ".join(f"{option_name(name)} ({before.get(name)})" for name in refused)
         cause = f"This run was started with another {options}."
         raise UsageError(cause, "Leave that out, or start a new run.")
     epochs_done = saved[0].training["epoch"] if saved else 0
     if recipe_changes.get("epochs", epochs_done) < epochs_done:
         cause = f"This run has done {counted(epochs_done, 'epoch')} already."
         raise UsageError(cause, f"Choose --epochs {epochs_done} or more.")
-    allowed = {name: value for name, value in changes.items() if name in _changeable(stored)}
-    return replace(stored, **allowed, recipe={**stored.recipe, **recipe_changes})
+    return replace(stored, **of_run, recipe={**stored.recipe, **recipe_changes})
 
 
 def options_without_effect(stored: TrainConfig, recipe: Recipe, changes: Mapping[str, Any]) -> list[str]:
@@ -80,30 +86,6 @@ def options_without_effect(stored: TrainConfig, recipe: Recipe, changes: Mapping
     of_run = [name for name in CHANGEABLE if changes.get(name, ...) not in (..., getattr(stored, name))]
     of_recipe = [] if changes.get("recipe", {}).get("epochs", recipe.epochs) == recipe.epochs else ["epochs"]
     return [option_name(name) for name in (*of_run, *of_recipe)]
-
-
-def _changeable(stored: TrainConfig) -> tuple[str, ...]:
-    return tuple(name for name in CHANGEABLE if not (stored.is_ensemble and name in FIXED_IN_ENSEMBLES))
-
-
-def _changed_settings(stored: TrainConfig, changes: Mapping[str, Any]) -> list[str]:
-    """Return the changed settings that must stay as they were stored."""
-    fixed = [name for name in changes if name not in (*_changeable(stored), "recipe")]
-    return [name for name in fixed if changes[name] != getattr(stored, name)]
-
-
-def _changed_recipe(stored: TrainConfig, saved: Saved | None, changes: Mapping[str, Any]) -> list[str]:
-    """Return the changed settings of the recipe that must stay as they were stored."""
-    if stored.is_ensemble:  # its members may have several recipes; then only what was given can be compared
-        own = None if stored.member_archs else resolve_recipe(stored.arch, **stored.recipe)
-        before = {name: stored.recipe.get(name, getattr(own, name, None)) for name in changes}
-        return [name for name, value in changes.items() if before[name] != value]
-    chosen = resolve_recipe(stored.arch, **stored.recipe)
-    recipe = run_recipe(replace(stored, recipe={}), saved) if saved else chosen
-    unchanged = {name for name in changes if changes[name] == getattr(recipe, name, None)} | {"epochs"}
-    if changes.get("dtype") == chosen.dtype:  # "auto", which the saved recipe has replaced
-        unchanged |= {"dtype"}
-    return [name for name in changes if name not in unchanged]
 
 
 def restore_state(
@@ -140,7 +122,7 @@ def check_same_data(stored: Mapping[str, Any], task: TrainingTask) -> None:
     """
     digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
     if any(stored.get(name) != digest for name, digest in digests.items()):
-        kinds = "the networks that choose hard negatives, corrections, strokes, original data or fonts"
+        kinds = "the networks that choose hard negatives, corrections, original data or fonts"
         cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
         raise UsageError(cause, "Start a new run.")
 
@@ -166,20 +148,14 @@ def read_result(saved: Saved, folder: Path) -> TrainResult | None:
     Raises:
         ModelError: the result is damaged.
     """
-    header, _ = saved
-    result = header.training.get("result")
+    training = saved[0].training
+    result = training.get("result")
     if not result:
         return None
+    places = {"run": str(folder), "checkpoint": str(folder / MODEL_FILE)}
     try:
-        misread = result.get("misread")
-        fields = {
-            "data": header.training["config"]["data"],
-            **result,
-            "misread": None if misread is None else tuple(misread),
-            "members": (),
-            "run": str(folder),
-            "checkpoint": str(folder / MODEL_FILE),
-        }
-        return TrainResult(**fields)
+        misread = None if result.get("misread") is None else tuple(result["misread"])
+        data = training["config"]["data"]
+        return TrainResult(**{"data": data, **result, "misread": misread, "members": (), **places})
     except (TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,38 +49,30 @@ Saved = tuple[Header, dict[str, Tensor]]
 
 
 @contextlib.contextmanager
-def new_run(arch: str, out: Path | None, name: str | None, force: bool) -> Iterator[Path]:
+def new_run(arch: str, out: Path | None, force: bool) -> Iterator[Path]:
     """Create the folder of a new run and hold its lock; remove it again if nothing is saved there.
 
-    The folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>` with the next free number.
+    The folder is `out`, or `runs/<arch>-<n>` with the next free number.
 
     Raises:
         OutputError: the folder has a run or files of a run already, is in use, or cannot be written.
     """
-    chosen = out or (RUNS / name if name else None)
     with _removed_if_nothing_is_saved() as created:
-        folder = _create(chosen, created) if chosen else _create_numbered(arch.replace("/", "-"), created)
+        folder = _create(out, created) if out else _create_numbered(arch.replace("/", "-"), created)
         with locked(folder):
             if not force and (files := files_to_be_replaced(folder)):
                 raise OutputError(
                     f"{folder} contains files that a new run would replace: {', '.join(files)}.",
-                    "Name another folder with --out, resume it with --resume, or replace it with --force.",
+                    "Name another folder with --output, resume it with --resume, or replace it with --force.",
                 )
-            with _settings_restored(folder):
+            path = folder / CONFIG_FILE
+            before = path.read_bytes() if path.is_file() else None
+            try:
                 yield folder
-
-
-@contextlib.contextmanager
-def _settings_restored(folder: Path) -> Iterator[None]:
-    """Restore the `config.json` of before, or remove the new one, if nothing is saved in the context."""
-    path = folder / CONFIG_FILE
-    before = path.read_bytes() if path.is_file() else None
-    try:
-        yield
-    finally:
-        if not _is_saved(folder):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
+            finally:
+                if not _is_saved(folder):
+                    with contextlib.suppress(OSError):
+                        path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
 
 
 @contextlib.contextmanager
@@ -96,7 +88,7 @@ def existing_run(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _removed_if_nothing_is_saved() -> Iterator[list[Path]]:
-    """Collect the folders that the context creates, the innermost first, and remove them if they stay empty.
+    """Collect the folders that the context creates, the run folder first, and remove them if they stay empty.
 
     The context adds a folder before creating it, so that a signal in between leaves no folder behind.
     """
@@ -104,7 +96,14 @@ def _removed_if_nothing_is_saved() -> Iterator[list[Path]]:
     try:
         yield created
     finally:
-        _remove(created)
+        is_saved = False
+        with contextlib.suppress(OSError):  # the name may be too long for the file system
+            is_saved = bool(created) and _is_saved(created[0])
+        for path in [] if is_saved else created:
+            with contextlib.suppress(OSError):
+                for file in (CONFIG_FILE, LOCK_FILE) if path is created[0] else ():
+                    (path / file).unlink(missing_ok=True)
+                path.rmdir()
 
 
 @contextlib.contextmanager
@@ -172,31 +171,20 @@ def read_state(folder: Path) -> Saved | None:
         try:
             return read_checkpoint(path)
         except ModelError as error:
-            if _is_intact(folder / MODEL_FILE):
+            with contextlib.suppress(ModelError):
+                read_checkpoint(folder / MODEL_FILE)
                 command = f"digitcli train --from {quoted(folder / MODEL_FILE)} --data DATASET"
                 error.remedy = f"The model beside it is intact. Train it further in a new run: {command}"
             raise
-    if (folder / MODEL_FILE).exists() and not _is_ensemble(folder):
+    if (folder / MODEL_FILE).exists():
+        with contextlib.suppress(ModelError):
+            if read_config(folder, None).members is not None:
+                return None
         raise OutputError(
             f"{folder} contains a model but no {RESUME_FILE} to continue from.",
-            "Name another folder, or replace the model with --out and --force.",
+            "Name another folder, or replace the model with --output and --force.",
         )
     return None
-
-
-def _is_intact(path: Path) -> bool:
-    try:
-        read_checkpoint(path)
-    except ModelError:
-        return False
-    return True
-
-
-def _is_ensemble(folder: Path) -> bool:
-    try:
-        return read_config(folder, None).is_ensemble
-    except ModelError:
-        return False
 
 
 def describe_config(config: TrainConfig) -> dict[str, Any]:
@@ -248,7 +236,12 @@ def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -
     history = [EpochDone(**row) for row in header.training["history"]]
     weights = pack(header.compression, model_tensors(tensors))
     write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), weights)
-    write_whole(folder / METRICS_FILE, _csv(history).encode())
+    table = io.StringIO()
+    columns = [entry.name for entry in dataclasses.fields(EpochDone)]
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(dataclasses.asdict, history))
+    write_whole(folder / METRICS_FILE, table.getvalue().encode())
     write_whole(folder / CURVES_FILE, draw_curves(header.architecture, history).encode())
 
 
@@ -284,16 +277,6 @@ def read_metrics(folder: Path) -> list[EpochDone]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         cause = f"The figures of the epochs in {path} are damaged: {error}."
         raise ModelError(cause, "Remove the file, or train the model again.") from error
-
-
-def _csv(rows: Iterable[EpochDone]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, [entry.name for entry in dataclasses.fields(EpochDone)], lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in rows)
-    return text.getvalue()
 
 
 def files_to_be_replaced(folder: Path) -> list[str]:
@@ -335,19 +318,6 @@ def _create_numbered(label: str, created: list[Path]) -> Path:
             number += 1
         except OSError as error:
             raise _unwritable(folder, error) from error
-
-
-def _remove(created: list[Path]) -> None:
-    """Remove the folders that were created for a run, the run folder first, if no state was saved there."""
-    with contextlib.suppress(OSError):  # the name may be too long for the file system
-        if not created or _is_saved(created[0]):
-            return
-    for file in (CONFIG_FILE, LOCK_FILE):
-        with contextlib.suppress(OSError):
-            (created[0] / file).unlink(missing_ok=True)
-    for path in created:
-        with contextlib.suppress(OSError):
-            path.rmdir()
 
 
 def _is_saved(folder: Path) -> bool:

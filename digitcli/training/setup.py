@@ -32,13 +32,7 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.line_sources import (
-    ComposedLines,
-    ComposedStrips,
-    LineSource,
-    RehearsedLines,
-    StoredLines,
-)
+from digitcli.training.line_sources import LineSource, StoredLines, composed_source
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.network import (
     architecture_arguments,
@@ -55,7 +49,7 @@ from digitcli.training.start_model import (
     OriginalDigits,
     OriginalLines,
     check_start_model,
-    describe_start_model,
+    describe_start,
     least_temperature,
     load_original,
 )
@@ -207,7 +201,7 @@ def prepare(
     state = TrainingState(network, create_average(network, recipe), create_optimizer(network, recipe))
     if original is not None and recipe.rehearse:
         task.sources["original"] = original.digest
-    start_record = describe_start_model(start, saved)
+    start_record = saved[0].start if saved else describe_start(start) if start else {}
     if isinstance(task, DigitTask):
         if start is not None:
             start_record["knows_digits"] = task.add_hashes_of(start)
@@ -261,22 +255,13 @@ def _load_task(
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if kind == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
-    source = _load_line_source(config, recipe, original)
-    return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
-
-
-def _load_line_source(
-    config: TrainConfig, recipe: Recipe, original: OriginalDigits | OriginalLines | None
-) -> LineSource:
-    if config.arch in STRIP_COMPOSERS:
-        return ComposedStrips(load_dataset(config.data), config.seed, config.arch)
     path = find_dataset(config.data)
-    if path is None or not is_line_folder(path):
-        return ComposedLines(load_dataset(config.data), config.seed)
-    stored = StoredLines(path, config.seed)
-    if isinstance(original, OriginalLines) and recipe.rehearse:
-        return RehearsedLines(stored, original.source, recipe.rehearse, config.seed)
-    return stored
+    source: LineSource
+    if path is not None and is_line_folder(path) and config.arch not in STRIP_COMPOSERS:
+        source = StoredLines(path, config.seed)
+    else:
+        source = composed_source(config.arch, load_dataset(config.data), config.seed)
+    return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
 
 
 def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, on_event: OnEvent) -> Recipe:

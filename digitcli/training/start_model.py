@@ -27,7 +27,6 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.line_sources import ComposedLines
 from digitcli.training.line_task import line_logits
-from digitcli.training.run_folder import Saved
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS
 from digitcli.training.task import TrainingTask
 
@@ -41,10 +40,7 @@ LEAST_VALIDATION_SIZE = 10
 
 
 class OriginalDigits:
-    """Single digits that the start model was trained on.
-
-    train: The training digits.
-    """
+    """Single digits that the start model was trained on; `train` are those for training."""
 
     def __init__(self, name: str) -> None:
         dataset = load_dataset(name)
@@ -59,10 +55,7 @@ class OriginalDigits:
 
 
 class OriginalLines:
-    """Lines that the start model was trained on, which are composed from digits and pen strokes.
-
-    source: The lines.
-    """
+    """Lines that the start model was trained on, which are composed from digits and pen strokes."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.source = ComposedLines(load_dataset(name), seed)
@@ -92,13 +85,6 @@ def load_original(config: TrainConfig) -> OriginalDigits | OriginalLines | None:
     if task == "line" and config.arch not in STRIP_COMPOSERS:
         return OriginalLines(config.original, config.seed)
     return None
-
-
-def describe_start_model(start: ResolvedModel | None, saved: Saved | None) -> dict[str, Any]:
-    """Return what a checkpoint says about the start model; a resumed run keeps what it said before."""
-    if saved is not None:
-        return saved[0].start
-    return {} if start is None else describe_start(start)
 
 
 def describe_start(start: ResolvedModel) -> dict[str, Any]:
@@ -145,11 +131,11 @@ def check_start_model(
     if original is None:
         if task.unit == "digit" and header.dataset.get("digest") != task.digest:
             cause = f"It is not known where the data are on which {start.name} was trained"
-            on_event(Notice(f"{cause}, so forgetting is not measured; --original names them."))
-        return
-    if rehearse and original.digest == task.digest:
-        raise UsageError("--original and --data hold the same digits.", "Name other data for one of them.")
-    if isinstance(original, OriginalDigits) and original.digest != header.dataset.get("digest"):
+            on_event(Notice(f"{cause}, so forgetting is not measured."))
+    elif rehearse and original.digest == task.digest:
+        cause = f"'{task.name}' has the same digits as '{original.name}', on which {start.name} was trained."
+        raise UsageError(cause, "Leave --rehearse out.")
+    elif isinstance(original, OriginalDigits) and original.digest != header.dataset.get("digest"):
         cause = f"The original data '{original.name}' are not those that {start.name} was trained on"
         on_event(Notice(f"{cause}; they are used all the same."))
 
@@ -173,19 +159,16 @@ def compare_with_start(
     """
     fields: dict[str, Any] = {"start": start.get("model")}
     if original is not None:
-        fields |= {
-            "original": original.name,
-            "original_accuracy": original.test_accuracy(network),
-            "original_test_size": original.test_size,
-        }
+        fields |= {"original": original.name, "original_test_size": original.test_size}
+        fields["original_accuracy"] = original.test_accuracy(network)
     try:
         model = resolve_model(name)
         before = place_network(open_network(model), device, model.header.task)
+        missing = None if model.sha256 == start.get("sha256") else f"{name} is another model now."
     except ModelError as error:
-        on_event(Notice(f"The accuracy before the training is not reported: {error.cause}"))
-        return fields
-    if model.sha256 != start.get("sha256"):
-        on_event(Notice(f"The accuracy before the training is not reported: {name} is another model now."))
+        missing = error.cause
+    if missing is not None:
+        on_event(Notice(f"The accuracy before the training is not reported: {missing}"))
         return fields
     fields["test_accuracy_before"] = task.test(before).test_accuracy
     if original is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,16 +13,16 @@ from typing import Any
 import torch
 
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import ENSEMBLE, find_architecture, resolve_recipe
+from digitcli.architectures.registry import ENSEMBLE, find_architecture
 from digitcli.data.loading import find_dataset
-from digitcli.errors import Interrupted, UsageError, counted, quoted
+from digitcli.errors import Interrupted, UsageError, quoted
 from digitcli.events import EpochDone, Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.threads import torch_threads, usable_cores, use_threads
+from digitcli.threads import torch_threads, use_threads
 from digitcli.training import run_folder
-from digitcli.training.checks import check_config, member_configs, resolve_teachers
+from digitcli.training.checks import check_config, member_configs
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from digitcli.training.ensemble import (
@@ -54,7 +53,6 @@ def train(
     config: TrainConfig,
     *,
     out: Path | None = None,
-    name: str | None = None,
     force: bool = False,
     tensorboard: Path | None = None,
     on_event: OnEvent = lambda event: None,
@@ -62,9 +60,9 @@ def train(
 ) -> TrainResult:
     """Train an architecture, or an ensemble, in a new run folder, and test it once.
 
-    The run folder is `out`, or `runs/<name>`, or `runs/<arch>-<n>`. The curves for TensorBoard are written to
-    a subfolder of `tensorboard` that is named as the run folder. `stop_signal` is called after every step; if
-    it returns the number of a signal, the run saves its state and stops.
+    The run folder is `out`, by default `runs/<arch>-<n>`. The curves for TensorBoard are written to a
+    subfolder of `tensorboard` of the same name. `stop_signal` is called after every step; if it returns the
+    number of a signal, the run saves its state and stops.
 
     Raises:
         UsageError: there is no such architecture or dataset, or the settings contradict each other.
@@ -79,23 +77,22 @@ def train(
     config = _with_threads(config)
     if tensorboard is not None:
         check_installed()
-    if config.is_ensemble:
+    is_ensemble = config.members is not None
+    if is_ensemble:
         _check_ensemble_run(config)
     with contextlib.ExitStack() as stack:
-        processes = (
-            ONE_PROCESS if config.is_ensemble else stack.enter_context(joined_processes(config.device))
-        )
+        processes = ONE_PROCESS if is_ensemble else stack.enter_context(joined_processes(config.device))
         if not processes.is_first:
-            return _train(config, None, None, lambda event: None, stop_signal, processes)
-        arch = ENSEMBLE.name if config.is_ensemble else config.arch
-        folder = stack.enter_context(run_folder.new_run(arch, out, name, force))
+            return _train(config, None, None, on_event, stop_signal, processes)
+        arch = ENSEMBLE.name if is_ensemble else config.arch
+        folder = stack.enter_context(run_folder.new_run(arch, out, force))
         _check_sources_stay(config, folder)
         if tensorboard is not None and not force:
             check_free(folder_of_run(tensorboard, folder))
         # An earlier run stays until the data are loaded.
-        if config.is_ensemble or not run_folder.files_to_be_replaced(folder):
+        if is_ensemble or not run_folder.files_to_be_replaced(folder):
             run_folder.begin(folder, run_folder.describe_config(config))
-        if config.is_ensemble:
+        if is_ensemble:
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         return _train(config, folder, None, on_event, stop_signal, processes, tensorboard)
 
@@ -127,20 +124,19 @@ def resume(
         saved = run_folder.read_state(folder)
         stored = run_folder.read_config(folder, saved)
         config = _with_threads(merge_changes(stored, saved, changes))
-        if config.is_ensemble:
-            if is_trained(stored, folder):
-                _check_one_process()
-                recipe = resolve_recipe(stored.arch, **stored.recipe)
-                on_event(_finished(f"The ensemble in {folder}", stored, recipe, changes))
-            else:
+        result = None if saved is None else read_result(saved, folder)
+        if result is not None or is_trained(stored, folder):
+            _report_finished(folder, stored, run_recipe(stored, saved), changes, on_event)
+        if config.members is not None:
+            _check_one_process()
+            if not is_trained(stored, folder):
                 _check_ensemble_run(config)
                 check_same_sources(config, folder)
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
             cause = f"{folder} has a configuration and no saved state; the run starts from the beginning."
             on_event(Notice(cause, routine=True))
-        elif result := read_result(saved, folder):
-            on_event(_finished(f"The run in {folder}", stored, run_recipe(stored, saved), changes))
+        elif result is not None:
             if not rank:
                 run_folder.repair_outputs(folder, saved)
                 if tensorboard is not None:
@@ -148,16 +144,19 @@ def resume(
                     write_history(folder_of_run(tensorboard, folder), history)
             return result
         with joined_processes(config.device) as processes:
-            if processes.is_first:
-                return _train(config, folder, saved, on_event, stop_signal, processes, tensorboard)
-            return _train(config, None, saved, lambda event: None, stop_signal, processes)
+            place = folder if processes.is_first else None
+            return _train(config, place, saved, on_event, stop_signal, processes, tensorboard)
 
 
-def _finished(what: str, stored: TrainConfig, recipe: Recipe, changes: Mapping[str, Any]) -> Notice:
-    """Return the notice that a run is finished, and that some options have no effect on it."""
+def _report_finished(
+    folder: Path, stored: TrainConfig, recipe: Recipe, changes: Mapping[str, Any], on_event: OnEvent
+) -> None:
+    """Report that a run is finished, and that some options have no effect on it."""
     idle = options_without_effect(stored, recipe, changes)
+    what = "run" if stored.members is None else "ensemble"
     without = f" {', '.join(idle)} changed nothing." if idle else ""
-    return Notice(f"{what} is finished; start a new one to train for longer.{without}", routine=not idle)
+    cause = f"The {what} in {folder} is finished; start a new one to train for longer.{without}"
+    on_event(Notice(cause, routine=not idle))
 
 
 def _with_threads(config: TrainConfig) -> TrainConfig:
@@ -172,13 +171,11 @@ def _check_sources_stay(config: TrainConfig, folder: Path) -> None:
         UsageError: a teacher or the start model is a file of an earlier run in the folder.
     """
     replaced = {(folder / file).resolve() for file in run_folder.files_to_be_replaced(folder)}
-    if not replaced:
-        return
-    starts = [] if config.start is None else [resolve_model(config.start)]
-    for model in (*resolve_teachers(config.teacher), *starts):
+    names = (*config.teacher, *([] if config.start is None else [config.start])) if replaced else ()
+    for model in map(resolve_model, names):
         if model.path.resolve() in replaced:
             cause = f"The run would replace the model {model.name}, from which it learns."
-            raise UsageError(cause, "Choose another --out.")
+            raise UsageError(cause, "Choose another --output.")
 
 
 def _check_ensemble_run(config: TrainConfig) -> None:
@@ -186,7 +183,7 @@ def _check_ensemble_run(config: TrainConfig) -> None:
 
     Raises:
         UsageError: the settings contradict each other, or `torchrun` has started several processes.
-        InputError, EnvironmentFault: the data or the device are not there.
+        InputError, ModelError, EnvironmentFault: the data, a model or the device are not there.
     """
     check_config(config)
     find_dataset(config.data)
@@ -213,27 +210,24 @@ def _train_ensemble(
         Interrupted: a member was interrupted.
     """
     logs = None if tensorboard is None else tensorboard / folder.name
-    results: list[TrainResult] = []
     members = list(zip(member_configs(config), member_folders(config, folder), strict=True))
+    results: list[TrainResult] = []
     with use_threads(config.threads):
-        for single, place in members:
+        for number, (single, place) in enumerate(members, start=1):
             with run_folder.existing_run(place):
                 saved = run_folder.read_state(place)
-                result = read_result(saved, place) if saved else None
-                if saved is not None and result is not None:
+                if saved is not None and (result := read_result(saved, place)) is not None:
                     run_folder.repair_outputs(place, saved)
                     results.append(result)
                     continue
-                title = f"Member {len(results) + 1} of {len(members)}, in {place}"
+                title = f"Member {number} of {len(members)}, in {place}"
                 on_event(Notice(f"{title}: {single.arch}, seed {single.seed}.", routine=True))
+                arguments = single, place, saved, on_event, stop_signal, ONE_PROCESS, logs
                 try:
-                    result = _train(
-                        single, place, saved, on_event, stop_signal, ONE_PROCESS, logs, is_member=True
-                    )
+                    results.append(_train(*arguments, is_member=True))
                 except Interrupted as stop:
                     remedy = f"Continue with: digitcli train --resume {quoted(folder)}"
                     raise Interrupted(stop.exit_code - 128, f"{place.name}: {stop.cause}", remedy) from stop
-                results.append(result)
         return combine(config, folder, results)
 
 
@@ -244,13 +238,11 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
         The errors of `train`, except those of the run folder.
     """
     started = time.perf_counter()
-    if config.is_ensemble:
+    if config.members is not None:
         _check_ensemble_run(config)
-        config, *others = member_configs(config)
-        cause = (
-            f"Of the {1 + len(others)} members, only the first is tried: {config.arch}, seed {config.seed}."
-        )
-        on_event(Notice(cause))
+        cause = f"Of the {config.members} members, only the first is tried"
+        config = member_configs(config)[0]
+        on_event(Notice(f"{cause}: {config.arch}, seed {config.seed}."))
     with separate_random_numbers(config), use_threads(config.threads):
         setup, state = prepare(config, None, None, on_event, lambda: None)
         take_step(setup, state)
@@ -292,14 +284,14 @@ def _train(
     *,
     is_member: bool = False,
 ) -> TrainResult:
-    """Train to the end. A process without a folder takes every step, but neither writes nor tests.
+    """Train to the end. A process without a folder takes every step, but neither writes, reports nor tests.
 
     logs: the folder of the curves of several runs for TensorBoard, if they are wanted.
     is_member: whether the run is one of an ensemble.
     """
     started = time.perf_counter() - (saved[0].training["seconds"] if saved else 0.0)
+    on_event = on_event if processes.is_first else lambda event: None
     with separate_random_numbers(config), use_threads(config.threads):
-        _report_many_threads(config.threads or 1, processes, on_event)
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         processes.check_equal(state.steps_total)
         if saved is None and is_member:
@@ -336,16 +328,6 @@ def _watched(setup: TrainingSetup, state: TrainingState, logs: Path | None) -> I
     finally:
         if not (setup.folder / RESUME_FILE).exists():
             remove_curves(place)
-
-
-def _report_many_threads(threads: int, processes: Processes, on_event: OnEvent) -> None:
-    """Report more threads than there are cores, as a run may have that began on a larger machine."""
-    cores = usable_cores()
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.size))  # torchrun's processes on this machine
-    if threads * here > cores:
-        cause = f"Each process of the run takes {counted(threads, 'thread')}, but there are only"
-        remedy = f"--threads {max(1, cores // here)} may be faster; it changes the last bits of weights"
-        on_event(Notice(f"{cause} {counted(cores, 'core')}. {remedy}."))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ def with_start(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     if fields.get("start") is None:
         return dict(fields)
-    for name in ("start", "arch", "data", "original"):
+    for name in ("start", "arch", "data"):
         if not isinstance(fields.get(name), str | None):
             raise UsageError(f"{option_name(name)} is {fields[name]!r}.", "It must be a text.")
     model = resolve_model(fields["start"])
@@ -93,9 +94,11 @@ def _find_original(model: ResolvedModel, data: str) -> str | None:
     """Return the name or the path of the data that a model was trained on; None if unknown, or if `data`."""
     from digitcli.data.loading import DATASETS, find_dataset
 
-    in_run_folder = model.path.name == MODEL_FILE
-    original = _data_of_run(model.path.with_name(CONFIG_FILE)) if in_run_folder else None
-    original = original or str(model.header.dataset.get("name"))
+    original = str(model.header.dataset.get("name"))
+    if model.path.name == MODEL_FILE:  # the settings of its run know the path
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            settings = json.loads(model.path.with_name(CONFIG_FILE).read_text(encoding="utf-8"))
+            original = str(settings["config"]["data"])
     if original not in DATASETS and not Path(original).is_absolute():
         return None
     try:
@@ -103,14 +106,6 @@ def _find_original(model: ResolvedModel, data: str) -> str | None:
     except DigitcliError:
         return None
     return None if places[0] == places[1] else places[0]
-
-
-def _data_of_run(path: Path) -> str | None:
-    """Return the data in the `config.json` of a run folder, if there is one."""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["config"]["data"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def check_architecture(arch: str, model: ResolvedModel) -> None:

@@ -21,7 +21,7 @@ from low_level_networks import LOSSES, NETWORKS
 from same_run import SameRun, as_images, same_run
 from weight_layout import to_tensorflow
 
-from digitcli.training.digit_losses import loss_function
+from digitcli.training.digit_task import loss_function
 
 Array = npt.NDArray[np.float64]
 TOLERANCE = 1e-12  # of the largest entry of a gradient; double precision has 2e-16, and sums add up errors

@@ -25,7 +25,7 @@ from low_level_networks import LOSSES, NETWORKS, training_step, variables
 from same_run import Images, Labels, SameRun, as_images, same_run
 
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.training.digit_losses import loss_function
+from digitcli.training.digit_task import loss_function
 
 TakeStep = Callable[[Images, Labels], object]
 Batches = Sequence[tuple[Images, Labels]]

@@ -23,7 +23,7 @@ from weight_layout import to_tensorflow, to_torch
 
 import digitcli
 from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
-from digitcli.training.digit_losses import loss_function
+from digitcli.training.digit_task import loss_function
 from digitcli.training.optimization import create_optimizer, scheduled_lr
 
 # Keras reads its variables in a form that NumPy 2 deprecates.

@@ -15,7 +15,7 @@ from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.torch_runtime import as_input, load_model
-from digitcli.training.digit_losses import squared_error
+from digitcli.training.digit_task import squared_error
 
 Array = npt.NDArray[np.float64]
 

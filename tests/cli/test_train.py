@@ -28,7 +28,7 @@ from digitcli.cli.train import PANELS, TrainOptions, _check_fields, describe_rec
 from digitcli.data import augmentation
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RESUME_FILE
-from digitcli.settings import setting, settings_of
+from digitcli.settings import setting, user_settings
 from digitcli.training.configuration import TrainConfig
 from tests.support.forked import ForkedProcess, in_background, run_digitcli_on_a_full_disk
 from tests.support.processes import Run, read_until
@@ -40,7 +40,7 @@ KEYS = {
 }  # fmt: skip
 
 
-def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(
+def test_stdout_has_the_result_alone_as_json_or_as_plain_text(
     digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
     done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--format", "json")
@@ -50,13 +50,9 @@ def test_only_json_goes_to_stdout_and_it_has_the_keys_of_the_contract(
     assert result["run"] == "runs/softmax-1" and (tmp_path / result["checkpoint"]).is_file()
     assert 0 <= result["test_accuracy"] <= 1
     assert "epoch 2/2" in done.stderr and "optimization" in done.stderr
-
-
-def test_a_table_in_a_pipe_is_plain_text(digitcli: Run, few_digits: Path) -> None:
-    done = digitcli("train", "-a", "softmax", "--data", few_digits, "-e", "1", "-d", "cpu")
-    assert done.returncode == 0
-    assert re.search(r"test +\d+\.\d\d %", done.stdout)
-    assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stderr
+    table = digitcli("train", "--resume", "runs/softmax-1")
+    assert re.search(r"test +\d+\.\d\d %", table.stdout)
+    assert "\x1b" not in table.stdout + done.stderr and "\r" not in done.stderr
 
 
 def test_on_a_terminal_there_is_a_live_view(on_terminal: Terminal, few_digits: Path) -> None:
@@ -73,53 +69,48 @@ def test_no_color_turns_colours_off(on_terminal: Terminal, few_digits: Path) -> 
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["--arch", "lenet"], 2, "Did you mean lenet5"),
-        (["--data", "mnits"], 2, "mnist"),
-        (["--data", "none/such.npz"], 3, "none/such.npz"),
-        (["--optimizer", "luck"], 2, "optimizer"),
-        (["--lr", "0"], 2, "--lr"),
-        (["--epochs", "-1"], 2, "--epochs"),
-        (["--device", "gpu"], 2, "cuda"),
-        (["--device", "cuda:99"], 6, "It has:"),
-        (["--time", "later"], 2, "--time"),
-        (["--arch", "softmax", "--dropout", "0.5"], 2, "--dropout"),
-        (["--elastic", "7"], 2, "--elastic is 7.0"),
-        (["--name", "a/b"], 2, "--output"),
-        (["--out", "a", "--resume", "b"], 2, "Give one"),
-        (["--resume", "b", "--dry-run"], 2, "--dry-run"),
-        (["--resume", "none/such"], 3, "no run in none/such"),
-        (["--resume-or-start"], 2, "--name"),
-        (["--resume-or-start", "--out", "a", "--force"], 2, "--force"),
-        (["--tensorboard", "tb", "--dry-run"], 2, "Leave --tensorboard out"),
-        (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
-        (["--out", "x" * 300], 7, "cannot be written"),
-        (["--fonts", "x" * 300, "--synthetic", "1"], 3, "no file or folder"),
-        (["--momentum", "0.9"], 2, "--momentum has no effect without --optimizer sgd"),
-        (["--config", "none.toml"], 2, "none.toml"),
-        (["--teacher", "robbust"], 5, "Did you mean robust"),
-        (["--teacher", "none.safetensors"], 5, "The teacher cannot be used"),
-        (["--teacher", "reader"], 2, "reader is a model of lines"),
-        (["--arch", "reader", "--teacher", "cnn"], 2, "--teacher is for single digits"),
-        (["--arch", "capsnet", "--teacher", "cnn"], 2, "margin"),
-        (["--teacher", "cnn", "--teacher", "cnn"], 2, "named twice"),
-        (["--distillation-temperature", "3"], 2, "has no effect without --teacher"),
-        (["--teacher", "cnn", "--distillation-weight", "0"], 2, "--distillation-weight is 0.0"),
-        (["--out", "/proc/none"], 7, "/proc/none"),
-    ],
-    ids=str,
-)
-def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(
-    digitcli: Run, tmp_path: Path, arguments: list[str], code: int, words: str
-) -> None:
-    done = digitcli("train", *arguments)
-    assert done.returncode == code, done.stderr
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    assert list(tmp_path.iterdir()) == []
+MISTAKES = [
+    (["--arch", "lenet"], 2, "Did you mean lenet5"),
+    (["--data", "mnits"], 2, "mnist"),
+    (["--data", "none/such.npz"], 3, "none/such.npz"),
+    (["--optimizer", "luck"], 2, "optimizer"),
+    (["--lr", "0"], 2, "--lr"),
+    (["--epochs", "-1"], 2, "--epochs"),
+    (["--device", "gpu"], 2, "cuda"),
+    (["--device", "cuda:99"], 6, "It has:"),
+    (["--time", "later"], 2, "--time"),
+    (["--arch", "softmax", "--dropout", "0.5"], 2, "--dropout"),
+    (["--elastic", "7"], 2, "--elastic is 7.0"),
+    (["--out", "a", "--resume", "b"], 2, "Give one"),
+    (["--resume", "b", "--dry-run"], 2, "--dry-run"),
+    (["--resume", "none/such"], 3, "no run in none/such"),
+    (["--resume", "run", "--from", "none/such"], 5, "none/such"),
+    (["--resume-or-start"], 2, "--output"),
+    (["--resume-or-start", "--out", "a", "--force"], 2, "--force"),
+    (["--tensorboard", "tb", "--dry-run"], 2, "--tensorboard does not go together with --dry-run"),
+    (["--arch", "sigmoid_mlp", "--label-smoothing", "0.1"], 2, "--label-smoothing"),
+    (["--arch", "sigmoid_mlp", "--beta1", "0.8"], 2, "--beta1 has no effect"),
+    (["--out", "x" * 300], 7, "cannot be written"),
+    (["--fonts", "x" * 300, "--synthetic", "1"], 3, "no file or folder"),
+    (["--momentum", "0.9"], 2, "--momentum has no effect without --optimizer sgd"),
+    (["--config", "none.toml"], 2, "none.toml"),
+    (["--teacher", "robbust"], 5, "Did you mean robust"),
+    (["--teacher", "none.safetensors"], 5, "The teacher cannot be used"),
+    (["--teacher", "reader"], 2, "reader is a model of lines"),
+    (["--teacher", "cnn", "--distillation-temperature", "0"], 2, "--distillation-temperature is 0.0"),
+    (["--from", "cmm"], 5, "cnn"),
+    (["--from", "cnn", "--freeze", "4"], 2, "up to 3"),
+    (["--from", "cnn", "--rehearse", "1"], 2, "--rehearse"),
+    (["--out", "/proc/none"], 7, "/proc/none"),
+]
+
+
+def test_a_mistake_is_a_cause_a_remedy_and_an_exit_code(digitcli: Run, tmp_path: Path) -> None:
+    for arguments, code, words in MISTAKES:
+        done = digitcli("train", *arguments)
+        assert done.returncode == code and words in done.stderr, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr and done.stdout == ""
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_learning_rate_that_is_far_too_high_ends_with_its_exit_code(
@@ -132,7 +123,7 @@ def test_a_learning_rate_that_is_far_too_high_ends_with_its_exit_code(
 
 def test_one_command_starts_a_run_and_continues_it(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
     command = ("train", "-a", "softmax", "--data", few_digits, "-e", "2", "--seed", "7", "--format", "json")
-    command += ("--name", "job", "--resume-or-start")
+    command += ("-o", "runs/job", "--resume-or-start")
     first = digitcli(*command)
     assert first.returncode == 0, first.stderr
     killed = tmp_path / "runs" / "killed"
@@ -164,18 +155,13 @@ def test_settings_come_from_a_file_and_options_override_it(digitcli: Run, tmp_pa
     (tmp_path / "run.toml").write_text('arch = "mlp"\nepochs = 7\nlr = 0.5\n')
     done = digitcli("train", "--config", "run.toml", "--lr", "0.25", "--print-config", "--format", "json")
     settings = json.loads(done.stdout)
-    assert (settings["arch"], settings["epochs"], settings["lr"], settings["dropout"]) == (
-        "mlp",
-        7,
-        0.25,
-        0.0,
-    )
-
-
-def test_an_unknown_setting_in_the_file_is_a_usage_error(digitcli: Run, tmp_path: Path) -> None:
+    expected = {"arch": "mlp", "epochs": 7, "lr": 0.25, "dropout": 0.0}
+    assert {name: settings[name] for name in expected} == expected
     (tmp_path / "run.toml").write_text("epoch = 7\n")
     done = digitcli("train", "--config", "run.toml")
     assert done.returncode == 2 and "epochs" in done.stderr
+    done = digitcli("train", "--arch", "sigmoid_mlp", "--beta1", "0.9", "--print-config")  # the default
+    assert done.returncode == 0, done.stderr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,21 +197,14 @@ def test_a_field_and_a_function_of_its_name_make_an_augmentation(monkeypatch: py
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     words = " ".join(shown.replace("│", " ").split())
     assert "Exchange ink and paper in this fraction of the" in words and "--inversion FRACTION" in words
-    assert CliRunner().invoke(app, ["--inversion", "0.5", "--no-affine", "--no-stroke-width"]).exit_code == 0
-    assert given == {"inversion": 0.5, "affine": False, "stroke_width": False}
+    assert CliRunner().invoke(app, ["--inversion", "0.5"]).exit_code == 0
+    assert given == {"inversion": 0.5}
     with pytest.raises(UsageError, match="--inversion is 1.5"):
         RecipeWithInversion(inversion=1.5)
-    recipe = RecipeWithInversion(augment=True, **given)
+    recipe = RecipeWithInversion(augment=True, affine=False, stroke_width=False, **given)
     assert describe_recipe(recipe)[AUGMENTATION] == "inversion 0.5"
     images = torch.rand(2, 1, 28, 28)
     assert torch.equal(augmentation.augment(images, recipe), 1 - images)
-
-
-def test_the_default_of_a_setting_without_effect_is_accepted(digitcli: Run) -> None:
-    done = digitcli("train", "--arch", "sigmoid_mlp", "--beta1", "0.9", "--print-config")
-    assert done.returncode == 0, done.stderr
-    refused = digitcli("train", "--arch", "sigmoid_mlp", "--beta1", "0.8", "--print-config")
-    assert refused.returncode == 2 and "--beta1 has no effect" in refused.stderr
 
 
 def test_every_setting_has_an_option_in_the_panel_of_its_group(
@@ -234,24 +213,22 @@ def test_every_setting_has_an_option_in_the_panel_of_its_group(
     monkeypatch.setenv("COLUMNS", "200")
     shown = digitcli("train", "--help").stdout
     headings = list(PANELS.values())
-    for owner in (TrainConfig, Recipe):
-        for declared in settings_of(owner):
-            heading = PANELS[declared.group]
-            following = headings[headings.index(heading) + 1 :][:1] or ["Output"]
-            panel = shown[shown.index(f"─ {heading} ─") : shown.index(f"─ {following[0]} ─")]
-            assert f"{declared.option} " in panel or f"{declared.option}," in panel, declared.name
+    for declared in user_settings(TrainConfig, Recipe):
+        heading = PANELS[declared.group]
+        following = headings[headings.index(heading) + 1 :][:1] or ["Output"]
+        panel = shown[shown.index(f"─ {heading} ─") : shown.index(f"─ {following[0]} ─")]
+        assert f"{declared.option} " in panel or f"{declared.option}," in panel, declared.name
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_start_names_only_settings_that_are_on(name: str) -> None:
-    recipe = RECIPES[name]
-    lines = describe_recipe(recipe)
-    assert f"lr {recipe.lr}" in lines["optimization"]
-    assert lines.get(AUGMENTATION, "off").startswith("stroke width, affine" if recipe.augment else "off")
-    assert (AUGMENTATION in lines) == (recipe.loss != "ctc")
-    assert "momentum" not in lines["optimization"]  # no recipe in the package has momentum
-    assert ("beta1" in lines["optimization"]) == (recipe.optimizer != "sgd")
-    assert DISTILLATION not in lines and DISTILLATION in describe_recipe(recipe, has_teacher=True)
+def test_the_start_names_only_settings_that_are_on() -> None:
+    for recipe in RECIPES.values():
+        lines = describe_recipe(recipe)
+        assert f"lr {recipe.lr}" in lines["optimization"]
+        assert lines.get(AUGMENTATION, "off").startswith("stroke width, affine" if recipe.augment else "off")
+        assert (AUGMENTATION in lines) == (recipe.loss != "ctc")
+        assert "momentum" not in lines["optimization"]  # no recipe in the package has momentum
+        assert ("beta1" in lines["optimization"]) == (recipe.optimizer != "sgd")
+        assert DISTILLATION not in lines and DISTILLATION in describe_recipe(recipe, has_teacher=True)
 
 
 @contextlib.contextmanager
@@ -262,57 +239,44 @@ def long_training(data: Path | str) -> Iterator[ForkedProcess]:
         yield process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_run_can_be_continued(
-    digitcli: Run, few_digits: Path, tmp_path: Path, number: int, code: int
+def test_a_signal_saves_and_the_run_can_be_continued_from_any_folder(
+    digitcli: Run, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with long_training(few_digits) as process:
-        process.send_signal(number)
-        _, shown = process.communicate()
-    assert process.returncode == code, shown
-    assert "digitcli train --resume run" in shown and "Traceback" not in shown
-    assert (tmp_path / "run" / RESUME_FILE).is_file()
-    done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert 0 <= json.loads(done.stdout)["test_accuracy"] <= 1
+    (tmp_path / "few.npz").write_bytes(few_digits.read_bytes())
+    (tmp_path / "elsewhere").mkdir()
+    for number, code, folder in ((signal.SIGINT, 130, "."), (signal.SIGTERM, 143, "elsewhere")):
+        monkeypatch.chdir(tmp_path)
+        shutil.rmtree("run", ignore_errors=True)
+        with long_training("few.npz") as process:
+            process.send_signal(number)
+            _, shown = process.communicate()
+        assert process.returncode == code, shown
+        assert "digitcli train --resume run" in shown and "Traceback" not in shown
+        assert (tmp_path / "run" / RESUME_FILE).is_file()
+        monkeypatch.chdir(tmp_path / folder)
+        done = digitcli("train", "--resume", tmp_path / "run", "--patience", "1", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert 0 <= json.loads(done.stdout)["test_accuracy"] <= 1
 
 
 def test_the_options_of_a_continued_run_are_checked_against_its_architecture(tmp_path: Path) -> None:
     """The default architecture, which a new run would have, is not the one of the continued run."""
-    (tmp_path / "strokes.tra").touch()
-    fields = {"strokes": "strokes.tra", "recipe": {"stochastic_depth": 0.1}}
-    assert _check_fields(fields, is_new=False).strokes == str(tmp_path / "strokes.tra")
+    (tmp_path / "letters.ttf").touch()
+    fields = {"fonts": "letters.ttf", "recipe": {"stochastic_depth": 0.1}}
+    assert _check_fields(fields, is_new=False).fonts == str(tmp_path / "letters.ttf")
     with pytest.raises(UsageError, match="--stochastic-depth"):
         _check_fields(fields, is_new=True)
 
 
-def test_what_members_of_an_ensemble_have_in_common_is_shown_once(digitcli: Run, few_digits: Path) -> None:
-    archs = ("--member-archs", "softmax,softmax,mlp,mlp")
-    done = digitcli("train", *archs, "-e", "1", "--data", few_digits)
-    assert done.returncode == 0, done.stderr
-    lines = done.stderr.splitlines()
-    starts = ("Note: Member", "softmax ", "mlp ", "optimization ", "run ", "epoch ")
-    shown = [next((start for start in starts if line.startswith(start)), "") for line in lines]
-    one, other = ["softmax ", "optimization ", "run "], ["mlp ", "optimization ", "run "]
-    member, epoch = "Note: Member", "epoch "
-    assert [word for word in shown if word] == [
-        *(member, *one, epoch, member, epoch),
-        *(member, *other, epoch, member, epoch),
-    ]
-    assert len(set(lines)) == len(lines)
-
-
-def test_a_killed_run_can_be_continued(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_and_a_killed_run_can_be_continued(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
     with long_training(few_digits) as process:
+        done = digitcli("train", "-a", "softmax", "--data", few_digits, "--out", "run", "--force")
+        assert done.returncode == 7 and "in use" in done.stderr
         process.kill()
     done = digitcli("train", "--resume", "run", "--patience", "1", "--format", "json")
     assert done.returncode == 0, done.stderr
-
-
-def test_a_folder_in_use_is_refused(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
-    with long_training(few_digits):
-        done = digitcli("train", "-a", "softmax", "--data", few_digits, "--out", "run", "--force")
-    assert done.returncode == 7 and "in use" in done.stderr
 
 
 def test_a_full_disk_is_an_output_error_and_keeps_the_saved_state(
@@ -378,19 +342,6 @@ def test_a_dry_run_writes_nothing(digitcli: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] is None
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_can_be_continued_from_another_folder(
-    digitcli: Run, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "few.npz").write_bytes(few_digits.read_bytes())
-    with long_training("few.npz") as process:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    done = digitcli("train", "--resume", "../run", "--patience", "1")
-    assert done.returncode == 0, done.stderr
 
 
 def test_closing_the_terminal_saves_the_run(few_digits: Path, tmp_path: Path) -> None:

@@ -67,7 +67,6 @@ def test_settings_that_cannot_be_built_are_refused_before_training(few_digits: P
         "torchvision/resnet81",
         "fast:normalization=instance",
         "convmixer:normalization=instance",
-        "softmax:loss=ctc",
         "mlp:batch_size=1",
     ):
         with pytest.raises(UsageError):

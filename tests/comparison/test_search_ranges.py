@@ -62,7 +62,7 @@ def test_impossible_ranges_are_refused() -> None:
         "optimizer=adamw,adan": "--optimizer is 'adan'",
         "epochs=1..30": "would reward long trainings",
         "synthetic": "needs its values",
-        "loss": "needs its values",
+        "loss": "There is no setting .loss.",
         "weight_decay": "both fixed and varied",
         "dropout": "dropout",
         "elastic=0..2": "has no effect without --augment",

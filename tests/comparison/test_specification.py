@@ -23,11 +23,11 @@ def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) ->
 
 
 def test_a_setting_that_takes_several_values_may_be_repeated_and_all_names_every_architecture() -> None:
-    texts = ["tiny", "tiny:teacher=cnn,distillation_weight=0.5,teacher=robust"]
+    texts = ["tiny", "tiny:teacher=cnn,distillation_temperature=4,teacher=robust"]
     plain, taught = (each.config for each in parse_specifications(texts, "mnist", "cpu"))
     assert plain is not None and plain.teacher == ()
     assert taught is not None and taught.teacher == ("cnn", "robust")
-    assert taught.recipe == {"distillation_weight": 0.5}
+    assert taught.recipe == {"distillation_temperature": 4}
     labels = {each.label for each in parse_specifications(["all"], "mnist", "cpu")}
     assert {"cnn", "softmax"} <= labels and "reader" not in labels
 
@@ -63,7 +63,7 @@ MISTAKES = [
     (["torchvision/resnet18:pretrained=on,initialization=he"], ["pretrained"]),
     (["fast:augment=off,elastic=1"], ["augment"]),
     (["tiny:teacher=reader"], ["reader", "lines"]),
-    (["tiny:distillation_weight=0.5"], ["--distillation-weight", "--teacher"]),
+    (["tiny:distillation_temperature=4"], ["--distillation-temperature", "--teacher"]),
     (["cnn:members=3"], ["cnn:members=3", "ensemble", "one network for each seed"]),
     (["fast:freeze=2"], ["--freeze", "random"]),
     (["fast:from=cnn"], ["--arch is fast", "cnn"]),

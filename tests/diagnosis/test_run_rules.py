@@ -183,11 +183,11 @@ def test_a_learning_rate_is_not_blamed_for_what_a_trial_without_changes_gains(da
 
 
 def test_a_command_names_the_teachers_of_the_run(data: Path) -> None:
-    run = run_of_healthy(data, distillation_weight=0.5)
+    run = run_of_healthy(data, distillation_temperature=4.0)
     taught = replace(run, config=replace(run.config, teacher=("cnn", "my models/a.safetensors")))
     command = taught.command(lr=0.1)
     assert "--teacher cnn --teacher 'my models/a.safetensors' " in command
-    assert command.endswith("--distillation-weight 0.5 --lr 0.1")
+    assert command.endswith("--distillation-temperature 4.0 --lr 0.1")
 
 
 def test_a_fine_tuned_run_is_compared_with_the_recipe_of_fine_tuning(

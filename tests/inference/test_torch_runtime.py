@@ -17,8 +17,7 @@ from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.page_targets import core_counts
-from digitcli.training.page_task import compose_squares
+from digitcli.training.page_task import compose_squares, core_counts
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 from tests.support.models import saved
 

@@ -14,7 +14,7 @@ from digitcli.cli import COMMANDS, with_command
 from digitcli.cli.options import read_values
 from digitcli.cli.train import by_key
 from digitcli.diagnosis.findings import Finding
-from digitcli.settings import settings_of
+from digitcli.settings import user_settings
 from digitcli.training.configuration import TrainConfig, config_fields
 
 # A command within a sentence: everything up to a punctuation mark.
@@ -43,7 +43,7 @@ def train_config(command: str) -> TrainConfig:
 
 def _settings(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `TrainConfig` among the parameters of `digitcli train`."""
-    settings = [*settings_of(TrainConfig), *settings_of(Recipe)]
+    settings = user_settings(TrainConfig, Recipe)
     return config_fields(by_key(read_values(settings, parameters)))
 
 

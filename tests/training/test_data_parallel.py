@@ -16,7 +16,7 @@ import torch
 
 from digitcli.data.augmentation import AUGMENTATIONS, augment, mixup
 from digitcli.errors import EnvironmentFault
-from digitcli.inference.checkpoint import RESUME_FILE, read_checkpoint, read_header
+from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header
 from digitcli.inference.devices import rank_and_size
 from digitcli.training import trainer
 from digitcli.training.configuration import TrainConfig
@@ -78,47 +78,53 @@ def wait_for(processes: list[ForkedProcess]) -> list[tuple[str, str]]:
     return outputs
 
 
-def test_two_processes_train_the_same_weights_as_one(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:
-    """Use lenet5, which has neither batch normalization nor dropout."""
-    shared = ("--data", str(few_digits), "--epochs", "2")
-    done = digitcli("train", *SETTINGS, *shared, "--out", "one")
-    assert done.returncode == 0, done.stderr
-    with train_in_two_processes(*shared, "--out", "two") as processes:
-        outputs = wait_for(processes)
-    assert outputs[1] == ("", "")
-    result = json.loads(outputs[0][0])
-    assert result["test_accuracy"] == json.loads(done.stdout)["test_accuracy"]
-    (_, ours), (_, theirs) = (read_checkpoint(tmp_path / run / "model.safetensors") for run in ("one", "two"))
+def assert_close(folder: Path, other: Path) -> None:
+    """Check that two runs have the same weights up to the rounding of sums in another order."""
+    (_, ours), (_, theirs) = (read_checkpoint(run / MODEL_FILE) for run in (folder, other))
     for name in ours:
         torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=0)
+
+
+def test_two_processes_train_as_one_does_and_the_same_command_continues_them(
+    digitcli: Run, few_digits: Path, tmp_path: Path
+) -> None:
+    """Use lenet5, which has neither batch normalization nor dropout."""
+    command = ("--data", str(few_digits), "--epochs", "6", "--seed", "5", "--resume-or-start")
+    done = digitcli("train", *SETTINGS, *command, "--out", "one")
+    assert done.returncode == 0, done.stderr
+    with train_in_two_processes(*command, "--out", "two") as processes:
+        (printed, _), of_second = wait_for(processes)
+    assert of_second == ("", "")
+    expected = json.loads(printed)
+    assert expected["test_accuracy"] == json.loads(done.stdout)["test_accuracy"]
+    assert_close(tmp_path / "one", tmp_path / "two")
+    with train_in_two_processes(*command, "--out", "killed") as processes:
+        read_until("epoch 1/6", processes[0].stderr)
+        processes[1].send_signal(signal.SIGKILL)
+        _, errors = processes[0].communicate()
+    assert processes[0].returncode == 6, errors
+    assert "Process 0 of 2" in errors and "--resume" in errors and "Traceback" not in errors
+    with train_in_two_processes(*command, "--out", "killed") as processes:
+        (printed, _), _ = wait_for(processes)
+    assert json.loads(printed)["test_nll"] == expected["test_nll"]
 
 
 def test_two_processes_rehearse_and_freeze_as_one_does(
     digitcli: Run, few_digits: Path, other_digits: Path, tmp_path: Path
 ) -> None:
-    saved(tmp_path / "start.safetensors", "lenet5")
-    shared = (
-        "--data",
-        str(few_digits),
-        "--epochs",
-        "1",
-        "--min-epoch-steps",
-        "0",
-        "--from",
-        "start.safetensors",
-    )
-    shared += ("--original", str(other_digits), "--rehearse", "0.3", "--freeze", "1", "--layer-decay", "0.5")
+    saved(tmp_path / "start.safetensors", "lenet5", dataset={"name": str(other_digits)})
+    shared = ("--data", str(few_digits), "--epochs", "1", "--min-epoch-steps", "0")
+    shared += ("--from", "start.safetensors", "--rehearse", "0.3", "--freeze", "1")
     done = digitcli("train", *SETTINGS, *shared, "--out", "one")
     assert done.returncode == 0, done.stderr
     with train_in_two_processes(*shared, "--out", "two") as processes:
         wait_for(processes)
-    (_, ours), (_, theirs), (_, start) = (
-        read_checkpoint(tmp_path / file)
-        for file in ("one/model.safetensors", "two/model.safetensors", "start.safetensors")
+    assert_close(tmp_path / "one", tmp_path / "two")
+    (_, weights), (_, start) = map(
+        read_checkpoint, (tmp_path / "two" / MODEL_FILE, tmp_path / "start.safetensors")
     )
-    for name in ours:
-        torch.testing.assert_close(theirs[name], ours[name], atol=1e-5, rtol=0)
-        assert torch.equal(theirs[name], start[name]) == name.startswith("1.")
+    for name in weights:
+        assert torch.equal(weights[name], start[name]) == name.startswith("1.")
 
 
 def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_depth(
@@ -129,16 +135,6 @@ def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_
         (first, _), (second, _) = wait_for(processes)
     assert first == second and int(first.split()[0]) > 3
     assert read_header(tmp_path / "run" / "model.safetensors").task == "line"
-
-
-def test_a_process_that_dies_ends_the_others_with_exit_code_6(few_digits: Path) -> None:
-    endless = ("--data", str(few_digits), "--epochs", "100000", "--out", "run")
-    with train_in_two_processes(*endless) as (first, second):
-        read_until("epoch 2/", first.stderr)
-        second.send_signal(signal.SIGKILL)
-        _, errors = first.communicate()
-    assert first.returncode == 6, errors
-    assert "Process 0 of 2" in errors and "--resume" in errors and "Traceback" not in errors
 
 
 def test_a_signal_to_any_process_stops_all_of_them_and_the_run_resumes(
@@ -159,84 +155,42 @@ def test_a_signal_to_any_process_stops_all_of_them_and_the_run_resumes(
     assert json.loads(result)["epochs"] == epochs + 1
 
 
-def test_one_command_starts_a_run_of_two_processes_and_continues_it(few_digits: Path, tmp_path: Path) -> None:
-    command = ("--data", str(few_digits), "--epochs", "12", "--seed", "5", "--resume-or-start")
-    with train_in_two_processes(*command, "--out", "whole") as processes:
-        (expected, _), _ = wait_for(processes)
-    with train_in_two_processes(*command, "--out", "killed") as processes:
-        read_until("epoch 1/12", processes[0].stderr)
-        processes[1].send_signal(signal.SIGKILL)
-        processes[0].communicate()
-        assert processes[0].returncode == 6
-    with train_in_two_processes(*command, "--out", "killed") as processes:
-        (printed, _), _ = wait_for(processes)
-    assert json.loads(printed)["test_nll"] == json.loads(expected)["test_nll"]
+def test_processes_that_continue_after_different_steps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Processes, "gather", lambda self, steps: torch.tensor([[7], [steps]]))
+    Processes(0, 2).check_equal(7)
+    with pytest.raises(EnvironmentFault, match="different numbers of steps"):
+        Processes(0, 2).check_equal(0)
 
 
-@pytest.mark.parametrize(("steps", "is_refused"), [([7, 7], False), ([7, 0], True)])
-def test_processes_that_continue_after_different_steps_are_refused(
-    monkeypatch: pytest.MonkeyPatch, steps: list[int], is_refused: bool
-) -> None:
-    monkeypatch.setattr(Processes, "gather", lambda self, *numbers: torch.tensor([[each] for each in steps]))
-    with (
-        pytest.raises(EnvironmentFault, match="different numbers of steps")
-        if is_refused
-        else contextlib.nullcontext()
-    ):
-        Processes(0, 2).check_equal(7)
-
-
-def test_a_batch_without_equal_shares_is_refused_by_every_process(few_digits: Path) -> None:
-    odd = ("--data", str(few_digits), "--batch-size", "25", "--out", "run")
-    with train_in_two_processes(*odd) as processes:
-        errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2], errors
-    assert all("multiple of 2" in text for text in errors)
-
-
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_a_share_is_augmented_as_in_the_whole_batch(size: int) -> None:
+def test_a_share_is_augmented_and_mixed_as_in_the_whole_batch() -> None:
     images = torch.rand(24, 1, 28, 28)
     recipe = recipe_with(*AUGMENTATIONS)
     torch.manual_seed(5)
     whole = augment(images, recipe)
-    for rank in range(size):
-        torch.manual_seed(5)
-        share = augment(images[rank::size], recipe, (rank, size))
-        torch.testing.assert_close(share, whole[rank::size])
-
-
-def test_a_share_of_even_size_is_mixed_as_in_the_whole_batch() -> None:
-    images = torch.rand(24, 1, 28, 28)
     torch.manual_seed(5)
-    whole, weight = mixup(images, 0.4)
+    mixed, weight = mixup(images, 0.4)
+    for size in (2, 3, 4):
+        for rank in range(size):
+            torch.manual_seed(5)
+            share = augment(images[rank::size], recipe, (rank, size))
+            torch.testing.assert_close(share, whole[rank::size])
     torch.manual_seed(5)
-    share, same_weight = mixup(images[1::3], 0.4)
+    share, same_weight = mixup(images[1::3], 0.4)  # of even size
     assert weight == same_weight
-    torch.testing.assert_close(share, whole[1::3])
+    torch.testing.assert_close(share, mixed[1::3])
 
 
-@pytest.mark.parametrize(
-    ("variables", "expected"),
-    [
-        ({}, (0, 1)),
-        ({"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "here"}, (1, 4)),
-        ({"RANK": "1", "WORLD_SIZE": "4"}, (0, 1)),
-        ({"RANK": "x", "WORLD_SIZE": "4", "MASTER_ADDR": "here"}, (0, 1)),
-    ],
-)
-def test_torchrun_sets_the_rank_and_the_number_of_processes(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: tuple[int, int]
-) -> None:
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert rank_and_size() == expected
-
-
-def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RANK", raising=False)
+def test_torchrun_sets_the_rank_and_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
+    for values, expected in {
+        ("1", "4", "here"): (1, 4),
+        ("1", "4", ""): (0, 1),
+        ("x", "4", "here"): (0, 1),
+        ("", "", ""): (0, 1),
+    }.items():
+        for name, value in zip(names, values, strict=True):
+            monkeypatch.setenv(name, value)
+        assert rank_and_size() == expected
     with joined_processes("cpu") as processes:
         assert processes == ONE_PROCESS and processes.is_first
         batch = torch.arange(4)

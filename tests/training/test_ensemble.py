@@ -59,13 +59,22 @@ def assert_same_ensemble(folder: Path, other: Path) -> None:
     assert read_header(folder / MODEL_FILE).temperature == read_header(other / MODEL_FILE).temperature
 
 
-def test_the_folder_answers_as_its_members_together(trained: TrainResult, digits: Digits) -> None:
+def test_the_folder_answers_as_its_members_together(
+    trained: TrainResult, few_digits: Path, digits: Digits
+) -> None:
     members = [member.checkpoint for member in trained.members]
     assert members == [f"{trained.run}/member-{number}/{MODEL_FILE}" for number in range(3)]
     together = load_classifier(*members, device="cpu", temperature=trained.temperature)
     ensemble, images = load_classifier(str(trained.run), device="cpu"), digits.images[600:700]
     np.testing.assert_allclose(ensemble.probabilities(images), together.probabilities(images), rtol=1e-4)
     assert trained.temperature != 1.0
+    whole, *parts = (
+        evaluate(model, str(few_digits), split="test", device="cpu") for model in (str(trained.run), *members)
+    )
+    best = min(range(3), key=lambda number: parts[number].wrong)
+    assert trained.best_member == best and trained.gained is not None and trained.lost is not None
+    assert trained.gained - trained.lost == parts[best].wrong - whole.wrong
+    assert read_header(Path(str(trained.checkpoint))).metrics["test_accuracy"] == trained.test_accuracy
 
 
 def test_each_member_is_the_run_of_its_seed(few_digits: Path, tmp_path: Path) -> None:
@@ -73,21 +82,9 @@ def test_each_member_is_the_run_of_its_seed(few_digits: Path, tmp_path: Path) ->
     alone = train(ensemble_config(few_digits, members=None, seed=5), out=tmp_path / "alone")
     assert_same_run(tmp_path / "run" / "member-1", tmp_path / "alone")
     assert [member.seed for member in result.members] == [4, 5, 6]
-    assert result.members[1].test_accuracy == alone.test_accuracy
-    assert result.members[1].validation_accuracy == alone.validation_accuracy
-    assert result.members[1].test_nll == alone.test_nll
+    for name in ("test_accuracy", "validation_accuracy", "test_nll"):
+        assert getattr(result.members[1], name) == getattr(alone, name)
     assert (result.epochs, result.parameters) == (3, 3 * alone.parameters)
-
-
-def test_an_ensemble_is_compared_with_its_best_member(trained: TrainResult, few_digits: Path) -> None:
-    ensemble = evaluate(str(trained.run), str(few_digits), split="test", device="cpu")
-    members = [
-        evaluate(member.checkpoint, str(few_digits), split="test", device="cpu") for member in trained.members
-    ]
-    best = min(range(3), key=lambda number: members[number].wrong)
-    assert trained.best_member == best
-    assert trained.gained is not None and trained.lost is not None
-    assert trained.gained - trained.lost == members[best].wrong - ensemble.wrong
 
 
 def test_the_verdict_about_an_ensemble_is_that_of_mcnemars_test(trained: TrainResult) -> None:
@@ -99,16 +96,6 @@ def test_the_verdict_about_an_ensemble_is_that_of_mcnemars_test(trained: TrainRe
     assert describe_gain(replace(trained, best_member=None)) == ""
 
 
-def test_members_may_have_different_architectures(few_digits: Path, tmp_path: Path) -> None:
-    config = ensemble_config(few_digits, arch="cnn", members=None, member_archs="softmax, lenet1")
-    result = train(config, out=tmp_path / "run")
-    assert [(member.architecture, member.seed) for member in result.members] == [
-        ("softmax", 0),
-        ("lenet1", 1),
-    ]
-    assert read_header(tmp_path / "run" / MODEL_FILE).metrics["test_accuracy"] == result.test_accuracy
-
-
 def test_an_interruption_in_the_third_member_continues_there(
     few_digits: Path, tmp_path: Path, trained: TrainResult
 ) -> None:
@@ -117,9 +104,22 @@ def test_an_interruption_in_the_third_member_continues_there(
         train(ensemble_config(few_digits), out=run, stop_signal=stop_after(STEPS + STEPS + 3))
     assert caught.value.exit_code == 130
     assert caught.value.remedy == f"Continue with: digitcli train --resume {run}"
+    with pytest.raises(ModelError, match="holds no model") as unfinished:
+        load_classifier(run, device="cpu")
+    assert f"--resume {run}" in unfinished.value.remedy
+    for config in (ensemble_config(few_digits), ensemble_config(few_digits, members=None)):
+        with pytest.raises(OutputError, match=r"member-0/resume.safetensors"):
+            train(config, out=run)
+    changes: tuple[dict[str, Any], ...] = (
+        {"members": 4}, {"recipe": {"epochs": 2}}, {"patience": 1}, {"seed": 1},
+    )  # fmt: skip
+    for change in changes:
+        with pytest.raises(UsageError, match="started with another"):
+            resume(run, change)
     finished = [(run / f"member-{number}" / RESUME_FILE).stat().st_mtime_ns for number in (0, 1)]
     steps: list[None] = []
-    result = resume(run, {}, stop_signal=lambda: steps.append(None))
+    same = {"members": 3, "recipe": {"epochs": 1, "lr": resolve_recipe("softmax").lr}}
+    result = resume(run, same, stop_signal=lambda: steps.append(None))
     assert len(steps) == STEPS - 3  # the third member continues after its third step
     assert finished == [(run / f"member-{number}" / RESUME_FILE).stat().st_mtime_ns for number in (0, 1)]
     assert_same_ensemble(run, Path(str(trained.run)))
@@ -160,74 +160,51 @@ def test_a_finished_ensemble_needs_neither_its_teacher_nor_its_start_model(
         resume(run, {})
 
 
-def test_a_lost_model_is_made_again_from_the_members(run: Path, trained: TrainResult) -> None:
+def test_what_was_lost_is_made_again(run: Path, trained: TrainResult) -> None:
     content = read_weights(run)
     (run / MODEL_FILE).unlink()
     (run / "member-1" / MODEL_FILE).unlink()
     assert resume(run, {}).test_accuracy == trained.test_accuracy
     assert all(torch.equal(content[name], tensor) for name, tensor in read_weights(run).items())
-
-
-def test_a_member_that_is_trained_again_replaces_the_one_in_the_model(run: Path) -> None:
     shutil.rmtree(run / "member-1")
     resume(run, {})
     members = read_header(run / MODEL_FILE).arguments["members"]
     member = dataclasses.asdict(read_header(run / "member-1" / MODEL_FILE))
-    assert members[1] == json.loads(json.dumps(member))
+    assert members[1] == json.loads(json.dumps(member))  # the one in the model is replaced, too
 
 
-@pytest.mark.parametrize("missing", ["member-2", MODEL_FILE])
-def test_the_data_must_be_those_of_the_first_member(few_digits: Path, tmp_path: Path, missing: str) -> None:
+def test_the_data_must_be_those_of_the_first_member(few_digits: Path, tmp_path: Path) -> None:
     data = Path(shutil.copy(few_digits, tmp_path / "data.npz"))
-    train(ensemble_config(data), out=tmp_path / "run")
-    (tmp_path / "run" / MODEL_FILE).unlink()
-    if missing != MODEL_FILE:
-        shutil.rmtree(tmp_path / "run" / missing)
-    with np.load(few_digits) as arrays:
-        np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
-    with pytest.raises(UsageError, match="not those this run began with"):
-        resume(tmp_path / "run", {})
-    assert not (tmp_path / "run" / missing).exists()
-    shutil.copy(few_digits, data)
-    assert len(resume(tmp_path / "run", {}).members) == 3
+    run = tmp_path / "run"
+    train(ensemble_config(data), out=run)
+    for missing in (MODEL_FILE, "member-2"):
+        (run / MODEL_FILE).unlink()
+        shutil.rmtree(run / missing, ignore_errors=True)
+        with np.load(few_digits) as arrays:
+            np.savez(data, images=arrays["images"][::-1], labels=arrays["labels"][::-1])
+        with pytest.raises(UsageError, match="not those this run began with"):
+            resume(run, {})
+        assert not (run / missing).exists()
+        shutil.copy(few_digits, data)
+        assert len(resume(run, {}).members) == 3
 
 
-def test_a_dry_run_tries_the_first_member(few_digits: Path) -> None:
+def test_a_dry_run_tries_the_first_member_and_others_take_one_network_in_one_process(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[Event] = []
     result = dry_run(ensemble_config(few_digits, seed=4), on_event=events.append)
     assert (result.architecture, result.seed, result.run, result.members) == ("softmax", 4, None, ())
     (notice,) = (each.message for each in events if isinstance(each, Notice) and "members" in each.message)
     assert "Of the 3 members, only the first is tried: softmax, seed 4." in notice
     with pytest.raises(UsageError, match="pages"):
-        dry_run(TrainConfig(member_archs="softmax,finder", data=str(few_digits)))
-
-
-def test_only_one_network_can_be_timed(few_digits: Path) -> None:
+        dry_run(TrainConfig(arch="finder", members=2, data=str(few_digits)))
     with pytest.raises(UsageError, match="one network"):
         training_speed(ensemble_config(few_digits), 1)
-
-
-def test_several_processes_are_refused(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr("digitcli.training.trainer.rank_and_size", lambda: (0, 2))
     with pytest.raises(UsageError, match="but there are 2"):
         train(ensemble_config(few_digits), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "changes", [{"members": 4}, {"recipe": {"epochs": 2}}, {"patience": 1}, {"seed": 1}], ids=str
-)
-def test_a_continued_ensemble_keeps_its_settings(
-    few_digits: Path, tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    with pytest.raises(Interrupted):
-        train(ensemble_config(few_digits), out=tmp_path / "run", stop_signal=stop_after(3))
-    with pytest.raises(UsageError, match="started with another"):
-        resume(tmp_path / "run", changes)
-    same = {"epochs": 1, "lr": resolve_recipe("softmax").lr}
-    assert len(resume(tmp_path / "run", {"members": 3, "recipe": same}).members) == 3
 
 
 def test_a_run_that_is_continued_before_it_was_saved_starts_at_the_beginning(
@@ -238,79 +215,54 @@ def test_a_run_that_is_continued_before_it_was_saved_starts_at_the_beginning(
     begin(tmp_path / "run", describe_config(config))
     result = resume(tmp_path / "run", {})
     assert len(result.members) == 2 and result == resume(tmp_path / "run", {})
+    failing = ensemble_config(few_digits, arch="mlp", recipe={"optimizer": "sgd", "lr": 1e30})
+    with pytest.raises(DivergedError, match="Nothing was saved"):
+        train(failing, out=tmp_path / "failed")
+    assert not (tmp_path / "failed").exists()
 
 
-def test_an_unfinished_ensemble_is_no_model_and_is_not_replaced(few_digits: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(Interrupted):
-        train(ensemble_config(few_digits), out=run, stop_signal=stop_after(10))
-    with pytest.raises(ModelError, match="holds no model") as caught:
-        load_classifier(run, device="cpu")
-    assert f"--resume {run}" in caught.value.remedy
-    for config in (ensemble_config(few_digits), ensemble_config(few_digits, members=None)):
-        with pytest.raises(OutputError, match="member-0/resume.safetensors"):
-            train(config, out=run)
-
-
-def test_a_forced_run_replaces_an_ensemble_with_all_members(few_digits: Path, run: Path) -> None:
+def test_a_forced_run_replaces_an_ensemble_but_no_model_from_which_it_learns(
+    few_digits: Path, run: Path
+) -> None:
+    member = str(run / "member-0")
+    before = (run / "member-0" / MODEL_FILE).read_bytes()
+    for role, name in {"teacher": (member,), "start": member}.items():
+        with pytest.raises(UsageError, match="would replace"):
+            train(ensemble_config(few_digits, **{role: name}), out=run, force=True)
+    assert (run / "member-0" / MODEL_FILE).read_bytes() == before and (run / MODEL_FILE).exists()
     train(ensemble_config(few_digits, members=2), out=run, force=True)
     assert sorted(path.name for path in run.glob("member-*")) == ["member-0", "member-1"]
     train(ensemble_config(few_digits, members=None), out=run, force=True)
     assert not list(run.glob("member-*")) and read_header(run / MODEL_FILE).architecture == "softmax"
+    beside = train_config(few_digits, "softmax", start=str(run))  # in the folder around that of the model
+    before = (run / MODEL_FILE).read_bytes()
+    assert train(beside, out=run.parent).checkpoint == str(run.parent / MODEL_FILE)
+    assert (run / MODEL_FILE).read_bytes() == before
 
 
-@pytest.mark.parametrize("role", ["teacher", "start"])
-def test_a_new_ensemble_replaces_no_model_from_which_it_learns(
-    few_digits: Path, run: Path, role: str
+def test_the_command_reports_the_members_and_what_they_have_in_common_once(
+    digitcli: Run, few_digits: Path, tmp_path: Path
 ) -> None:
-    member = str(run / "member-0")
-    config = ensemble_config(few_digits, **{role: (member,) if role == "teacher" else member})
-    before = read_weights(run / "member-0")
-    with pytest.raises(UsageError, match="would replace"):
-        train(config, out=run, force=True)
-    assert read_weights(run / "member-0").keys() == before.keys() and (run / MODEL_FILE).exists()
-
-
-def test_a_run_beside_the_models_from_which_it_learns_replaces_none(few_digits: Path, tmp_path: Path) -> None:
-    train(train_config(few_digits, "softmax"), out=tmp_path / "base")
-    config = train_config(few_digits, "softmax", start=str(tmp_path / "base"))
-    before = (tmp_path / "base" / MODEL_FILE).read_bytes()
-    assert train(config, out=tmp_path).checkpoint == str(tmp_path / MODEL_FILE)
-    assert (tmp_path / "base" / MODEL_FILE).read_bytes() == before
-
-
-def test_an_ensemble_of_which_nothing_was_saved_leaves_no_folder(few_digits: Path, tmp_path: Path) -> None:
-    config = ensemble_config(few_digits, arch="mlp", recipe={"optimizer": "sgd", "lr": 1e30})
-    with pytest.raises(DivergedError, match="Nothing was saved"):
-        train(config, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_command_reports_the_members_and_the_ensemble(digitcli: Run, few_digits: Path) -> None:
     command = ["train", "--arch", "softmax", "--members", "2", "--epochs", "1", "--device", "cpu"]
+    text = digitcli(*command, "--print-config").stdout
+    assert "members = 2\n" in text
+    (tmp_path / "ensemble.toml").write_text(text)
+    assert digitcli("train", "--config", "ensemble.toml", "--print-config").stdout == text
     done = digitcli(*command, "--data", few_digits, "--format", "json")
     record = json.loads(done.stdout)
     assert (record["architecture"], record["run"]) == ("ensemble", "runs/ensemble-1")
     assert record["members"][1].keys() == {
         "architecture", "seed", "checkpoint", "validation_accuracy", "test_accuracy", "test_nll",
     }  # fmt: skip
+    lines = done.stderr.splitlines()
     assert "Member 2 of 2, in runs/ensemble-1/member-1: softmax, seed 1." in done.stderr
+    starts = ("Note: Member", "softmax ", "optimization ", "run ", "epoch ")
+    shown = [next((start for start in starts if line.startswith(start)), "") for line in lines]
+    expected = ["Note: Member", "softmax ", "optimization ", "run ", "epoch ", "Note: Member", "epoch "]
+    assert [word for word in shown if word] == expected
     table = digitcli("train", "--resume", "runs/ensemble-1").stdout
-    validation = f"{100 * record['members'][1]['validation_accuracy']:.2f} %"
-    assert any(
-        line.split()[:3] == ["1", "softmax", "1"] and validation in line for line in table.splitlines()
-    )
-    assert f"{record['members'][1]['test_nll']:.4f}" in table
+    member = record["members"][1]
+    cells = ["1", "softmax", "1", f"{100 * member['validation_accuracy']:.2f}", "%"]
+    assert any(line.split()[:5] == cells for line in table.splitlines())
+    assert f"{member['test_nll']:.4f}" in table
     assert f"best member  member {record['best_member']};" in table
-
-
-def test_the_command_prints_no_recipe_of_several_architectures(digitcli: Run) -> None:
-    done = digitcli("train", "--member-archs", "cnn,vgg", "--print-config")
-    assert done.returncode == 2 and "one recipe" in done.stderr
-
-
-def test_the_settings_of_an_ensemble_can_be_kept_in_a_file(digitcli: Run, tmp_path: Path) -> None:
-    text = digitcli("train", "--arch", "fast", "--members", "3", "--print-config").stdout
-    assert "members = 3\n" in text
-    (tmp_path / "ensemble.toml").write_text(text)
-    assert digitcli("train", "--config", "ensemble.toml", "--print-config").stdout == text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -12,11 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from digitcli.architectures.registry import resolve_recipe
+from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.cli.train import describe_start
-from digitcli.console import pairs
 from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, UsageError
@@ -29,7 +26,6 @@ from digitcli.training import start_model
 from digitcli.training.configuration import RunStarted, TrainConfig, train_command
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
-from digitcli.training.state import TrainResult
 from digitcli.training.trainer import dry_run, resume, train
 from digitcli.training.transfer import fine_tuning
 from tests.support.models import as_npz, saved
@@ -49,53 +45,46 @@ def start(tmp_path: Path) -> Path:
     return saved(tmp_path / "start.safetensors", "fast")
 
 
-def test_frozen_stages_do_not_change_and_the_others_do(few_digits: Path, start: Path, tmp_path: Path) -> None:
+def test_frozen_stages_do_not_change_and_all_parameters_are_counted(
+    few_digits: Path, start: Path, tmp_path: Path
+) -> None:
     recipe = {"freeze": 2, "ema_decay": 0.9, "weight_decay": 0.1}
-    train(config_from(start, few_digits, recipe=recipe), out=tmp_path / "run")
+    events: list[Event] = []
+    result = train(
+        config_from(start, few_digits, recipe=recipe), out=tmp_path / "run", on_event=events.append
+    )
     before, after = read_checkpoint(start)[1], read_weights(tmp_path / "run")
     unchanged = {name for name in before if torch.equal(before[name], after[name])}
     assert unchanged == {name for name in before if name.split(".")[0] in ("2", "5", "6")}
-
-
-def test_all_parameters_are_counted_and_those_that_are_trained(
-    few_digits: Path, start: Path, tmp_path: Path
-) -> None:
-    events: list[Event] = []
-    config = config_from(start, few_digits, recipe={"freeze": -1})
-    result = train(config, out=tmp_path / "run", on_event=events.append)
-    trained = 128 * 10 + 10
+    trained = sum(after[name].numel() for name, _ in create_model("fast").named_parameters()
+                  if name not in unchanged)  # fmt: skip
     assert (result.parameters, result.trained_parameters) == (109_242, trained)
     (started,) = (event for event in events if isinstance(event, RunStarted))
     assert (started.parameters, started.trained_parameters) == (109_242, trained)
-    shown = Console(width=200, record=True, file=io.StringIO())
-    shown.print(pairs(describe_start(started)))
-    assert f"109,242 parameters, {trained:,} of them trained, on cpu" in shown.export_text()
-    shown.print(pairs(describe_start(replace(started, trained_parameters=109_242))))
-    assert "109,242 parameters on cpu" in shown.export_text()
+    assert describe_start(started)["fast"].startswith(f"109,242 parameters, {trained:,} of them trained, on")
+    everything = replace(started, trained_parameters=109_242)
+    assert describe_start(everything)["fast"].startswith("109,242 parameters on cpu")
 
 
-def test_a_run_begins_with_the_weights_of_its_start_model(few_digits: Path, start: Path) -> None:
-    config = config_from(start, few_digits)
-    _, state = prepare(config, None, None, lambda event: None, lambda: None)
-    weights = read_checkpoint(start)[1]
-    assert all(torch.equal(weights[name], value) for name, value in state.network.state_dict().items())
-
-
-@pytest.fixture
-def tuned(few_digits: Path, other_digits: Path, tmp_path: Path) -> TrainResult:
-    config = config_from("fast", few_digits, original=str(other_digits), recipe={"rehearse": 0.3})
-    return train(config, out=tmp_path / "tuned")
+def accuracies_of(start: str, run: str, data: Path, original: Path) -> dict[str, float]:
+    """Return the accuracies that a run reports, as `evaluate` measures them."""
+    return {
+        "test_accuracy_before": evaluate(start, data, split="test", runtime="torch").accuracy,
+        "test_accuracy": evaluate(run, data, split="test").accuracy,
+        "original_accuracy_before": evaluate(start, original, split="test", runtime="torch").accuracy,
+        "original_accuracy": evaluate(run, original, split="test").accuracy,
+    }
 
 
 def test_the_accuracies_before_and_after_are_those_of_evaluate(
-    tuned: TrainResult, few_digits: Path, other_digits: Path
+    few_digits: Path, other_digits: Path, tmp_path: Path
 ) -> None:
-    measured = {
-        "test_accuracy_before": evaluate("fast", few_digits, split="test", runtime="torch").accuracy,
-        "test_accuracy": evaluate(str(tuned.run), few_digits, split="test").accuracy,
-        "original_accuracy_before": evaluate("fast", other_digits, split="test", runtime="torch").accuracy,
-        "original_accuracy": evaluate(str(tuned.run), other_digits, split="test").accuracy,
-    }
+    config = config_from("fast", few_digits, original=str(other_digits), recipe={"rehearse": 0.3})
+    _, state = prepare(config, None, None, lambda event: None, lambda: None)
+    weights = read_checkpoint(shipped_models()["fast"])[1]  # the run begins with them
+    assert all(torch.equal(weights[name], value) for name, value in state.network.state_dict().items())
+    tuned = train(config, out=tmp_path / "tuned")
+    measured = accuracies_of("fast", str(tuned.run), few_digits, other_digits)
     assert {name: getattr(tuned, name) for name in measured} == measured
     header = read_header(Path(str(tuned.checkpoint)))
     assert {name: header.metrics[name] for name in measured} == measured
@@ -108,7 +97,7 @@ def test_the_accuracies_before_and_after_are_those_of_evaluate(
 def test_a_resumed_run_needs_no_start_model_and_ends_bit_for_bit_the_same(
     few_digits: Path, other_digits: Path, start: Path, tmp_path: Path
 ) -> None:
-    recipe = {"rehearse": 0.25, "freeze": 1, "layer_decay": 0.7, "epochs": 3, "augment": True}
+    recipe = {"rehearse": 0.25, "freeze": 1, "epochs": 3, "augment": True}
     config = config_from(start, few_digits, original=str(other_digits), recipe=recipe)
     undisturbed = train(config, out=tmp_path / "undisturbed")
     with pytest.raises(Interrupted):
@@ -120,29 +109,26 @@ def test_a_resumed_run_needs_no_start_model_and_ends_bit_for_bit_the_same(
     assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
     assert result.test_accuracy_before is None and result.original_accuracy is not None
     assert any(isinstance(event, Notice) and "before the training" in event.message for event in events)
+    other = shutil.copytree(interrupted, tmp_path / "other")
+    saved(start, "fast", seed=1)
+    events.clear()
+    assert resume(other, {}, on_event=events.append).test_accuracy_before is None
+    assert any(isinstance(event, Notice) and "another model now" in event.message for event in events)
     again = resume(interrupted, {"start": str(moved)})
     assert again.test_accuracy_before == undisturbed.test_accuracy_before is not None
-
-
-def test_another_start_model_is_noticed_at_the_end_of_a_resumed_run(
-    few_digits: Path, start: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(Interrupted):
-        train(config_from(start, few_digits), out=tmp_path / "run", stop_signal=stop_after(5))
-    saved(start, "fast", seed=1)
-    events: list[Event] = []
-    assert resume(tmp_path / "run", {}, on_event=events.append).test_accuracy_before is None
-    assert any(isinstance(event, Notice) and "another model now" in event.message for event in events)
 
 
 def test_a_run_resumes_with_the_same_original_data_only(
     few_digits: Path, other_digits: Path, start: Path, tmp_path: Path
 ) -> None:
-    config = config_from(start, few_digits, original=str(other_digits), recipe={"rehearse": 0.5})
+    original = Path(shutil.copy(other_digits, tmp_path / "original.npz"))
+    config = config_from(start, few_digits, original=str(original), recipe={"rehearse": 0.5})
     with pytest.raises(Interrupted):
         train(config, out=tmp_path / "run", stop_signal=stop_after(5))
+    with np.load(original) as arrays:
+        np.savez(original, **{name: array[::-1] for name, array in arrays.items()})
     with pytest.raises(UsageError, match="original data"):
-        resume(tmp_path / "run", {"original": "mnist"})
+        resume(tmp_path / "run", {})
 
 
 def rehearsing_task(few_digits: Path, rehearsal: Digits, **recipe: Any) -> DigitTask:
@@ -151,7 +137,7 @@ def rehearsing_task(few_digits: Path, rehearsal: Digits, **recipe: Any) -> Digit
     return DigitTask(TrainConfig(arch="fast"), settings, dataset, torch.device("cpu"), original=rehearsal)
 
 
-@pytest.mark.parametrize(("share", "original"), [(0.25, 16), (0.3, 19), (0.9, 58)])
+@pytest.mark.parametrize(("share", "original"), [(0.3, 19), (0.9, 58)])
 def test_a_share_of_every_batch_is_rehearsed(
     few_digits: Path, other_digits: Path, share: float, original: int
 ) -> None:
@@ -229,7 +215,9 @@ def test_unknown_original_data_are_reported_but_no_error(
     events: list[Event] = []
     result = train(config_from(start, few_digits), out=tmp_path / "run", on_event=events.append)
     assert result.original is None and result.test_accuracy_before is not None
-    assert any(isinstance(event, Notice) and "--original" in event.message for event in events)
+    assert any(
+        isinstance(event, Notice) and "forgetting is not measured" in event.message for event in events
+    )
 
 
 def test_a_start_model_that_knows_the_test_digits_is_reported(few_digits: Path, other_digits: Path) -> None:
@@ -249,12 +237,12 @@ def test_rehearsing_the_new_data_is_refused(few_digits: Path, start: Path, tmp_p
         train(config, out=tmp_path / "run")
 
 
-def test_a_line_model_is_fine_tuned_and_rehearses_composed_lines(
+def test_a_line_model_is_fine_tuned_and_measures_what_it_forgets_of_composed_lines(
     line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_model, "TEST_LINES", 4)
     monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)  # another process would take seconds to start
-    recipe = {"batch_size": 2, "min_epoch_steps": 1, "epochs": 1, "rehearse": 0.5, "freeze": -1}
+    recipe = {"batch_size": 2, "min_epoch_steps": 1, "epochs": 1, "freeze": -1}
     config = config_from("reader", line_folder, recipe=recipe)
     assert (config.arch, config.original) == ("reader", "mnist")
     result = train(config, out=tmp_path / "run")
@@ -304,12 +292,7 @@ def test_an_ensemble_starts_from_one_model(
         assert torch.equal(weights[0][name], before[name]) == frozen
         if name.endswith("weight"):
             assert torch.equal(weights[0][name], weights[1][name]) == frozen
-    measured = {
-        "test_accuracy_before": evaluate(str(start), few_digits, split="test").accuracy,
-        "test_accuracy": evaluate(str(result.run), few_digits, split="test").accuracy,
-        "original_accuracy_before": evaluate(str(start), other_digits, split="test").accuracy,
-        "original_accuracy": evaluate(str(result.run), other_digits, split="test").accuracy,
-    }
+    measured = accuracies_of(str(start), str(result.run), few_digits, other_digits)
     assert {name: getattr(result, name) for name in measured} == measured
     header = read_header(Path(str(result.checkpoint)))
     assert header.start["model"] == result.start and result.original == other_digits.name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +13,12 @@ from digitcli.synthesis.line_folders import read_lines, write_lines
 from digitcli.synthesis.lines import Line, LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.training import line_sources
-from digitcli.training.line_batches import LineBatch, as_batch
 from digitcli.training.line_sources import (
     POOL_BATCHES,
     ComposedLines,
-    RehearsedPools,
     StoredLines,
     StoredPools,
+    as_batch,
 )
 from digitcli.training.synthetic_lines import compose, compose_ink_of_strips
 
@@ -99,43 +97,3 @@ def test_each_column_has_the_box_of_the_nearest_character(digits: Digits) -> Non
     batch = as_batch([Line(image, "1,", corners)], np.random.default_rng(0))
     tops = batch.boxes[0, 3:10, 2] * 20
     assert tops.round().tolist() == [1, 1, 1, 1, 3, 3, 3]
-
-
-STORED, COMPOSED, BATCH_SIZE = "01234", "9", 2
-
-
-def line(text: str) -> Line:
-    return Line(np.zeros((40, 40), np.uint8), text, np.array([[4, 4, 30, 30]], np.float32))
-
-
-@pytest.fixture
-def pools(monkeypatch: pytest.MonkeyPatch) -> RehearsedPools:
-    def compose(synthesizer: Any, random: np.random.Generator, count: int) -> list[Line]:
-        return [line(COMPOSED)] * count
-
-    monkeypatch.setattr(line_sources, "compose", compose)
-    synthesizer: Any = None
-    return RehearsedPools([line(text) for text in STORED], synthesizer, 0.25, BATCH_SIZE, seed=3)
-
-
-def characters_of(pool: list[LineBatch]) -> list[int]:
-    return np.concatenate([batch.characters for batch in pool]).tolist()
-
-
-def test_a_pool_has_the_share_and_passes_take_every_stored_line_once(pools: RehearsedPools) -> None:
-    pool_size = POOL_BATCHES * BATCH_SIZE
-    seen: list[int] = []
-    for number in range(3):
-        characters = characters_of(pools[number])
-        assert len(characters) == pool_size
-        seen += characters
-    counts = sorted(np.unique(seen, return_counts=True)[1].tolist())
-    stored = 3 * pool_size * 3 // 4
-    assert counts[-1] == 3 * pool_size // 4 and sum(counts[:-1]) == stored
-    assert {*counts[:-1]} == {stored // len(STORED), stored // len(STORED) + 1}
-
-
-def test_a_pool_depends_on_its_number_only(pools: RehearsedPools) -> None:
-    first = characters_of(pools[1])
-    assert characters_of(pools[0]) != first
-    assert characters_of(pools[1]) == first

@@ -20,8 +20,7 @@ from digitcli.synthesis.line_folders import is_line_folder, lines_to_evaluate, r
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.strokes import load_writers, split_writers
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.line_batches import LineBatch, as_batch
-from digitcli.training.line_sources import StoredLines
+from digitcli.training.line_sources import LineBatch, StoredLines, as_batch
 from digitcli.training.line_task import LineTask, line_loss
 from digitcli.training.synthetic_lines import compose
 from digitcli.training.trainer import resume, train
@@ -42,20 +41,20 @@ def test_a_folder_contains_the_lines_that_were_written(line_folder: Path, digits
         np.testing.assert_allclose(lines[number].boxes, line.boxes, atol=0.02)
 
 
-@pytest.mark.parametrize("damage", ["missing", "other", "label"])
-def test_a_damaged_folder_is_an_input_error(line_folder: Path, tmp_path: Path, damage: str) -> None:
-
-    copy = tmp_path / "copy"
-    shutil.copytree(line_folder, copy)
-    if damage == "missing":
-        (copy / "00003.png").unlink()
-    elif damage == "other":
-        (copy / "00003.png").write_bytes(b"no picture")
-    else:
-        text = (copy / "labels.csv").read_text().splitlines()
-        (copy / "labels.csv").write_text("\n".join([*text[:-1], "00059.png,1,11111111111"]) + "\n")
-    with pytest.raises(InputError, match="digitcli synthesize|cannot be read|is no line"):
-        read_lines(copy)
+def test_a_damaged_folder_is_an_input_error(line_folder: Path, tmp_path: Path) -> None:
+    labels = (line_folder / "labels.csv").read_text().splitlines()
+    damages = {
+        "00003.png": [None, b"no picture"],
+        "labels.csv": ["\n".join([*labels[:-1], "00059.png,1,11111111111\n"]).encode()],
+    }
+    for file, contents in damages.items():
+        for content in contents:
+            copy = Path(shutil.copytree(line_folder, tmp_path / "copy", dirs_exist_ok=True))
+            (copy / file).unlink() if content is None else (copy / file).write_bytes(content)
+            with pytest.raises(InputError, match="digitcli synthesize|cannot be read|is no line"):
+                read_lines(copy)
+    with pytest.raises(UsageError, match="holds no lines"):
+        lines_to_evaluate(str(line_folder.parent), None)
 
 
 def test_a_start_model_that_reads_other_characters_is_refused(line_folder: Path, tmp_path: Path) -> None:
@@ -108,11 +107,10 @@ def test_the_loss_falls_on_a_few_lines(digits: Digits) -> None:
     assert losses[-1] < 0.4 * losses[0]
 
 
-@pytest.mark.parametrize(("start", "guided"), [(None, True), ("reader", False)])
 def test_only_a_network_without_trained_weights_is_guided(
-    line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str | None, guided: bool
+    line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guidances = []
+    guidances: list[float] = []
 
     def spy(
         network: nn.Module, batch: LineBatch, device: torch.device, guidance: float, alphabet: str
@@ -121,10 +119,13 @@ def test_only_a_network_without_trained_weights_is_guided(
         return line_loss(network, batch, device, guidance, alphabet)
 
     monkeypatch.setattr("digitcli.training.line_task.line_loss", spy)
-    config = TrainConfig(arch="reader", data=str(line_folder), recipe=RECIPE, device="cpu", start=start)
-    train(config, out=tmp_path / "run")
-    assert guidances[0] == float(guided) and guidances[-1] == 0
-    assert guidances == sorted(guidances, reverse=True)
+    for start, first in ((None, 1.0), ("reader", 0.0)):
+        guidances.clear()
+        recipe = {**RECIPE, "epochs": 1}
+        config = TrainConfig(arch="reader", data=str(line_folder), recipe=recipe, device="cpu", start=start)
+        train(config, out=tmp_path / f"run-{start}")
+        assert guidances[0] == first and guidances[-1] == 0
+        assert guidances == sorted(guidances, reverse=True)
 
 
 def test_a_batch_of_empty_lines_has_a_finite_loss(digits: Digits) -> None:
@@ -133,24 +134,6 @@ def test_a_batch_of_empty_lines_has_a_finite_loss(digits: Digits) -> None:
     assert batch.characters.dtype == np.int64 and not batch.boxed.any()
     loss = line_loss(create_model("reader"), batch, torch.device("cpu"), guidance=0.0)
     assert loss.isfinite()
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"arch": "cnn", "recipe": {"loss": "ctc"}}, "not for digits"),
-        ({"arch": "reader", "recipe": {"loss": "cross_entropy"}}, "not for lines"),
-        ({"arch": "reader", "recipe": {"augment": True}}, "--augment"),
-    ],
-)
-def test_contradicting_settings_are_refused(config: dict[str, object], message: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=message):
-        train(TrainConfig(**config), out=tmp_path / "run")  # type: ignore[arg-type]
-
-
-def test_a_folder_without_lines_is_a_usage_error(line_folder: Path) -> None:
-    with pytest.raises(UsageError, match="holds no lines"):
-        lines_to_evaluate(str(line_folder.parent), None)
 
 
 def test_a_line_task_has_no_hashes(line_folder: Path) -> None:

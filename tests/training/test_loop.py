@@ -18,6 +18,7 @@ from digitcli.training.loop import save_state, stop_if_signalled, take_step, tra
 from digitcli.training.optimization import scheduled_lr
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState
+from digitcli.training.task import derive_seed
 from tests.support.training import stop_after, train_config
 
 
@@ -48,6 +49,10 @@ def test_a_step_changes_the_weights_and_the_counters_and_returns_its_loss(few_di
     assert not torch.equal(weights_of(state), before)
     assert state.network.training
     assert all(parameter.grad is None for parameter in state.network.parameters())
+    for step in range(1, 5):
+        take_step(setup, state)
+        expected = scheduled_lr(setup.recipe, step / 21)
+        assert [group["lr"] for group in state.optimizer.param_groups] == [expected] * 2
 
 
 def test_a_step_depends_on_nothing_but_the_state_and_the_seed(few_digits: Path) -> None:
@@ -59,14 +64,6 @@ def test_a_step_depends_on_nothing_but_the_state_and_the_seed(few_digits: Path) 
         take_step(setup, state)
         results.append(weights_of(state))
     assert torch.equal(*results)
-
-
-def test_each_step_uses_the_scheduled_learning_rate(few_digits: Path) -> None:
-    setup, state = prepared(few_digits)
-    for step in range(5):
-        take_step(setup, state)
-        expected = scheduled_lr(setup.recipe, step / 21)
-        assert [group["lr"] for group in state.optimizer.param_groups] == [expected] * 2
 
 
 def test_the_moving_average_follows_the_weights(few_digits: Path) -> None:
@@ -81,19 +78,7 @@ def test_the_moving_average_follows_the_weights(few_digits: Path) -> None:
     torch.testing.assert_close(averaged, first.lerp(weights_of(state), 1 - 3 / 12))
 
 
-def test_an_epoch_adds_its_figures_to_the_history_and_reports_them(few_digits: Path) -> None:
-    events: list[Event] = []
-    setup, state = prepared(few_digits, events=events)
-    events.clear()
-    train_epoch(setup, state, clock_zero=0.0)
-    (done,) = state.history
-    assert events[-1] is done and isinstance(done, EpochDone) and done.epoch == 1
-    assert (state.epoch, state.step, state.steps_total, state.loss_sum) == (1, 0, 7, 0.0)
-    assert (done.validation_loss, done.validation_accuracy) == setup.task.validate(state.weights())
-    assert done.lr == scheduled_lr(setup.recipe, 6 / 21)
-
-
-def test_the_training_loss_of_an_epoch_is_the_mean_of_its_steps(
+def test_an_epoch_adds_its_figures_to_the_history_and_reports_them(
     few_digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses: list[float] = []
@@ -108,8 +93,12 @@ def test_the_training_loss_of_an_epoch_is_the_mean_of_its_steps(
     events: list[Event] = []
     setup, state = prepared(few_digits, events=events)
     train_epoch(setup, state, clock_zero=0.0)
-    assert len(losses) == 7
-    assert state.history[0].train_loss == pytest.approx(sum(losses) / 7)
+    (done,) = state.history
+    assert events[-1] is done and isinstance(done, EpochDone) and done.epoch == 1
+    assert (state.epoch, state.step, state.steps_total, state.loss_sum) == (1, 0, 7, 0.0)
+    assert (done.validation_loss, done.validation_accuracy) == setup.task.validate(state.weights())
+    assert done.lr == scheduled_lr(setup.recipe, 6 / 21)
+    assert len(losses) == 7 and done.train_loss == pytest.approx(sum(losses) / 7)
     reported = [event for event in events if isinstance(event, StepDone)]
     assert [event.step for event in reported] == [1, 2, 3, 4, 5, 6, 7]
     assert reported[2].loss == pytest.approx(sum(losses[:3]) / 3)
@@ -146,7 +135,7 @@ def test_the_state_is_saved_within_a_long_epoch(
     assert saved == [*((step, False) for step in range(1, 7)), (0, True)]
 
 
-def test_weights_that_are_not_finite_are_not_saved(few_digits: Path, tmp_path: Path) -> None:
+def test_what_is_not_finite_is_not_saved(few_digits: Path, tmp_path: Path) -> None:
     setup, state = prepared(few_digits, tmp_path)
     with torch.no_grad():
         next(state.network.parameters()).fill_(float("inf"))
@@ -154,9 +143,6 @@ def test_weights_that_are_not_finite_are_not_saved(few_digits: Path, tmp_path: P
         save_state(setup, state)
     assert f"{setup.recipe.lr:g}" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_loss_that_is_not_finite_names_the_epoch_that_is_kept(few_digits: Path) -> None:
     setup, state = prepared(few_digits)
     train_epoch(setup, state, clock_zero=0.0)
     with torch.no_grad():
@@ -180,16 +166,12 @@ def test_a_signal_saves_the_steps_of_the_epoch_and_says_how_to_continue(
     assert (training["step"], training["loss_sum"]) == (1, 2.5)
 
 
-def test_a_signal_without_a_run_folder_stops_and_writes_nothing(few_digits: Path, tmp_path: Path) -> None:
+def test_without_a_run_folder_a_signal_stops_and_without_a_signal_training_goes_on(few_digits: Path) -> None:
     setup, state = prepared(few_digits, stop_signal=lambda: signal.SIGINT)
     with pytest.raises(Interrupted) as caught:
         stop_if_signalled(setup, state)
-    assert caught.value.remedy == "" and list(tmp_path.iterdir()) == []
-
-
-def test_without_a_signal_training_goes_on(few_digits: Path) -> None:
-    setup, state = prepared(few_digits)
-    stop_if_signalled(setup, state, torch.tensor(1.0))
+    assert caught.value.remedy == ""
+    stop_if_signalled(replace(setup, stop_signal=lambda: None), state, torch.tensor(1.0))
     assert state.loss_sum == 0.0
 
 
@@ -206,3 +188,10 @@ def test_patience_keeps_the_weights_of_the_best_epoch(
     assert state.best is not None
     best = torch.cat([tensor.flatten() for tensor in state.best.values()])
     assert torch.equal(best, weights[1]) and not torch.equal(best, weights[2])
+
+
+def test_a_derived_seed_depends_on_every_part_and_nothing_else() -> None:
+    seeds = {derive_seed(seed, epoch, step) for seed in range(5) for epoch in range(5) for step in range(5)}
+    assert len(seeds) == 125
+    assert derive_seed(1, 2, 3) == derive_seed(1, 2, 3)
+    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -12,58 +12,43 @@ from digitcli.architectures.recipe import Optimizer, Recipe
 from digitcli.architectures.registry import create_model
 from digitcli.architectures.stages import freeze, stages_of
 from digitcli.errors import UsageError
-from digitcli.training.muon import is_large, orthogonal
 from digitcli.training.network import create_network
 from digitcli.training.optimization import (
     choose_dtype,
     create_average,
     create_optimizer,
+    is_large,
+    orthogonal,
     scheduled_lr,
     set_lr,
     update_average,
 )
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(schedule: str) -> None:
-    recipe = Recipe(lr=2.0, schedule=schedule, warmup=0.2)
-    rates = [scheduled_lr(recipe, step / 100) for step in range(101)]
-    assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
-    assert rates[0] > 0
-    assert rates[20] == pytest.approx(2.0)
-    assert rates[100] == pytest.approx(0.0)
-
-
-def test_at_half_of_the_run_the_schedules_have_halved_the_learning_rate() -> None:
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
     for schedule in ("cosine", "linear"):
+        recipe = Recipe(lr=2.0, schedule=schedule, warmup=0.2)
+        rates = [scheduled_lr(recipe, step / 100) for step in range(101)]
+        assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
+        assert rates[0] > 0
+        assert (rates[10], rates[20], rates[100]) == pytest.approx((1.0, 2.0, 0.0))
         assert scheduled_lr(Recipe(lr=1.0, schedule=schedule, warmup=0.0), 0.5) == pytest.approx(0.5)
     assert scheduled_lr(Recipe(lr=1.0, schedule="constant", warmup=0.0), 0.9) == 1.0
 
 
-@pytest.mark.parametrize("name", get_args(Optimizer))
-def test_weight_decay_applies_to_matrices_alone(name: str) -> None:
-    optimizer = create_optimizer(nn.Linear(3, 3), Recipe(optimizer=name, weight_decay=0.1))
-    decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
-    assert decays == {2: 0.1, 1: 0.0}
-
-
-@pytest.mark.parametrize("name", get_args(Optimizer))
-def test_with_layer_decay_a_stage_learns_by_a_factor_slower_than_the_next(name: str) -> None:
-    network, recipe = create_model("fast"), Recipe(optimizer=name, layer_decay=0.5, lr=0.8, momentum=0.0)
-    freeze(network, 1)
-    optimizer = create_optimizer(network, recipe)
-    set_lr(optimizer, 0.4)
-    rate_of = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    frozen, *trained = stages_of(network)
-    assert not any(parameter in rate_of for parameter in frozen.parameters)
-    for stage, expected in zip(trained, (0.1, 0.2, 0.4), strict=True):
-        assert [rate_of[parameter] for parameter in stage.parameters] == [expected] * len(stage.parameters)
-    assert optimizer.param_groups[-1]["lr"] == 0.4
-
-
-def test_a_layer_alone_is_a_stage() -> None:
-    (group, _) = create_optimizer(nn.Linear(3, 3), Recipe(layer_decay=0.5)).param_groups
-    assert group["lr_scale"] == 1.0
+def test_weight_decay_applies_to_matrices_alone_and_frozen_stages_are_left_out() -> None:
+    for name in get_args(Optimizer):
+        optimizer = create_optimizer(nn.Linear(3, 3), Recipe(optimizer=name, weight_decay=0.1))
+        decays = {group["params"][0].ndim: group["weight_decay"] for group in optimizer.param_groups}
+        assert decays == {2: 0.1, 1: 0.0}
+        network = create_model("fast")
+        freeze(network, 1)
+        optimizer = create_optimizer(network, Recipe(optimizer=name))
+        set_lr(optimizer, 0.4)
+        rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+        frozen, *trained = stages_of(network)
+        assert not any(parameter in rates for parameter in frozen.parameters)
+        assert [rates[parameter] for stage in trained for parameter in stage.parameters] == [0.4] * len(rates)
 
 
 def test_plain_sgd_takes_the_textbook_step() -> None:
@@ -75,86 +60,52 @@ def test_plain_sgd_takes_the_textbook_step() -> None:
     torch.testing.assert_close(network.weight, before - 0.5)
 
 
-def test_the_average_follows_the_weights_and_forgets_the_initial_ones() -> None:
-    network = nn.BatchNorm1d(2)
-    recipe = Recipe(ema_decay=0.999)
-    average = create_average(network, recipe)
-    assert average is not None
-    with torch.no_grad():
-        network.weight.fill_(5.0)
-        network.running_mean.fill_(3.0)
-    for steps in range(1, 200):
-        update_average(average, network, recipe, steps)
-    torch.testing.assert_close(average.weight, torch.full((2,), 5.0))
-    torch.testing.assert_close(average.running_mean, torch.full((2,), 3.0))
-
-
-def test_the_average_equals_its_definition() -> None:
-    network = nn.Linear(1, 1, bias=False)
+def test_the_average_equals_its_definition_and_forgets_the_initial_weights() -> None:
+    network = nn.BatchNorm1d(1)
     recipe = Recipe(ema_decay=0.5)
     average = create_average(network, recipe)
-    assert average is not None
+    assert average is not None and create_average(network, Recipe(ema_decay=0.0)) is None
     expected = 0.0
     for steps, weight in enumerate([4.0, 8.0, 1.0, 2.0], start=1):
         with torch.no_grad():
             network.weight.fill_(weight)
+            network.running_mean.fill_(weight)
+        network.num_batches_tracked += 7
         update_average(average, network, recipe, steps)
         decay = 0.0 if steps == 1 else min(0.5, (1 + steps) / (10 + steps))
         expected = decay * expected + (1 - decay) * weight
-    assert average.weight.item() == pytest.approx(expected)
-    assert not average.weight.requires_grad
+    assert average.weight.item() == average.running_mean.item() == pytest.approx(expected)
+    assert not average.weight.requires_grad and average.num_batches_tracked == 28
 
 
-def test_the_average_copies_integer_buffers() -> None:
-    network = nn.BatchNorm1d(2)
-    average = create_average(network, Recipe(ema_decay=0.9))
-    assert average is not None
-    network.num_batches_tracked += 7
-    update_average(average, network, Recipe(ema_decay=0.9), 5)
-    assert average.num_batches_tracked == 7
-
-
-def test_without_a_decay_there_is_no_average() -> None:
-    assert create_average(nn.Linear(1, 1), Recipe(ema_decay=0.0)) is None
-
-
-@pytest.mark.parametrize(("avx512_bf16", "amx"), [(False, False), (True, False), (False, True)])
-def test_a_cpu_computes_in_bfloat16_only_with_native_instructions(
-    monkeypatch: pytest.MonkeyPatch, avx512_bf16: bool, amx: bool
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    dtype, reason = choose_dtype(torch.device("cpu"))
-    assert dtype == ("bfloat16" if avx512_bf16 or amx else "float32")
-    assert "cpu" in reason and "bfloat16" in reason
-
-
-@pytest.mark.parametrize("native", [False, True])
-def test_a_gpu_computes_in_bfloat16_only_without_emulation(
-    monkeypatch: pytest.MonkeyPatch, native: bool
-) -> None:
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or native
-    )
-    assert choose_dtype(torch.device("cuda"))[0] == ("bfloat16" if native else "float32")
-
-
-def test_mps_computes_in_float32() -> None:
+def test_only_a_device_with_native_instructions_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for avx512_bf16, amx in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda given=avx512_bf16: given)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda given=amx: given)
+        dtype, reason = choose_dtype(torch.device("cpu"))
+        assert dtype == ("bfloat16" if avx512_bf16 or amx else "float32")
+        assert "cpu" in reason and "bfloat16" in reason
+    for native in (False, True):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation, native=native: including_emulation or native,
+        )
+        assert choose_dtype(torch.device("cuda"))[0] == ("bfloat16" if native else "float32")
     assert choose_dtype(torch.device("mps"))[0] == "float32"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-25, 1.0, 1e20])
-def test_matrices_of_any_scale_are_made_orthogonal(dtype: torch.dtype, scale: float) -> None:
-    torch.manual_seed(0)
-    matrix = orthogonal(scale * torch.randn(64, 48), dtype)
-    values = torch.linalg.svdvals(matrix)
-    assert (values == 0).all() if scale == 0 else 0.5 < values.median() < 1.5
-
-
-def test_muon_does_not_train_stacks_of_matrices() -> None:
+def test_large_matrices_of_any_scale_are_made_orthogonal() -> None:
+    for scale in (0.0, 1e-30, 1e-25, 1.0, 1e20):
+        for dtype in (torch.float32, torch.bfloat16):
+            torch.manual_seed(0)
+            values = torch.linalg.svdvals(orthogonal(scale * torch.randn(64, 48), dtype))
+            assert (values == 0).all() if scale == 0 else 0.5 < values.median() < 1.5, (scale, dtype)
     assert is_large(torch.zeros(64, 32, 3, 3)) and is_large(torch.zeros(32, 32))
     assert not is_large(torch.zeros(400, 8, 160)) and not is_large(torch.zeros(10, 128))
+    for arch in ("softmax", "micro", "lenet1", "hog"):
+        with pytest.raises(UsageError, match=f"'{arch}' has none"):
+            create_network(arch, Recipe(optimizer="muon"))
 
 
 def test_muon_has_nesterov_momentum_and_decoupled_weight_decay() -> None:
@@ -188,10 +139,3 @@ def test_muon_makes_large_matrices_orthogonal_and_adamw_trains_the_rest() -> Non
     assert (kernel * gradients[0]).sum() < 0
     for change, gradient in zip(others, gradients[1:], strict=True):
         torch.testing.assert_close(change, -0.1 * gradient.sign(), atol=1e-3, rtol=0)  # AdamW's first step
-
-
-def test_muon_is_refused_for_networks_without_a_large_matrix() -> None:
-    for arch in ("softmax", "micro", "lenet1", "hog"):
-        with pytest.raises(UsageError, match=f"'{arch}' has none"):
-            create_network(arch, Recipe(optimizer="muon"))
-    create_network("lenet5", Recipe(optimizer="muon"))

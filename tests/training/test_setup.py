@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from digitcli.errors import UsageError
 from digitcli.events import EpochDone, Event, Notice
 from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.setup import DRY_RUN_SYNTHETIC, TrainingSetup, prepare
-from digitcli.training.state import TrainingState, TrainResult
+from digitcli.training.state import TrainingState
 from tests.support.training import train_config
 
 
@@ -54,48 +56,34 @@ def test_only_a_recipe_with_a_moving_average_has_one(few_digits: Path) -> None:
     assert without_average.average is None
 
 
-@pytest.mark.parametrize(
-    ("epoch", "step", "progress"), [(0, 0, 0.0), (0, 7, 1 / 3), (1, 0, 1 / 3), (2, 6, 20 / 21), (3, 0, 1.0)]
-)
-def test_progress_is_the_share_of_the_steps(few_digits: Path, epoch: int, step: int, progress: float) -> None:
-    """A run of three epochs with seven steps each."""
+def test_progress_is_the_share_of_the_steps_or_of_the_time_whichever_ends_sooner(few_digits: Path) -> None:
     setup, state = prepared(train_config(few_digits, "softmax"))
-    assert setup.task.steps == 7
-    state.epoch, state.step = epoch, step
-    assert setup.progress(state) == pytest.approx(progress)
+    assert setup.task.steps == 7  # of three epochs
+    for epoch, step, progress in ((0, 0, 0.0), (0, 7, 1 / 3), (1, 0, 1 / 3), (2, 6, 20 / 21), (3, 0, 1.0)):
+        state.epoch, state.step = epoch, step
+        assert setup.progress(state) == pytest.approx(progress)
+    cases: tuple[tuple[dict[str, Any], float, float], ...] = (
+        ({}, 15.0, 0.25), ({}, 90.0, 1.0), ({"epochs": 2}, 15.0, 0.5), ({"epochs": 2}, 45.0, 0.75),
+    )  # fmt: skip
+    state.epoch, state.step = 1, 0
+    for recipe, state.seconds, progress in cases:
+        config = TrainConfig(arch="softmax", data=str(few_digits), time_seconds=60.0, recipe=recipe)
+        limited = replace(setup, config=config, recipe=replace(setup.recipe, epochs=recipe.get("epochs", 20)))
+        assert limited.progress(state) == pytest.approx(progress), (recipe, state.seconds)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "seconds", "progress"),
-    [({}, 15.0, 0.25), ({}, 90.0, 1.0), ({"epochs": 2}, 15.0, 0.5), ({"epochs": 2}, 45.0, 0.75)],
-    ids=str,
-)
-def test_progress_of_a_run_with_a_time_limit_is_the_share_of_the_time_unless_its_epochs_end_sooner(
-    few_digits: Path, recipe: dict[str, Any], seconds: float, progress: float
-) -> None:
-    config = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", time_seconds=60.0, recipe=recipe)
-    setup, state = prepared(config)
-    state.epoch, state.seconds = 1, seconds
-    assert setup.progress(state) == pytest.approx(progress)
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "patience", "is_over"),
-    [
+def test_a_run_is_over_when_patience_runs_out(few_digits: Path) -> None:
+    setup, state = prepared(train_config(few_digits, "softmax", recipe={"epochs": 60}))
+    cases: tuple[tuple[tuple[float, ...], int | None, bool], ...] = (
         ((0.5, 0.6), None, False),
         ((0.6, 0.5), 2, False),
         ((0.6, 0.5, 0.6), 2, True),  # an equal accuracy is no better one
         ((0.6, 0.5, 0.7), 2, False),
-    ],
-)
-def test_a_run_is_over_when_patience_runs_out(
-    few_digits: Path, accuracies: tuple[float, ...], patience: int | None, is_over: bool
-) -> None:
-    config = train_config(few_digits, "softmax", recipe={"epochs": 60}, patience=patience)
-    setup, state = prepared(config)
-    state.history = [epoch_done(number, accuracy) for number, accuracy in enumerate(accuracies, start=1)]
-    state.epoch = len(accuracies)
-    assert setup.is_over(state) == is_over
+    )
+    for accuracies, patience, is_over in cases:
+        state.history = [epoch_done(number, accuracy) for number, accuracy in enumerate(accuracies, start=1)]
+        state.epoch = len(accuracies)
+        assert replace(setup, config=replace(setup.config, patience=patience)).is_over(state) == is_over
 
 
 def test_the_header_states_the_epoch_whose_weights_the_model_has(few_digits: Path) -> None:
@@ -110,25 +98,6 @@ def test_the_header_states_the_epoch_whose_weights_the_model_has(few_digits: Pat
     assert header.arguments == {"dropout": 0.0}
     assert header.dataset["digest"] == setup.task.digest and header.dataset["train"] == 471
     assert TrainConfig(**header.training["config"]) == setup.config
-
-
-def test_the_header_of_a_finished_run_has_its_result(few_digits: Path) -> None:
-    setup, state = prepared(train_config(few_digits))
-    state.result = TrainResult(
-        architecture="mlp", run="run", checkpoint="run/model.safetensors", seed=0, epochs=3,
-        train_seconds=1.5, total_seconds=2.5, validation_accuracy=0.9, test_accuracy=0.8, test_nll=0.5,
-        test_ece=0.1, temperature=1.25, parameters=1, device="cpu", dtype="float32", unreadable=0, data="x",
-    )  # fmt: skip
-    header = setup.header(state)
-    assert header.temperature == 1.25
-    assert header.metrics == {
-        "validation_accuracy": 0.9,
-        "test_accuracy": 0.8,
-        "test_nll": 0.5,
-        "test_ece": 0.1,
-        "epochs": 3,
-        "train_seconds": 1.5,
-    }
 
 
 def test_a_dry_run_makes_few_synthetic_characters_and_keeps_the_recipe(
@@ -191,3 +160,6 @@ def test_a_batch_is_at_most_the_training_digits(few_digits: Path) -> None:
     setup, _ = prepared(train_config(few_digits, "softmax", recipe={"batch_size": 10_000}))
     assert (setup.task.batch_size, setup.task.steps) == (471, 1)
     assert setup.processes is ONE_PROCESS
+    odd = train_config(few_digits, "softmax", recipe={"batch_size": 25})
+    with pytest.raises(UsageError, match="no equal shares for 2"):
+        prepare(odd, None, None, lambda event: None, lambda: None, Processes(1, 2))

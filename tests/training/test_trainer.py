@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.data.dataset import Digits, split
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DivergedError, Interrupted, OutputError, UsageError
+from digitcli.errors import DivergedError, OutputError, UsageError
 from digitcli.evaluation.metrics import accuracy
 from digitcli.events import EpochDone, Event, Notice, StepDone
 from digitcli.inference.checkpoint import (
@@ -33,7 +31,7 @@ from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
 from digitcli.training.trainer import dry_run, resume, train
-from tests.support.training import assert_same_run, read_weights, stop_after, train_config
+from tests.support.training import assert_same_run, read_weights, train_config
 
 
 def test_a_run_writes_its_folder(finished: Path) -> None:
@@ -53,21 +51,16 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
     assert rows[0].startswith("epoch,lr,train_loss") and len(rows) == 4
 
 
-def test_a_network_learns(few_digits: Path, tmp_path: Path) -> None:
-    result = train(train_config(few_digits, recipe={"epochs": 12, "lr": 0.005}), out=tmp_path / "run")
-    assert result.test_accuracy is not None and result.test_accuracy > 0.75
-
-
 def test_the_model_file_has_the_weights_that_were_tested(few_digits: Path, finished: Path) -> None:
     result = resume(finished, {})
-    test = split(load_dataset(str(few_digits))).test
-    logits = infer(load_model(str(finished)), test.images)
-    labels = torch.from_numpy(test.labels)
+    parts = split(load_dataset(str(few_digits)))
+    logits = infer(load_model(str(finished)), parts.test.images)
+    labels = torch.from_numpy(parts.test.labels)
     assert accuracy(logits, labels) == result.test_accuracy
     assert result.misread is not None
     assert [place for place, wrong in enumerate(logits.argmax(-1) != labels) if wrong] == list(result.misread)
-    expected = torch.from_numpy(split(load_dataset(str(few_digits))).train.hashes())
-    assert torch.equal(read_weights(finished, RESUME_FILE)[TRAIN_HASHES], expected)
+    hashes = torch.from_numpy(parts.train.hashes())
+    assert torch.equal(read_weights(finished, RESUME_FILE)[TRAIN_HASHES], hashes)
     assert TRAIN_HASHES not in read_weights(finished)
 
 
@@ -75,27 +68,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     few_digits: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
     for name, seed in (("same", 0), ("other", 1)):
+        torch.manual_seed(1)
+        expected = torch.rand(3)
+        torch.manual_seed(1)
         train(train_config(few_digits, seed=seed), out=tmp_path / name)
+        assert torch.equal(torch.rand(3), expected)  # the caller's random numbers are left alone
     assert_same_run(tmp_path / "same", undisturbed)
     ours, theirs = read_weights(undisturbed), read_weights(tmp_path / "other")
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_training_leaves_the_callers_random_numbers_alone(few_digits: Path, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    expected = torch.rand(3)
-    torch.manual_seed(1)
-    train(train_config(few_digits, recipe={"epochs": 1}), out=tmp_path / "run")
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_each_signal_has_its_exit_code(few_digits: Path, tmp_path: Path) -> None:
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
-        config = train_config(few_digits, "softmax")
-        with pytest.raises(Interrupted) as caught:
-            train(config, out=tmp_path / "run", force=True, stop_signal=stop_after(2, number))
-        assert caught.value.exit_code == code
-        assert f"--resume {tmp_path / 'run'}" in caught.value.remedy
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
@@ -134,114 +114,67 @@ def test_a_divergence_keeps_the_state_that_was_saved_within_the_first_epoch(
     assert (tmp_path / "run" / RESUME_FILE).exists()
 
 
-def test_diverging_at_once_leaves_no_folder_behind(few_digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match="Nothing was saved"):
-        train(train_config(few_digits, recipe={"optimizer": "sgd", "lr": 1e30}), out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_patience_stops_early_and_keeps_the_best_epoch(few_digits: Path, tmp_path: Path) -> None:
-    result = train(
-        train_config(few_digits, recipe={"epochs": 60, "lr": 0.01}, patience=2), out=tmp_path / "run"
-    )
+    config = train_config(few_digits, recipe={"epochs": 60, "lr": 0.01}, patience=2)
+    result = train(config, out=tmp_path / "run")
     history = read_header(tmp_path / "run" / RESUME_FILE).training["history"]
     accuracies = [row["validation_accuracy"] for row in history]
     assert len(history) < 60
     assert accuracies.index(max(accuracies)) == len(accuracies) - 3
     assert result.validation_accuracy == max(accuracies)
+    assert result.test_accuracy is not None and result.test_accuracy > 0.75  # it has learned
 
 
 def test_a_time_limit_replaces_the_epochs_of_the_recipe(
     few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    short = train_config(few_digits, "softmax", recipe={"batch_size": 50}, time_seconds=1e-6)
+    assert train(short, out=tmp_path / "short").epochs == 0.11  # one of nine steps
+    both = train_config(few_digits, "softmax", recipe={"epochs": 2}, time_seconds=600.0)
+    assert train(both, out=tmp_path / "both").epochs == 2  # whichever comes first
+    chosen = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", time_seconds=0.5)
+    synthetic = dataclasses.replace(chosen, recipe={"synthetic": 0.1})
+    setup, _ = prepare(synthetic, None, None, lambda event: None, lambda: None)
+    assert setup.task.preparation_seconds > 0  # it counts as training, and leaves the time to it
+    result = train(synthetic, out=tmp_path / "synthetic")
+    assert result.train_seconds >= 0.5 and result.epochs >= 1
     ticks = itertools.count()
     monkeypatch.setattr(trainer.time, "perf_counter", lambda: next(ticks) / 4)  # it counts its readings
-    chosen = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", time_seconds=60.0)
-    result = train(chosen, out=tmp_path / "run")
+    result = train(dataclasses.replace(chosen, time_seconds=60.0), out=tmp_path / "run")
     assert 60 <= result.train_seconds < 62  # the last validation and the save are counted, too
     assert result.epochs > resolve_recipe("softmax").epochs
     assert read_header(tmp_path / "run" / RESUME_FILE).training["history"][-1]["lr"] < 1e-5
 
 
-def test_a_time_limit_within_an_epoch_gives_a_fraction_of_an_epoch(few_digits: Path, tmp_path: Path) -> None:
-    chosen = train_config(few_digits, "softmax", recipe={"batch_size": 50}, time_seconds=1e-6)
-    assert train(chosen, out=tmp_path / "run").epochs == 0.11  # one of nine steps
-
-
-def test_synthetic_characters_count_as_training_but_leave_the_time_to_it(
-    few_digits: Path, tmp_path: Path
-) -> None:
-    chosen = TrainConfig(arch="softmax", data=str(few_digits), device="cpu", recipe={"synthetic": 0.1})
-    setup, _ = prepare(chosen, None, None, lambda event: None, lambda: None)
-    assert setup.task.preparation_seconds > 0
-    limited = dataclasses.replace(chosen, time_seconds=0.5)
-    result = train(limited, out=tmp_path / "run")
-    assert result.train_seconds >= 0.5 and result.epochs >= 1
-
-
-def test_a_run_with_time_and_epochs_ends_with_whichever_comes_first(few_digits: Path, tmp_path: Path) -> None:
-    chosen = train_config(few_digits, "softmax", recipe={"epochs": 2}, time_seconds=600.0)
-    assert train(chosen, out=tmp_path / "run").epochs == 2
-
-
-def test_a_dry_run_writes_nothing(few_digits: Path, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing_and_runs_are_numbered(few_digits: Path, tmp_path: Path) -> None:
     result = dry_run(train_config(few_digits, "cnn"))
     assert result.run is None and result.test_accuracy is None and result.epochs == 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_runs_are_numbered(few_digits: Path) -> None:
     chosen = train_config(few_digits, "softmax", recipe={"epochs": 1})
     assert [train(chosen).run for _ in range(2)] == ["runs/softmax-1", "runs/softmax-2"]
-    assert train(chosen, name="mine").run == "runs/mine"
 
 
-def test_an_existing_run_is_not_replaced_without_force(few_digits: Path, tmp_path: Path) -> None:
-    chosen = train_config(few_digits, "softmax", recipe={"epochs": 1})
-    train(chosen, out=tmp_path / "run")
-    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
+def test_a_forced_run_replaces_another_but_no_file_of_others(few_digits: Path, finished: Path) -> None:
+    before = (finished / MODEL_FILE).read_bytes()
     with pytest.raises(OutputError, match="would replace"):
-        train(train_config(few_digits), out=tmp_path / "run")
-    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    assert train(train_config(few_digits), out=tmp_path / "run", force=True).architecture == "mlp"
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+        train(train_config(few_digits, "softmax"), out=finished)
+    assert (finished / MODEL_FILE).read_bytes() == before
+    (finished / "notes.txt").write_text("mine")
+    config = train_config(few_digits, "softmax", recipe={"epochs": 1})
+    assert train(config, out=finished, force=True).architecture == "softmax"
+    assert (finished / "notes.txt").read_text() == "mine"
 
 
-def test_two_runs_cannot_share_a_folder(few_digits: Path, tmp_path: Path) -> None:
-    refused: list[OutputError] = []
+def test_events_come_in_order_and_nobody_else_may_use_the_folder(few_digits: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
 
     def on_event(event: Event) -> None:
+        events.append(event)
         if isinstance(event, RunStarted):
-            with pytest.raises(OutputError, match="in use") as caught:
+            with pytest.raises(OutputError, match="in use"):
                 resume(tmp_path / "run", {})
-            refused.append(caught.value)
 
-    train(train_config(few_digits, "softmax"), out=tmp_path / "run", on_event=on_event)
-    assert refused
-
-
-def test_unreadable_pictures_are_reported_and_counted(tmp_path: Path, few_digits: Path) -> None:
-
-    with np.load(few_digits) as arrays:
-        for index, (image, label) in enumerate(
-            zip(arrays["images"][:60], arrays["labels"][:60], strict=True)
-        ):
-            folder = tmp_path / "pictures" / str(label)
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(folder / f"{index}.png")
-    (tmp_path / "pictures" / "3" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    events: list[Event] = []
-    result = train(
-        train_config(tmp_path / "pictures", "softmax"), out=tmp_path / "run", on_event=events.append
-    )
-    assert result.unreadable == 1
-    assert any(isinstance(event, Notice) and "broken.png" in event.message for event in events)
-
-
-def test_events_are_reported_in_order(few_digits: Path, tmp_path: Path) -> None:
-    events: list[Event] = []
-    train(train_config(few_digits), out=tmp_path / "run", on_event=events.append)
+    train(train_config(few_digits), out=tmp_path / "run", on_event=on_event)
     assert isinstance(events[0], RunStarted)
     assert [event.epoch for event in events if isinstance(event, EpochDone)] == [1, 2, 3]
     progress = [event.progress for event in events if isinstance(event, StepDone)]
