@@ -193,7 +193,7 @@ def test_a_field_and_a_function_of_its_name_make_an_augmentation(monkeypatch: py
     def command(options: TrainOptions, settings: dict[str, Any]) -> None:
         given.update(settings)
 
-    app.command()(as_command(command, "train"))
+    app.command()(as_command(command))
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     words = " ".join(shown.replace("│", " ").split())
     assert "Exchange ink and paper in this fraction of the" in words and "--inversion FRACTION" in words
