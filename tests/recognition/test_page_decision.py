@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -14,7 +13,7 @@ import pytest
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import Decision, NumberResult, decide_number
+from digitcli.recognition.decision import NumberResult
 from digitcli.recognition.line_crops import RegionCrops
 from digitcli.recognition.page_decision import (
     FEATURES,
@@ -48,26 +47,17 @@ def test_features_are_log_odds_and_sizes() -> None:
     pitch = math.log(1.5 / TYPICAL_PITCH)
     expected = math.log(9), math.log(19), -math.log(4), math.log(4), -math.log(3), math.log(4), pitch, 1.0
     assert list(values.values()) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("probability", "log_odds"), [(0.0, -LARGEST_LOG_ODDS), (1.0, LARGEST_LOG_ODDS)])
-def test_log_odds_are_limited(probability: float, log_odds: float) -> None:
-    assert features(probability, 0.5, 0.0, 1, CROPS, 1.0)["reading"] == log_odds
-
-
-def test_a_pitch_counts_alike_if_it_is_narrow_or_wide() -> None:
+    for probability, log_odds in [(0.0, -LARGEST_LOG_ODDS), (1.0, LARGEST_LOG_ODDS)]:
+        assert features(probability, 0.5, 0.0, 1, CROPS, 1.0)["reading"] == log_odds
     pitches = [features(0.9, 0.95, 0.2, digits, CROPS, 6.0)["pitch"] for digits in (2, 7, 20)]
     assert pitches[0] > pitches[1] < pitches[2]
 
 
-def test_the_weight_of_the_reading_alone_keeps_its_probability() -> None:
+def test_weights_make_log_odds_a_probability() -> None:
     values = features(0.9, 0.95, 0.0, 4, CROPS, 6.0)
     assert logistic(values, {"reading": 1.0}) == pytest.approx(0.9)
     assert logistic(values, {"reading": 1.0, "bias": -1.0}) < 0.9
     assert logistic(values, {"reading": 1.0, "finder": 1.0}) > 0.9
-
-
-def test_no_weights_make_a_number_certain_or_impossible() -> None:
     assert logistic(features(1.0, 1.0, 0.0, 4, CROPS, 6.0), {"reading": -100.0}) > 0
     assert logistic(features(1.0, 1.0, 0.0, 4, CROPS, 6.0), {"reading": 100.0}) < 1
 
@@ -122,9 +112,6 @@ def test_an_operator_always_separates() -> None:
         [False, True, False], [pytest.approx(1), pytest.approx(1)], pytest.approx(0.9)
     )
     assert likeliest_split("1234", [0.1, 0.9, 0.1], [True, False, False], constraints) is None
-
-
-def test_a_line_without_digits_is_not_split() -> None:
     assert likeliest_split("", [], [], Constraints(lengths=(1, 1))) is None
 
 
@@ -153,17 +140,19 @@ def drawn(*marks: Mark) -> tuple[np.ndarray, list[Number]]:
     return paper, numbers
 
 
-@pytest.mark.parametrize("light_on_dark", [False, True])
-@pytest.mark.parametrize("gap", [8, 30, 60])
-@pytest.mark.parametrize(("upper", "lower"), [("1", "2"), ("3", "16"), ("15", "16")])
-def test_numbers_above_and_below_a_bar_are_a_fraction(
-    upper: str, lower: str, gap: int, light_on_dark: bool
-) -> None:
-    wide = max(len(upper), len(lower))
-    page, numbers = drawn((upper, 300, 150), (f"-{90 * wide}", 285, 255 + gap), (lower, 300, 262 + 2 * gap))
-    page = 255 - page if light_on_dark else page
-    assert shows_fraction(page, numbers) and shows_fraction(page, numbers[::-1])
-    assert not shows_fraction(page, numbers[:1]) and not shows_fraction(page, [*numbers, numbers[0]])
+def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
+    for upper, lower in [("1", "2"), ("3", "16"), ("15", "16")]:
+        for gap in [8, 30, 60]:
+            for light_on_dark in [False, True]:
+                wide = max(len(upper), len(lower))
+                page, numbers = drawn(
+                    (upper, 300, 150), (f"-{90 * wide}", 285, 255 + gap), (lower, 300, 262 + 2 * gap)
+                )
+                page = 255 - page if light_on_dark else page
+                assert shows_fraction(page, numbers) and shows_fraction(page, numbers[::-1])
+                assert not shows_fraction(page, numbers[:1]) and not shows_fraction(
+                    page, [*numbers, numbers[0]]
+                )
 
 
 NO_FRACTIONS: dict[str, tuple[Mark, ...]] = {
@@ -183,12 +172,12 @@ NO_FRACTIONS: dict[str, tuple[Mark, ...]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", NO_FRACTIONS)
-def test_other_numbers_and_bars_are_no_fraction(kind: str) -> None:
-    assert not shows_fraction(*drawn(*NO_FRACTIONS[kind]))
+def test_other_numbers_and_bars_are_no_fraction() -> None:
+    for kind in NO_FRACTIONS:
+        assert not shows_fraction(*drawn(*NO_FRACTIONS[kind]))
 
 
-def test_a_dark_stripe_between_two_numbers_is_no_bar() -> None:
+def test_a_bar_is_no_stripe_and_may_touch_the_digits() -> None:
     page, numbers = drawn(("12", 300, 150), ("34", 300, 330))
     (x, y, width, height), below = numbers[0].box, numbers[1].box[1]
     for thickness, expected in ((8, True), (50, False)):
@@ -198,9 +187,6 @@ def test_a_dark_stripe_between_two_numbers_is_no_bar() -> None:
         assert shows_fraction(striped, numbers) == expected
         striped[middle - 30 : middle + 30, x + width // 3 : x + width // 3 + 4] = 235  # a small break
         assert shows_fraction(striped, numbers) == expected
-
-
-def test_a_bar_may_touch_the_digits() -> None:
     page, numbers = drawn(("12", 300, 150), ("-180", 285, 248), ("34", 300, 246))
     assert shows_fraction(page, numbers)
 
@@ -211,136 +197,86 @@ def result(text: str, confidence: float = 0.99, **fields: object) -> NumberResul
     return NumberResult(Number(digits, confidence, text), confidence, **fields)  # type: ignore[arg-type]
 
 
-def decide(
-    *results: NumberResult,
-    constraints: Constraints | None = None,
-    min_confidence: float = 0.5,
-    other_writing: float = 0.02,
-) -> Decision:
-    return decide_page(results, other_writing, constraints).refuse_below(min_confidence)
+BROKEN = result("12", breaks_constraints=True)
+ONE_AND_SEVEN = result("1", 0.3), result("7", 0.98)
+LENGTH_3 = parse_constraints("3")
+
+# Places, the constraints, the probability of other writing and a threshold; then the answer of the page:
+# its status, reason, text and confidence, and the reason of each number.
+PAGES: list[tuple[list[NumberResult], Constraints | None, float, float, tuple[object, ...], list[str | None]]] = [
+    ([result("12", 0.9), result("7", 0.8)], None, 0.02, 0.5, ("read", None, "12 7", 0.72), [None, None]),
+    ([NOTHING, result("7", 0.8)], None, 0.99, 0.5, ("read", None, "7", 0.8), [None]),
+    (
+        [result("12"), result("7", 0.7), result("5", 0.6)], None, 0.02, 0.8,
+        ("partial", "low_confidence", "12 7 5", 0.4158), [None, "low_confidence", "low_confidence"],
+    ),
+    ([result("12"), result("7", 0.98)], None, 0.02, 0.98, ("read", None, "12 7", 0.9702), [None, None]),
+    (
+        [result("12"), result("7", 0.98)], None, 0.02, 0.985,
+        ("partial", "low_confidence", "12 7", 0.9702), [None, "low_confidence"],
+    ),
+    (
+        [result("12"), result("7", 0.98)], None, 0.02, 0.995,
+        ("refused", "low_confidence", "12 7", 0.9702), ["low_confidence"] * 2,
+    ),
+    # The least certain refused number gives the reason of the page.
+    (
+        [result("12"), result("1", 0.6, is_cut_off=True), result("7", 0.7)], None, 0.02, 0.8,
+        ("partial", "cut_off", "12 1 7", 0.4158), [None, "cut_off", "low_confidence"],
+    ),
+    ([], None, 0.1, 0.5, ("blank", "blank", "", 0.9), []),
+    ([NOTHING], None, 0.02, 0.5, ("blank", "blank", "", 0.931), []),
+    ([NumberResult(None, 0.9)] * 2, None, 0.0, 0.5, ("blank", "blank", "", 0.81), []),
+    (
+        [NumberResult(None, 0.9), NumberResult(None, 0.4)], None, 0.0, 0.5,
+        ("refused", "low_confidence", "", 0.36), [],
+    ),
+    ([], None, 0.8, 0.5, ("refused", "not_a_digit", "", 0.8), []),
+    ([OTHER, NOTHING], None, 0.02, 0.5, ("refused", "not_a_digit", "", 0.95), []),
+    # A picture of a single digit.
+    ([*ONE_AND_SEVEN], SINGLE, 0.02, 0.5, ("read", None, "7", 0.98 * 0.7), [None]),
+    (
+        [result("4", 0.97), result("7", 0.98)], SINGLE, 0.02, 0.5,
+        ("refused", "constraint", "7", 0.98 * 0.03), ["constraint"],
+    ),
+    (
+        [*ONE_AND_SEVEN, BROKEN], SINGLE, 0.02, 0.5,
+        ("refused", "constraint", "7", 0.98 * 0.7 * 0.01), ["constraint"],
+    ),
+    # A number that breaks the constraints is refused however certain it is, and a doubtful one that they
+    # changed because of them.
+    ([BROKEN, result("345")], LENGTH_3, 0.02, 0.5, ("partial", "constraint", "12 345", 0.9801), ["constraint", None]),
+    ([result("802", 0.1, is_changed=True)], LENGTH_3, 0.02, 0.5, ("refused", "constraint", "802", 0.1), ["constraint"]),
+    ([replace(BROKEN, runs_out=True)], None, 0.02, 0.5, ("refused", "cut_off", "12", 0.99), ["cut_off"]),
+]  # fmt: skip
 
 
-def statuses(decision: Decision) -> list[str]:
-    return [number.status for number in decision.numbers]
+def test_each_number_of_a_page_is_read_or_refused_and_the_page_says_so() -> None:
+    for results, constraints, other_writing, threshold, expected, reasons in PAGES:
+        decision = decide_page(results, other_writing, constraints).refuse_below(threshold)
+        found = decision.status, decision.reason, decision.text, decision.confidence
+        assert found == (*expected[:3], pytest.approx(expected[3]))
+        assert [number.reason for number in decision.numbers] == reasons, expected
+        assert [number.status == "read" for number in decision.numbers] == [not reason for reason in reasons]
 
 
-def reasons(decision: Decision) -> Sequence[str | None]:
-    return [number.reason for number in decision.numbers]
+def test_a_choice_changes_the_answer_and_its_numbers() -> None:
+    decision = decide_page(ONE_AND_SEVEN, 0.02, SINGLE)
+    assert decision.is_changed and decision.numbers[0].confidence == pytest.approx(0.98 * 0.7)
+    assert decision.numbers[0].digits[0].confidence == pytest.approx(0.98 * 0.7)
+    assert decide_page([result("802", is_changed=True)], 0.02, LENGTH_3).is_changed
+    assert not decide_page([result("802")], 0.02, LENGTH_3).is_changed
 
 
-def test_a_page_is_as_certain_as_all_of_its_numbers() -> None:
-    decision = decide(result("12", confidence=0.9), result("7", confidence=0.8))
-    assert (decision.status, decision.reason, decision.text) == ("read", None, "12 7")
-    assert decision.confidence == pytest.approx(0.72)
-
-
-def test_places_without_numbers_do_not_matter_beside_numbers() -> None:
-    decision = decide(NOTHING, result("7", confidence=0.8), other_writing=0.99)
-    assert (decision.status, decision.text) == ("read", "7")
-    assert decision.confidence == pytest.approx(0.8)
-
-
-def test_a_doubtful_number_is_refused_alone() -> None:
-    sure, doubtful, guess = (
-        result(text, confidence=share) for text, share in (("12", 0.99), ("7", 0.7), ("5", 0.6))
-    )
-    decision = decide(sure, doubtful, guess, min_confidence=0.8)
-    assert statuses(decision) == ["read", "refused", "refused"]
-    assert (decision.status, decision.reason, decision.text) == ("partial", "low_confidence", "12 7 5")
-
-
-@pytest.mark.parametrize(
-    ("min_confidence", "status"), [(0.98, "read"), (0.985, "partial"), (0.995, "refused")]
-)
-def test_a_page_is_refused_if_none_of_its_numbers_is_read(min_confidence: float, status: str) -> None:
-    numbers = result("12"), result("7", confidence=0.98)
-    assert decide(*numbers, min_confidence=min_confidence).status == status
-
-
-def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> None:
-    cut = result("1", confidence=0.6, is_cut_off=True)
-    decision = decide(result("12"), cut, result("7", confidence=0.7), min_confidence=0.8)
-    assert (decision.status, decision.reason) == ("partial", "cut_off")
-    assert reasons(decision) == [None, "cut_off", "low_confidence"]
-
-
-def test_a_page_on_which_nothing_is_found_is_blank() -> None:
-    decision = decide(other_writing=0.1)
-    assert (decision.status, decision.reason, decision.text) == ("blank", "blank", "")
-    assert decision.confidence == pytest.approx(0.9)
-    assert decision.numbers == ()
-
-
-def test_other_writing_is_not_a_digit() -> None:
-    decision = decide(other_writing=0.8)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
-    assert decision.confidence == pytest.approx(0.8)
-
-
-def test_other_writing_where_a_number_might_stand_is_not_a_digit() -> None:
-    decision = decide(OTHER, NOTHING)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
-    assert decision.confidence == pytest.approx(0.95)
-    assert decision.numbers == ()
-
-
-def test_a_false_alarm_of_the_finder_leaves_a_page_blank() -> None:
-    assert decide(NOTHING).status == "blank"
-
-
-def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
-    decision = decide(result("1", confidence=0.3), result("7", confidence=0.98), constraints=SINGLE)
-    assert (decision.text, decision.status, decision.is_changed) == ("7", "read", True)
-    assert decision.confidence == pytest.approx(0.98 * 0.7)
-    assert decision.numbers[0].confidence == pytest.approx(0.98 * 0.7)
-
-
-def test_two_likely_digits_are_not_a_single_one() -> None:
-    decision = decide(result("4", confidence=0.97), result("7", confidence=0.98), constraints=SINGLE)
-    assert (decision.status, decision.text) == ("refused", "7")
-
-
-def test_a_digit_that_meets_the_constraint_is_chosen_before_a_likelier_number_that_does_not() -> None:
-    broken = result("12", breaks_constraints=True)
-    cut = replace(broken, runs_out=True)
-    assert decide_number(cut).reason == "cut_off"  # which is why it breaks them
-    decision = decide(result("1", confidence=0.3), result("7", confidence=0.98), broken, constraints=SINGLE)
-    assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
-
-
-def test_a_number_that_breaks_the_constraints_is_refused_however_certain_it_is() -> None:
-    decision = decide(
-        result("12", breaks_constraints=True), result("345"), constraints=parse_constraints("3")
-    )
-    assert (decision.status, decision.reason, decision.text) == ("partial", "constraint", "12 345")
-    assert reasons(decision) == ["constraint", None]
-
-
-def test_a_doubtful_number_that_the_constraints_changed_is_refused_because_of_them() -> None:
-    decision = decide(result("802", confidence=0.1, is_changed=True), constraints=parse_constraints("3"))
-    assert (decision.status, decision.reason, decision.is_changed) == ("refused", "constraint", True)
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
+def test_a_doubtful_number_has_the_reason_for_its_doubt() -> None:
+    for fields, reason in (
         ({"is_cut_off": True}, "cut_off"),
         ({"is_faint": True}, "too_faint"),
         ({"rival_confidence": 0.42}, "two_candidates"),
         ({"rival_confidence": 0.05}, "low_confidence"),
         ({"rival_confidence": 0.42, "is_changed": True, "is_cut_off": True}, "constraint"),
-    ],
-)
-def test_a_doubtful_number_has_the_reason_for_its_doubt(fields: dict[str, float], reason: str) -> None:
-    decision = decide(result("1", confidence=0.45, **fields), result("7"), min_confidence=0.9)
-    assert (decision.status, decision.reason) == ("partial", reason)
-    assert decide(result("1", confidence=0.95, **fields), min_confidence=0.9).status == "read"
-
-
-def test_a_page_is_blank_if_no_place_may_show_a_number() -> None:
-    unlikely, likely = NumberResult(None, 0.9), NumberResult(None, 0.4)
-    blank = decide(unlikely, unlikely, other_writing=0.0)
-    assert blank.status == "blank" and blank.confidence == pytest.approx(0.81)
-    refused = decide(unlikely, likely, other_writing=0.0)
-    assert (refused.status, refused.reason) == ("refused", "low_confidence")
-    assert refused.confidence == pytest.approx(0.36)
+    ):
+        decision = decide_page([result("1", 0.45, **fields), result("7")], 0.02, None).refuse_below(0.9)
+        assert (decision.status, decision.reason) == ("partial", reason)
+        sure = decide_page([result("1", 0.95, **fields)], 0.02, None)
+        assert sure.refuse_below(0.9).status == "read"

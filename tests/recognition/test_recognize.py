@@ -80,9 +80,8 @@ def test_a_line_is_read_with_its_marks() -> None:
     assert number.line is not None and number.line.shape == (40, 4 * 5 * COLUMNS_OF_A_PLACE)
 
 
-@pytest.mark.parametrize(
-    ("written", "texts", "raws"),
-    [
+def test_a_line_is_split_at_spaces_and_operators() -> None:
+    for written, texts, raws in [
         ("12 345", ["12", "345"], ["12", "345"]),
         ("5/6+8×7=98", ["56", "8", "7", "98"], ["5/6+", "8×", "7=", "98"]),
         ("3 + 4", ["3", "4"], ["3+", "4"]),
@@ -93,13 +92,11 @@ def test_a_line_is_read_with_its_marks() -> None:
         ("□500,-", ["500"], ["500,-"]),
         ("= 17 □", ["17"], ["=17"]),
         ("1□5", ["1", "5"], ["1", "5"]),
-    ],
-)
-def test_a_line_is_split_at_spaces_and_operators(written: str, texts: list[str], raws: list[str]) -> None:
-    results = read(spelt(written))
-    assert texts_of(results) == texts
-    assert [number.raw for number in numbers_of(results)] == raws
-    assert all(result.confidence > 0.98 for result in results)
+    ]:
+        results = read(spelt(written))
+        assert texts_of(results) == texts
+        assert [number.raw for number in numbers_of(results)] == raws
+        assert all(result.confidence > 0.98 for result in results)
 
 
 def only_line(written: str, **constraints: str | bool) -> list[str]:
@@ -109,22 +106,14 @@ def only_line(written: str, **constraints: str | bool) -> list[str]:
     return texts_of(recognize_region(alone, parse_constraints(**constraints), 3))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("written", "texts"),
-    [
+def test_a_space_in_the_only_line_separates_numbers_if_it_is_wider_than_their_gaps() -> None:
+    for written, texts in [
         ("8 3 0 5 9", ["83059"]),  # as in the boxes of a form
         ("12 34", ["12", "34"]),  # twice as far as the other digits
         ("12   34", ["12", "34"]),
         ("1 2", ["12"]),
-    ],
-)
-def test_a_space_in_the_only_line_separates_numbers_if_it_is_wider_than_their_gaps(
-    written: str, texts: list[str]
-) -> None:
-    assert only_line(written) == texts
-
-
-def test_constraints_tell_whether_a_space_in_the_only_line_separates_numbers() -> None:
+    ]:
+        assert only_line(written) == texts
     assert only_line("8 3 0 5 9", length="5") == ["83059"]
     assert only_line("12 34", length="4") == ["1234"]
     assert only_line("1 2", length="1") == ["1", "2"]
@@ -137,6 +126,10 @@ def test_groups_are_one_number_if_only_that_meets_the_constraints() -> None:
     assert joined.confidence == pytest.approx(1 - CONSTRAINT_DOUBT, abs=0.01)
     assert texts_of(read(spelt("12+34"), is_alone=True, length="4")) == ["12", "34"]
     assert texts_of(read(spelt("12   34"), is_alone=True, length="3-5")) == ["12", "34"]
+    card = spelt("4539 1488 0343 6467", 0.97)
+    groups = texts_of(read(card, is_alone=True, length="16", check_digit="luhn"))
+    assert groups == ["4539148803436467"]
+    assert len(read(card, is_alone=True, check_digit="luhn")) == 4
 
 
 def test_constraints_do_not_join_two_numbers_for_certain_of_which_one_meets_them() -> None:
@@ -166,18 +159,15 @@ def test_constraints_split_a_line_where_that_is_likelier_than_that_it_breaks_the
         assert text_of(result) == whole and result.breaks_constraints
 
 
-@pytest.mark.parametrize(
-    ("constraints", "texts"),
-    [
+def test_constraints_choose_the_likeliest_split() -> None:
+    for constraints, texts in [
         ({"length": "2"}, ["12", "45"]),  # not at the likelier space
         ({"length": "1-3"}, ["1", "245"]),
         ({"values": "0-100"}, ["12", "45"]),  # 0.55 * 0.3, and 0.45 * 0.3 for three numbers
         ({"length": "5"}, ["1245"]),  # no split helps
-    ],
-)
-def test_constraints_choose_the_likeliest_split(constraints: dict[str, str], texts: list[str]) -> None:
-    line = evidence({"1": 0.999}, {" ": 0.45}, {"2": 0.999}, {" ": 0.3}, {"4": 0.999}, {"5": 0.999})
-    assert [text_of(result) for result in read(line, **constraints)] == texts
+    ]:
+        line = evidence({"1": 0.999}, {" ": 0.45}, {"2": 0.999}, {" ": 0.3}, {"4": 0.999}, {"5": 0.999})
+        assert [text_of(result) for result in read(line, **constraints)] == texts
 
 
 def test_splits_that_meet_the_constraints_compete() -> None:
@@ -199,39 +189,24 @@ def test_a_number_that_constraints_leave_alone_is_unchanged() -> None:
     ]
 
 
-@pytest.mark.parametrize("misread", [0, 1, 2])
-def test_most_strips_tell_which_digits_are_split(misread: int) -> None:
-    lines = [evidence({"1": 0.99}, {"5": 0.99}, {" ": 0.4}, {"8": 0.99}) for _ in range(3)]
-    lines[misread] = evidence({"7": 0.99}, {"5": 0.99}, {" ": 0.4}, {"8": 0.99})
-    strips = [dataclasses.replace(line, crop=dataclasses.replace(CROP)) for line in lines]
-    assert texts_of(read(*strips, values="0-20")) == ["15", "8"]
+def test_most_strips_tell_which_digits_are_split() -> None:
+    for misread in [0, 1, 2]:
+        lines = [evidence({"1": 0.99}, {"5": 0.99}, {" ": 0.4}, {"8": 0.99}) for _ in range(3)]
+        lines[misread] = evidence({"7": 0.99}, {"5": 0.99}, {" ": 0.4}, {"8": 0.99})
+        strips = [dataclasses.replace(line, crop=dataclasses.replace(CROP)) for line in lines]
+        assert texts_of(read(*strips, values="0-20")) == ["15", "8"]
 
 
-def test_a_digit_less_likely_than_a_blank_is_not_split() -> None:
+def test_strips_that_show_no_digit_are_not_split() -> None:
     line = evidence({"7": 0.45})
     assert line.digits == ""
     answers = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,), acceptance={"reading": 1.0})
     result = only(recognize_region(answers, parse_constraints(values="0-5"), 1))
     assert text_of(result) == "7" and result.breaks_constraints
-
-
-def test_strips_with_one_digit_and_with_none_do_not_agree() -> None:
     lines = [evidence({"7": share}) for share in (0.9, 0.4)]
     strips = [dataclasses.replace(line, crop=dataclasses.replace(CROP)) for line in lines]
     assert [line.digits for line in strips] == ["7", ""]
     assert only(read(*strips, values="0-5")).breaks_constraints
-
-
-def test_constraints_correct_a_digit_rather_than_split_a_number() -> None:
-    result = only(read(evidence({"7": 0.6, "1": 0.4}, {"5": 0.999}), values="0-20"))
-    assert text_of(result) == "15" and result.is_changed
-
-
-def test_groups_of_a_card_number_are_joined_for_its_length_and_not_for_its_check_digit_alone() -> None:
-    card = spelt("4539 1488 0343 6467", 0.97)
-    groups = texts_of(read(card, is_alone=True, length="16", check_digit="luhn"))
-    assert groups == ["4539148803436467"]
-    assert len(read(card, is_alone=True, check_digit="luhn")) == 4
 
 
 def test_constraints_join_no_numbers_over_an_operator() -> None:
@@ -248,16 +223,13 @@ def test_operators_in_the_only_line_of_a_page_separate_numbers() -> None:
     assert len(alone.lines) == 1 and not any(part.is_alone for part in alone.parts())
 
 
-def test_the_whole_picture_is_one_more_view_of_its_only_number() -> None:
+def test_the_only_number_of_a_page_has_the_whole_picture_and_weights_of_its_own() -> None:
     line = spelt("7", 0.9)
     evidence = RegionEvidence(RegionCrops(0, LINE, (line.crop,)), (line,))
     for text, confidence in (("7", 0.9), ("1", 0.45)):
         (result,) = recognize_region(evidence.as_only(spelt(text, 0.9 if text == "7" else 0.4)), None, 3)
         assert result.number is not None and result.number.text == "7"
         assert result.confidence == pytest.approx(confidence, abs=0.01)
-
-
-def test_the_only_number_of_a_page_has_weights_of_its_own() -> None:
     line = spelt("7", 0.9)
     crops = RegionCrops(0, LINE, (line.crop,))
     evidence = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, f"{ALONE}bias": 0.0})
@@ -265,14 +237,18 @@ def test_the_only_number_of_a_page_has_weights_of_its_own() -> None:
     assert among.confidence == pytest.approx(0.9, abs=0.01) and alone.confidence == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("written", "x", "runs_out"),
-    [("□42", 180, True), ("42□", 180, False), ("42□", 720, True), ("42", 720, False), ("□42", 210, False)],
-)
-def test_a_line_runs_out_where_the_edge_of_the_page_cuts_a_character(
-    written: str, x: float, runs_out: bool
-) -> None:
-    assert only(read(spelt(written), box=LineBox(x, 60, 340, 60, 0.0))).runs_out is runs_out
+def test_a_line_runs_out_where_the_edge_of_the_page_cuts_a_character() -> None:
+    for written, x, runs_out in [
+        ("□42", 180, True),
+        ("42□", 180, False),
+        ("42□", 720, True),
+        ("42", 720, False),
+        ("□42", 210, False),
+    ]:
+        assert only(read(spelt(written), box=LineBox(x, 60, 340, 60, 0.0))).runs_out is runs_out
+    assert only(read(spelt("12"), box=LineBox(450, 60, 6100, 60, 0.0))).runs_out
+    first, second = read(spelt("12 34□"), box=LineBox(720, 60, 340, 60, 0.0))
+    assert not first.runs_out and second.runs_out
 
 
 def test_the_numbers_of_a_line_are_as_certain_as_their_own_digits() -> None:
@@ -282,19 +258,16 @@ def test_the_numbers_of_a_line_are_as_certain_as_their_own_digits() -> None:
     assert second.digits[0].alternatives[0] == ("8", pytest.approx(0.3, abs=0.01))
 
 
-@pytest.mark.parametrize("written", ["□", "-", ""])
-def test_a_line_without_digits_has_no_numbers(written: str) -> None:
-    result = only(read(spelt(written, 0.99)))
-    assert result.number is None and result.confidence > 0.9
+def test_a_line_without_digits_has_no_numbers() -> None:
+    for written in ["□", "-", ""]:
+        result = only(read(spelt(written, 0.99)))
+        assert result.number is None and result.confidence > 0.9
 
 
 def test_the_strip_that_shows_the_text_gives_the_marks() -> None:
     second = dataclasses.replace(spelt("1.6", 0.9), crop=dataclasses.replace(CROP))
     (number,) = numbers_of(read(spelt("15", 0.6), second))
     assert (number.text, number.raw) == ("16", "1.6")
-
-
-def test_a_text_that_no_strip_shows_has_no_marks() -> None:
     line = evidence({"1": 0.6, "7": 0.4}, {".": 0.99}, {"5": 0.99})
     (number,) = numbers_of(read(line, values="75"))
     assert (number.text, number.raw) == ("75", "75")
@@ -306,20 +279,15 @@ def test_boxes_are_on_the_page() -> None:
     middle = 4.5 * 4 * 2 + 10  # columns of 4 pixels, twice as large on the page, which begins at 10
     assert first == (round(middle - 24), 20 + 8, 48, 64)
     assert second[0] - first[0] == 2 * 4 * COLUMNS_OF_A_PLACE
-
-
-def test_a_network_without_distances_boxes_the_whole_strip() -> None:
     output = line_output({"1": 0.99}, {"5": 0.99})
     line = LineEvidence(CROP, spelt("15").columns, output.logits, ALPHABET, None)
     (number,) = numbers_of(read(line))
     assert [digit.box for digit in number.digits] == [(10, 20, 400, 80)] * 2
 
 
-@pytest.mark.parametrize(
-    ("box", "is_cut_off"), [((210, 60), False), ((18, 60), False), ((0, 60), True), ((210, 199), True)]
-)
-def test_a_line_that_reaches_beyond_the_page_is_cut_off(box: tuple[int, int], is_cut_off: bool) -> None:
-    assert only(read(spelt("15"), box=LineBox(*box, 40, 60, 0.0))).is_cut_off == is_cut_off
+def test_a_line_that_reaches_beyond_the_page_is_cut_off() -> None:
+    for box, is_cut_off in [((210, 60), False), ((18, 60), False), ((0, 60), True), ((210, 199), True)]:
+        assert only(read(spelt("15"), box=LineBox(*box, 40, 60, 0.0))).is_cut_off == is_cut_off
 
 
 def test_alternatives_are_the_next_likely_digits_and_texts() -> None:
@@ -335,72 +303,60 @@ def test_strips_are_averaged() -> None:
     result = only(read(evidence({"1": 0.9, "7": 0.1}), evidence({"1": 0.3, "7": 0.7})))
     assert text_of(result) == "1" and result.confidence == pytest.approx(0.6, abs=0.01)
     assert result.rival_confidence == pytest.approx(0.4, abs=0.01)
-
-
-def test_nothing_is_read_where_nothing_is_likelier() -> None:
     result = only(read(evidence({"1": 0.1}), evidence({"1": 0.2})))
     assert result.number is None and result.confidence == pytest.approx(0.85, abs=0.02)
-
-
-@pytest.mark.parametrize("bias", [-1.0, 0.0, 3.0])
-def test_a_number_is_never_surer_than_its_digits_nor_than_what_its_alternatives_leave(bias: float) -> None:
-    line = evidence({"1": 0.6, "7": 0.4}, {"5": 0.7, "6": 0.3})
-    crops = RegionCrops(0, LINE, (CROP,))
-    answers = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, "bias": bias})
-    (result,) = recognize_region(answers, None, 5)
-    assert result.number is not None and result.number.text == "15"
-    assert all(digit.confidence >= result.confidence for digit in result.number.digits)
-    assert result.confidence + sum(share for _, share in result.number.alternatives) <= 1 + 1e-9
-
-
-@pytest.mark.parametrize("bias", [0.0, -1.0])
-def test_the_confidence_of_a_number_comes_from_its_weights(bias: float) -> None:
-    crops = RegionCrops(0, LINE, (CROP,))
-    answers = RegionEvidence(crops, (spelt("12 5", 0.99),), acceptance={"reading": 1.0, "bias": bias})
-    for text, result in zip(["12", "5"], recognize_region(answers, None, 2), strict=True):
-        assert result.number is not None and result.number.text == text
-        probability = 0.99 ** (len(text) + 1)  # of its digits and of the space
-        odds = probability / (1 - probability) * math.exp(bias)
-        assert result.confidence == pytest.approx(odds / (1 + odds), abs=0.02)
-        digits = [digit.confidence for digit in result.number.digits]
-        assert digits == pytest.approx([result.confidence / probability * 0.99**2] * len(text), abs=0.02)
-
-
-@pytest.mark.parametrize(("bias", "texts"), [(-1.0, ["12", "5"]), (-2.0, [])])
-def test_a_place_where_hardly_a_number_stands_is_not_read(bias: float, texts: list[str]) -> None:
-    crops = RegionCrops(0, LINE, (CROP,))
-    answers = RegionEvidence(crops, (spelt("12 5", 0.99),), presence={"bias": bias})
-    results = recognize_region(answers, None, 2)
-    assert texts_of(results) == texts
-    assert texts or [result.confidence for result in results] == pytest.approx([0.88] * 2, abs=0.01)
-
-
-def test_an_uncertain_digit_is_read_rather_than_nothing() -> None:
     result = only(read(evidence({"1": 0.3, "7": 0.25})))
     assert text_of(result) == "1" and result.confidence == pytest.approx(0.3, abs=0.02)
 
 
-def test_a_text_that_meets_the_constraints_is_read_where_it_is_likely() -> None:
+def test_a_number_is_never_surer_than_its_digits_nor_than_what_its_alternatives_leave() -> None:
+    for bias in [-1.0, 0.0, 3.0]:
+        line = evidence({"1": 0.6, "7": 0.4}, {"5": 0.7, "6": 0.3})
+        crops = RegionCrops(0, LINE, (CROP,))
+        answers = RegionEvidence(crops, (line,), acceptance={"reading": 1.0, "bias": bias})
+        (result,) = recognize_region(answers, None, 5)
+        assert result.number is not None and result.number.text == "15"
+        assert all(digit.confidence >= result.confidence for digit in result.number.digits)
+        assert result.confidence + sum(share for _, share in result.number.alternatives) <= 1 + 1e-9
+
+
+def test_the_confidence_of_a_number_comes_from_its_weights() -> None:
+    for bias in [0.0, -1.0]:
+        crops = RegionCrops(0, LINE, (CROP,))
+        answers = RegionEvidence(crops, (spelt("12 5", 0.99),), acceptance={"reading": 1.0, "bias": bias})
+        for text, result in zip(["12", "5"], recognize_region(answers, None, 2), strict=True):
+            assert result.number is not None and result.number.text == text
+            probability = 0.99 ** (len(text) + 1)  # of its digits and of the space
+            odds = probability / (1 - probability) * math.exp(bias)
+            assert result.confidence == pytest.approx(odds / (1 + odds), abs=0.02)
+            digits = [digit.confidence for digit in result.number.digits]
+            assert digits == pytest.approx([result.confidence / probability * 0.99**2] * len(text), abs=0.02)
+
+
+def test_a_place_where_hardly_a_number_stands_is_not_read() -> None:
+    for bias, texts in [(-1.0, ["12", "5"]), (-2.0, [])]:
+        crops = RegionCrops(0, LINE, (CROP,))
+        answers = RegionEvidence(crops, (spelt("12 5", 0.99),), presence={"bias": bias})
+        results = recognize_region(answers, None, 2)
+        assert texts_of(results) == texts
+        assert texts or [result.confidence for result in results] == pytest.approx([0.88] * 2, abs=0.01)
+
+
+def test_constraints_are_met_broken_or_doubted_by_what_is_likely() -> None:
     line = evidence({"1": 0.6, "7": 0.4}, {"8": 0.9, "9": 0.1})
     free, luhn = only(read(line)), only(read(line, check_digit="luhn"))
     assert text_of(free) == text_of(luhn) == "18" and not luhn.is_changed
     ranged = only(read(line, values="70-99"))
     assert text_of(ranged) == "78" and ranged.is_changed and not ranged.breaks_constraints
     assert ranged.confidence == pytest.approx(0.36 / (0.4 + 0.05 * 0.6), abs=0.01)
-
-
-def test_constraints_that_no_likely_text_meets_are_broken() -> None:
     result = only(read(spelt("18", 0.99), length="5"))
     assert result.breaks_constraints and not result.is_changed and text_of(result) == "18"
-
-
-def test_constraints_make_no_number_of_nothing() -> None:
-    assert texts_of(read(spelt(""), length="1")) == []
-
-
-def test_constraints_make_no_unlikely_text_certain() -> None:
     result = only(read(evidence({"1": 0.93, "7": 0.06}), values="7"))
     assert text_of(result) == "7" and result.is_changed and result.confidence < 0.6
+    result = only(read(evidence({"1": 0.98, "7": 0.01}), values="7"))
+    assert text_of(result) == "1" and result.breaks_constraints and not result.is_changed
+    result = only(read(evidence({"7": 0.6, "1": 0.4}, {"5": 0.999}), values="0-20"))
+    assert text_of(result) == "15" and result.is_changed
 
 
 def test_a_network_that_reads_worse_makes_no_text_certain_that_constraints_force() -> None:
@@ -410,48 +366,20 @@ def test_a_network_that_reads_worse_makes_no_text_certain_that_constraints_force
     assert text_of(result) == "7" and result.confidence < 0.85
 
 
-def test_a_number_that_likelier_breaks_the_constraints_keeps_its_text() -> None:
-    result = only(read(evidence({"1": 0.98, "7": 0.01}), values="7"))
-    assert text_of(result) == "1" and result.breaks_constraints and not result.is_changed
-
-
-def test_constraints_hold_for_each_number_of_a_line() -> None:
-    line = spelt("12 34", 0.99)
-    assert texts_of(read(line, length="2")) == ["12", "34"]
-    joined = only(read(line, is_alone=True, length="4"))
-    assert text_of(joined) == "1234" and joined.is_changed
-
-
-def test_one_number_of_a_line_breaks_the_constraints_alone() -> None:
-    first, second = read(spelt("12 345", 0.99), length="2")
-    assert (text_of(first), first.breaks_constraints, first.is_changed) == ("12", False, False)
-    assert second.breaks_constraints or second.is_changed
-
-
-def test_an_operator_separates_two_numbers_under_constraints_too() -> None:
-    results = read(spelt("12+34", 0.99), length="4")
-    assert texts_of(results) == ["12", "34"] and all(result.breaks_constraints for result in results)
-
-
-def test_a_doubtful_number_does_not_make_others_of_its_line_doubtful() -> None:
+def test_a_doubt_is_that_of_the_numbers_beside_it() -> None:
     results = read(
         evidence(*({character: 0.999 if character == " " else 0.9} for character in "1 2 3 4 5 6"))
     )
     assert [result.confidence for result in results] == pytest.approx([0.9] * 6, abs=0.01)
-
-
-def test_a_doubtful_space_makes_the_numbers_beside_it_doubtful() -> None:
     first, second, third = read(evidence({"1": 1}, {" ": 0.7}, {"2": 1}, {" ": 1}, {"3": 1}))
     assert (first.confidence, second.confidence) == pytest.approx((0.7, 0.7), abs=0.01)
     assert third.confidence == pytest.approx(1, abs=0.01)
     (number,) = read(evidence({"1": 1}, {" ": 0.3}, {"3": 1}))
     assert text_of(number) == "13" and number.confidence == pytest.approx(0.7, abs=0.01)
-
-
-def test_constraints_do_not_make_a_doubtful_space_certain() -> None:
     line = evidence({"1": 1}, {" ": 0.7}, {"2": 1})
     free, constrained = read(line)[0], read(line, length="1-8")[0]
     assert constrained.confidence == pytest.approx(free.confidence, abs=0.01)
+    assert texts_of(read(evidence({"1": 1.0}, {" ": 0.4}, {" ": 0.4}, {"2": 1.0}))) == ["1", "2"]
 
 
 def test_a_strip_that_shows_another_number_of_numbers_is_outvoted_and_speaks_against_every_text() -> None:
@@ -469,22 +397,7 @@ def test_the_surest_strip_says_how_many_numbers_a_line_holds() -> None:
     assert texts_of(read(unsure, sure)) == texts_of(read(sure, unsure)) == ["12"]
 
 
-def test_a_line_that_is_too_long_to_be_shown_whole_is_refused() -> None:
-    assert only(read(spelt("12"), box=LineBox(450, 60, 6100, 60, 0.0))).runs_out
-
-
-def test_only_the_number_at_the_edge_of_the_page_runs_out() -> None:
-    first, second = read(spelt("12 34□"), box=LineBox(720, 60, 340, 60, 0.0))
-    assert not first.runs_out and second.runs_out
-
-
-def test_two_numbers_do_not_meet_the_constraint_of_a_single_digit() -> None:
-    line = spelt("1 5", 0.99)
-    assert texts_of(read(line, length="1")) == ["1", "5"]
-    assert texts_of(read(line, single_digit=True)) == ["1", "5"]  # the page chooses one of them
-
-
-def test_every_region_gets_the_answers_of_every_reader_to_its_own_strips() -> None:
+def test_every_region_gets_the_answers_of_every_reader_that_is_needed() -> None:
     first, second = FakeReader("12", "3", likely=0.9), FakeReader("45", "6", likely=0.9)
     regions = [RegionCrops(0, LINE, (CROP, CROP)) for _ in range(2)]
     answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {}, {})
@@ -493,14 +406,14 @@ def test_every_region_gets_the_answers_of_every_reader_to_its_own_strips() -> No
     (shares,) = numbers_of(recognize_region(answers[1], None, 2))
     assert shares.text in ("3", "6") and shares.confidence == pytest.approx(0.45, abs=0.01)
     assert first.calls == second.calls == [2, 2]
-
-
-def test_a_line_that_one_network_reads_with_certainty_is_not_shown_to_the_next() -> None:
     first, second = FakeReader("12", "3"), FakeReader("45", "6")
     regions = [RegionCrops(0, LINE, (CROP, CROP)) for _ in range(2)]
     answers = run_networks(regions, cast(list[LineRecognizer], [first, second]), {}, {})
     assert [each.raw for each in answers] == ["12", "3"] and [len(each.lines) for each in answers] == [1, 1]
     assert (first.calls, second.calls) == ([2], [])
+    reader = FakeReader("1")
+    assert run_networks([], cast(list[LineRecognizer], [reader]), {}, {}) == []
+    assert reader.calls == []
 
 
 def test_a_second_strip_is_read_only_if_the_first_leaves_a_doubt() -> None:
@@ -593,18 +506,8 @@ def test_the_tails_of_digits_beside_a_space_make_no_number_doubtful() -> None:
     assert [part.shares for part in parts] == [pytest.approx((1.0,), abs=0.01)] * 2
 
 
-def test_a_space_counts_in_all_of_its_columns() -> None:
-    assert texts_of(read(evidence({"1": 1.0}, {" ": 0.4}, {" ": 0.4}, {"2": 1.0}))) == ["1", "2"]
-
-
 def test_the_parts_of_a_line_have_their_own_length() -> None:
     crops = RegionCrops(0, LINE, (CROP,))
     whole = RegionEvidence(crops, (spelt("1234"),)).features("1234", 0.9, 0.0)
     parts = [part.features("12", 0.9, 0.0) for part in RegionEvidence(crops, (spelt("12 34"),)).parts()]
     assert all(part["pitch"] < 1 for part in [whole, *parts])
-
-
-def test_no_regions_run_no_network() -> None:
-    reader = FakeReader("1")
-    assert run_networks([], cast(list[LineRecognizer], [reader]), {}, {}) == []
-    assert reader.calls == []
