@@ -162,7 +162,6 @@ predict
 predict x.png --model nothing-like-it
 predict x.png --device abacus
 predict x.png --min-confidence 2
-predict x.png --top-k 0
 predict x.png -o out.txt
 predict x.png -o nowhere/out.csv
 predict x.png --force

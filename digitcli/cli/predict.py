@@ -19,7 +19,7 @@ from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
 from digitcli.recognition.reading_formats import Per, format_of, format_readings
-from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, TOP_K, Rotation, check_ranges
+from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, Rotation, check_ranges
 from digitcli.recognition.result_writer import ResultWriter, new_results, resume_results
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -126,10 +126,6 @@ class PredictOptions:
     force: bool = setting(
         False, OUTPUT, "Replace an existing output file, or write into a folder that is not empty."
     )  # fmt: skip
-    top_k: int = setting(
-        TOP_K, OUTPUT, "Give this many candidates for each digit and number in JSON, the best included.",
-        unit="K", at_least=1, at_most=10,
-    )  # fmt: skip
     annotate: Path | None = setting(
         None, OUTPUT, "Write a copy of each picture into this folder, with a coloured box and the answer at "
         "each digit; red ones are uncertain or refused.", unit="dir",
@@ -178,7 +174,7 @@ def check_options(options: PredictOptions) -> None:
         OutputError: the output cannot be written.
     """
     _check_input(options)
-    check_ranges(options.min_confidence, options.max_error, options.top_k)
+    check_ranges(options.min_confidence, options.max_error)
     _check_output(options)
     check_device_name(options.device or "auto")
     if options.output:
@@ -296,7 +292,6 @@ def _load_reader(
         min_confidence=options.min_confidence,
         max_error=options.max_error,
         constraints=constraints,
-        top_k=options.top_k,
         keep_pictures=options.show_steps or options.annotate is not None,
         rotate=options.rotate,
     )
@@ -358,7 +353,6 @@ def _options_of_results(options: PredictOptions, constraints: Constraints | None
         "--rotate": None if options.rotate == "auto" else options.rotate,
         "--min-confidence": options.min_confidence,
         "--max-error": options.max_error,
-        "--top-k": None if options.top_k == TOP_K else options.top_k,
     }
     kept = {name: str(value) for name, value in given.items() if value is not None}
     return kept | (constraints.options() if constraints else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import textwrap
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,11 +23,15 @@ from digitcli.cli.terminal_image import Picture
 from digitcli.errors import PictureError, counted
 from digitcli.recognition.readings import Digit, Number, Reading, as_percentage, describe_confidence
 
-# Columns of the terminal for the name of a picture, its text and a note, chosen by hand: an answer and why it
-# is refused fit into 80 columns.
-NAME_COLUMNS = 36
-TEXT_COLUMNS = 16
+# Columns of a terminal for the name of a picture, its text, its confidence and a note, chosen by hand: an
+# answer and why it is refused fit into 80 columns, and without the confidence into 40.
+NAME_COLUMNS, LEAST_NAME_COLUMNS = 36, 12
+TEXT_COLUMNS, LEAST_TEXT_COLUMNS = 16, 10
+CONFIDENCE_COLUMNS = 7
 NOTE_COLUMNS = 25
+GAP = "  "
+# Columns of a terminal from which there is room for the confidence beside any reason.
+COLUMNS_WITH_CONFIDENCE = 60
 # Columns of a digit below a row, and of a digit among the steps.
 DIGIT_COLUMNS = 14
 LARGE_DIGIT_COLUMNS = 28
@@ -158,8 +162,7 @@ class ReadingView:
         if not console.out.is_terminal or self.shows_steps or not reading.digits:
             return
         rows_of_thresholds = -(-len(self.thresholds or "") // console.out.width)
-        rows_of_note = describe(reading).plain.count("\n")
-        rows = max(1, console.out.height - OTHER_ROWS - rows_of_thresholds - rows_of_note)
+        rows = max(1, console.out.height - OTHER_ROWS - rows_of_thresholds)
         if len(reading.numbers) > 1:
             console.out.print(draw_grid(reading.numbers, console.out.width, rows))
             return
@@ -176,7 +179,9 @@ def draw_grid(numbers: Sequence[Number], width: int, rows: int) -> Text:
     cells: dict[tuple[int, int], list[Number]] = {}
     for number in numbers:
         cells.setdefault((number.row or 0, number.column or 0), []).append(number)
-    texts = {place: " ".join(map(_marked, there)) for place, there in cells.items()}
+    texts = {
+        place: " ".join(_marked(number, number.raw) for number in there) for place, there in cells.items()
+    }
     row_count, column_count = (1 + max(place[axis] for place in cells) for axis in (0, 1))
     widths = [
         max((len(text) for place, text in texts.items() if place[1] == column), default=0)
@@ -199,35 +204,28 @@ def draw_grid(numbers: Sequence[Number], width: int, rows: int) -> Text:
     return grid.append(note)
 
 
-def _marked(number: Number) -> str:
-    """Return a number as it is written, with a question mark if it is refused."""
-    return number.raw + ("?" if number.status == "refused" else "")
-
-
 def describe(reading: Reading) -> Text:
-    """Return a reading as one line."""
+    """Return a reading as one line, see `_row`."""
     page = "" if reading.page is None else f" page {reading.page}"
     text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "no number")
     if reading.status == "partial":
-        text = " ".join(
-            number.text + ("?" if number.status == "refused" else "") for number in reading.numbers
-        )
+        text = " ".join(_marked(number, number.text) for number in reading.numbers)
     confidence = "" if reading.confidence is None else as_percentage(reading.confidence)
-    notes = [describe_confidence(reading.status, reading.text)]
-    if reading.reason is not None and reading.status != "blank":
-        notes.append(describe_refusal(reading) + reading.reason.replace("_", " "))
-    if reading.digits and reading.raw != reading.text:
-        notes.append(f"written {reading.raw}")
-    if reading.changed:
-        notes.append("changed by the constraints")
-    if reading.rotation:
-        notes.append(f"turned by {reading.rotation} degrees clockwise")
-    note = "".join(f"  {note}" for note in [", ".join(filter(None, notes))] if note)
+    reason = "" if reading.status == "blank" else (reading.reason or "").replace("_", " ")
+    refusal = _count_refused(reading) + reason
+    explained = ", ".join(filter(None, [describe_confidence(reading.status, reading.text), refusal]))
+    others = [f"written {reading.raw}"] if reading.digits and reading.raw != reading.text else []
+    others += ["changed by the constraints"] if reading.changed else []
+    others += [f"turned by {reading.rotation} degrees clockwise"] if reading.rotation else []
     name, style = console.printable(reading.file) + page, STYLES[reading.status]
-    return _row(name, text, confidence, style, note)
+    return _row(name, text, confidence, style, [explained, refusal, reason], others)
 
 
-def describe_refusal(reading: Reading) -> str:
+def _marked(number: Number, text: str) -> str:
+    return text + ("?" if number.status == "refused" else "")
+
+
+def _count_refused(reading: Reading) -> str:
     """Return how much of a page is refused, as the beginning of a note."""
     if reading.status == "partial":
         count = sum(number.status == "refused" for number in reading.numbers)
@@ -235,28 +233,39 @@ def describe_refusal(reading: Reading) -> str:
     return "refused: " if reading.status == "refused" else ""
 
 
-def _row(name: str, text: str, confidence: str, style: str, note: str = "") -> Text:
-    """Return the row of a picture.
+def _row(
+    name: str,
+    text: str,
+    confidence: str,
+    style: str,
+    reasons: Sequence[str] = ("",),
+    others: Sequence[str] = (),
+) -> Text:
+    """Return the row of a picture; on a terminal it is one line, in which what matters least is left out.
 
-    On a terminal, long names and texts are shortened, and a note that does not fit stands in lines below.
+    The name and the text are shortened, but stay. Then comes the reason, in the first of these wordings that
+    fits; then the confidence, which depends on the width alone so that columns stay columns; then the other
+    notes, as far as they fit.
     """
-    columns, width, fits = NAME_COLUMNS, console.out.width, True
-    if console.out.is_terminal:
-        columns = max(12, min(NAME_COLUMNS, width - TEXT_COLUMNS - NOTE_COLUMNS - 11))
-        fits = columns + TEXT_COLUMNS + 11 + len(note) <= width
-        if len(name) > columns:
-            name = "..." + name[3 - columns :]
-        room = max(TEXT_COLUMNS, width - columns - 11 - (len(note) if fits else 0))
-        if len(text) > room:
-            text = text[: room - 3] + "..."
-    row = Text(f"{name:<{columns}}  ")
-    row.append(f"{text:<{TEXT_COLUMNS}}", style).append(f"  {confidence:>7}").append(
-        note if fits else "", style
-    )
-    if console.out.is_terminal:
-        row.truncate(width, overflow="ellipsis")
-    for line in () if fits else textwrap.wrap(note.strip(), width - 2):
-        row.append(f"\n  {line}", style)
+    width = console.out.width if console.out.is_terminal else sys.maxsize
+    is_wide = width >= COLUMNS_WITH_CONFIDENCE
+    text_columns = TEXT_COLUMNS if is_wide else LEAST_TEXT_COLUMNS
+    figures = f"{GAP}{confidence:>{CONFIDENCE_COLUMNS}}" if is_wide else ""
+    fixed = text_columns + len(figures) + 2 * len(GAP)
+    name_columns = max(LEAST_NAME_COLUMNS, min(NAME_COLUMNS, width - fixed - NOTE_COLUMNS))
+    if len(name) > name_columns and console.out.is_terminal:
+        name = "..." + name[3 - name_columns :]
+    room = width - name_columns - fixed
+    note = next((reason for reason in reasons if len(reason) <= room), reasons[-1][:room])
+    for other in others:
+        longer = f"{note}, {other}" if note else other
+        note = longer if len(longer) <= room else note
+    room = max(text_columns, width - name_columns - len(GAP + figures) - (len(GAP + note) if note else 0))
+    if len(text) > room:
+        text = text[: room - 3] + "..."
+    row = Text(f"{name:<{name_columns}}{GAP}").append(f"{text:<{text_columns}}", style).append(figures)
+    row.append(GAP + note if note else "", style)
+    row.truncate(width, overflow="ellipsis")  # characters of Asian scripts are two columns wide
     return row
 
 

@@ -260,7 +260,7 @@ def _rounded(probability: float) -> float:
     return round(float(probability), DECIMALS)
 
 
-def check_ranges(min_confidence: float | None, max_error: float | None, top_k: int) -> None:
+def check_ranges(min_confidence: float | None, max_error: float | None, top_k: int = TOP_K) -> None:
     """Check the values that decide which answers and candidates a reading has.
 
     Raises:
@@ -274,4 +274,4 @@ def check_ranges(min_confidence: float | None, max_error: float | None, top_k: i
         cause = "--max-error and --min-confidence both set the minimum confidence."
         raise UsageError(cause, "Give one of them.")
     if not 1 <= top_k <= 10:
-        raise UsageError(f"--top-k is {top_k}.", "Give a number from 1 to 10.")
+        raise UsageError(f"top_k is {top_k}.", "Give a number from 1 to 10.")

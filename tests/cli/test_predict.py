@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from rich.console import Console
 
 from digitcli.cli.readings_view import describe, draw_grid
 from digitcli.imaging.opening import open_pages
@@ -230,16 +232,6 @@ def test_a_doubtful_number_leaves_the_others_of_its_page_read(predict: Run) -> N
     doubtful = (number for number in record["numbers"] if number["status"] == "refused")
     assert re.findall(r"(\d+)\?", shown) == [number["text"] for number in doubtful]
     assert "refused: " in predict("4.png", "--min-confidence", "1").stdout
-
-
-def test_top_k_counts_the_best_candidate_too(predict: Run) -> None:
-    put("4.png", "4")
-    for top_k in (1, 4, 10):
-        (record,) = records(predict("4.png", "--top-k", str(top_k), "--format", "jsonl"))
-        (digit,) = record["numbers"][0]["digits"]
-        shares = [digit["confidence"], *(share for _, share in digit["alternatives"])]
-        assert len(shares) == top_k and shares == sorted(shares, reverse=True)
-        assert len({digit["digit"], *(other for other, _ in digit["alternatives"])}) == top_k
 
 
 def test_several_models_are_averaged_under_both_names(predict: Run) -> None:
@@ -525,6 +517,25 @@ def test_a_terminal_shows_a_row_a_page(on_terminal: Terminal) -> None:
     assert code == 0 and rows[0].split() == ["picture", "reads", "sure"]
     assert [row.split()[0] for row in rows[1:4]] == ["a.png", "b.png", "c.png"]
     assert rows[4].startswith("3 pictures") and len(rows) == 5
+
+
+def test_a_narrow_terminal_leaves_out_what_matters_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = number_of("12", 0, 0, "refused")
+    page = Reading("scans/of/a/very/long/name/page-0001.png", 3, "refused", "low_confidence", "12", 0.5,
+                   (number,), "reader", changed=True, rotation=90)  # fmt: skip
+    shown = {}
+    for width in range(40, 201):
+        console = Console(width=width, force_terminal=True)
+        monkeypatch.setattr("digitcli.console.out", console)
+        (line,) = describe(page).plain.splitlines()
+        assert len(line) <= width and "0001.png page 3"[-9:] in line and " 12 " in line, line
+        assert "low confidence" in line and ("50.0 %" in line) == (width >= 60), line
+        if "turned" in line:
+            assert "changed" in line and "refused: " in line and "50.0 %" in line
+        shown[width] = line
+        failed = describe(dataclasses.replace(page, status="error", reason="not_an_image", text=None))
+        assert "error " in failed.plain and "not an image" in failed.plain and len(failed) <= width
+    assert "turned" in shown[200] and "turned" not in shown[100]
 
 
 def number_of(text: str, row: int, column: int, status: Literal["read", "refused"] = "read") -> Number:

@@ -203,7 +203,9 @@ LENGTH_3 = parse_constraints("3")
 
 # Places, the constraints, the probability of other writing and a threshold; then the answer of the page:
 # its status, reason, text and confidence, and the reason of each number.
-PAGES: list[tuple[list[NumberResult], Constraints | None, float, float, tuple[object, ...], list[str | None]]] = [
+PAGES: list[
+    tuple[list[NumberResult], Constraints | None, float, float, tuple[object, ...], list[str | None]]
+] = [
     ([result("12", 0.9), result("7", 0.8)], None, 0.02, 0.5, ("read", None, "12 7", 0.72), [None, None]),
     ([NOTHING, result("7", 0.8)], None, 0.99, 0.5, ("read", None, "7", 0.8), [None]),
     (
@@ -245,8 +247,10 @@ PAGES: list[tuple[list[NumberResult], Constraints | None, float, float, tuple[ob
     ),
     # A number that breaks the constraints is refused however certain it is, and a doubtful one that they
     # changed because of them.
-    ([BROKEN, result("345")], LENGTH_3, 0.02, 0.5, ("partial", "constraint", "12 345", 0.9801), ["constraint", None]),
-    ([result("802", 0.1, is_changed=True)], LENGTH_3, 0.02, 0.5, ("refused", "constraint", "802", 0.1), ["constraint"]),
+    ([BROKEN, result("345")], LENGTH_3, 0.02, 0.5, ("partial", "constraint", "12 345", 0.9801),
+     ["constraint", None]),
+    ([result("802", 0.1, is_changed=True)], LENGTH_3, 0.02, 0.5, ("refused", "constraint", "802", 0.1),
+     ["constraint"]),
     ([replace(BROKEN, runs_out=True)], None, 0.02, 0.5, ("refused", "cut_off", "12", 0.99), ["cut_off"]),
 ]  # fmt: skip
 
