@@ -8,14 +8,14 @@ import multiprocessing
 import os
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from digitcli.errors import DigitcliError, InputError, PictureError
+from digitcli.errors import InputError, PictureError
 from digitcli.recognition import bulk
 from digitcli.recognition import reader as reader_module
 from digitcli.recognition.pipeline import PAGES_AT_ONCE
@@ -65,34 +65,28 @@ def test_opened_images_are_read_in_this_process() -> None:
     assert [reading.reason for reading in readings] == [None] * 6 + ["truncated"] + [None] * 5
 
 
-class Unreadable:
-    """Fails in the process that unpickles it."""
+class Awkward:
+    """Fails in the process that unpickles it, or ends it."""
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return open, ("/missing",)
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.reduced = function, arguments
 
-
-def test_a_picture_that_a_process_cannot_take_loses_no_other() -> None:
-    pictures: list[object] = [*sources(12)]
-    pictures.insert(6, Unreadable())
-    readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
-    assert len(readings) == 13 and readings[6].reason == "not_an_image"
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.reduced
 
 
-class Deadly:
-    """Ends the process that unpickles it."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os._exit, (9,)
-
-
-def test_a_process_that_dies_loses_no_picture() -> None:
-    pictures: list[object] = [*sources(12)]
-    pictures.insert(6, Deadly())
-    readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
-    names = [str(number) for number in range(12)]
-    assert [reading.file for reading in readings] == [*names[:6], "", *names[6:]]
-    assert readings[6].reason == "not_an_image"
+def test_a_picture_that_a_process_cannot_take_or_that_ends_it_loses_no_other() -> None:
+    content = encoded(drawn("5", 40, stroke_px=4))
+    for awkward in (memoryview(content), Awkward(open, "/missing"), Awkward(os._exit, 9)):
+        pictures: list[object] = [*sources(12)]
+        pictures.insert(6, awkward)
+        readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
+        names = [str(number) for number in range(12)]
+        assert [reading.file for reading in readings] == [*names[:6], "", *names[6:]]
+        is_content = isinstance(awkward, memoryview)
+        assert (readings[6].text, readings[6].reason) == (
+            ("5", None) if is_content else (None, "not_an_image")
+        )
 
 
 def no_pool(*arguments: object, **settings: object) -> None:
@@ -103,20 +97,16 @@ def no_process(pool: object) -> None:
     raise BlockingIOError(errno.EAGAIN, "no process")
 
 
-@pytest.mark.parametrize(("method", "fault"), [("__init__", no_pool), ("_adjust_process_count", no_process)])
-def test_without_processes_this_process_reads_all(
-    monkeypatch: pytest.MonkeyPatch, method: str, fault: object
-) -> None:
-    monkeypatch.setattr(ProcessPoolExecutor, method, fault)
-    readings = list(Reader("cnn", device="cpu", processes=2).read_all(sources(12)))
-    assert [reading.file for reading in readings] == [str(number) for number in range(12)]
-    assert readings[11].text == "1"
+def test_without_processes_this_process_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for method, fault in (("__init__", no_pool), ("_adjust_process_count", no_process)):
+        with monkeypatch.context() as patch:
+            patch.setattr(ProcessPoolExecutor, method, fault)
+            readings = list(Reader("cnn", device="cpu", processes=2).read_all(sources(12)))
+        assert [reading.file for reading in readings] == [str(number) for number in range(12)]
+        assert readings[11].text == "1"
 
 
-@pytest.mark.parametrize("error", [None, InputError("The list breaks off.")])
-def test_without_processes_few_pictures_are_taken_ahead(
-    monkeypatch: pytest.MonkeyPatch, error: InputError | None
-) -> None:
+def test_without_processes_few_pictures_are_taken_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = 0
 
     def listed() -> Iterator[Source]:
@@ -124,8 +114,7 @@ def test_without_processes_few_pictures_are_taken_ahead(
         for source in sources(200):
             taken += 1
             yield source
-        if error is not None:
-            raise error
+        raise InputError("The list breaks off.")
 
     monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", no_process)
     in_flight = (2 * bulk.PORTIONS_PER_PROCESS + 1) * bulk.MIN_PORTION
@@ -133,11 +122,11 @@ def test_without_processes_few_pictures_are_taken_ahead(
     for number in range(200):
         assert next(readings).file == str(number)
         assert taken - number <= in_flight + PAGES_AT_ONCE + 2 * THREADS
-    with pytest.raises(StopIteration if error is None else InputError):
+    with pytest.raises(InputError, match="breaks off"):
         next(readings)
 
 
-def test_an_error_of_the_input_follows_the_readings_before_it() -> None:
+def test_stopping_early_stops_the_processes_but_not_those_of_the_caller() -> None:
     def listed() -> Iterator[Source]:
         yield from sources(6)
         raise InputError("The list breaks off.")
@@ -146,46 +135,26 @@ def test_an_error_of_the_input_follows_the_readings_before_it() -> None:
     assert [next(readings).file for _ in range(6)] == ["0", "1", "2", "3", "4", "5"]
     with pytest.raises(InputError, match="breaks off"):
         next(readings)
-
-
-def test_stopping_early_stops_the_processes() -> None:
     readings = Reader("cnn", device="cpu", processes=2).read_all(sources(20))
     for _ in range(5):
         next(readings)
     children = multiprocessing.active_children()
     assert len(children) == 2
-    readings.close()
-    for child in children:
-        child.join(10)
-    assert not any(child.is_alive() for child in children)
-
-
-def test_the_processes_of_the_caller_go_on() -> None:
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
-    readings = Reader("cnn", device="cpu", processes=2).read_all(sources(20))
-    next(readings)
     other.start()
     try:
-        readings.close()
-        assert other.is_alive()
+        readings.close()  # type: ignore[attr-defined]
+        for child in children:
+            child.join(10)
+        assert other.is_alive() and not any(child.is_alive() for child in children)
     finally:
         other.terminate()
         other.join(10)
 
 
-def test_a_picture_that_cannot_be_sent_is_read_here() -> None:
-    content = encoded(drawn("5", 40, stroke_px=4))
-    pictures: list[object] = [*sources(6), memoryview(content), *sources(6)]
-    readings = list(Reader("cnn", device="cpu", processes=2).read_all(pictures))  # type: ignore[arg-type]
-    assert len(readings) == 13 and readings[6].text == "5"
-
-
-def test_few_pictures_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_or_kept_pictures_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "read_in_processes", None)
     assert len(list(Reader("cnn", device="cpu", processes=2).read_all(sources(3)))) == 3
-
-
-def test_a_reader_that_keeps_pictures_uses_one_process() -> None:
     assert Reader("cnn", device="cpu", processes=2, keep_pictures=True).processes == 1
 
 
@@ -201,9 +170,7 @@ def test_the_size_of_portions_follows_the_time_that_they_take() -> None:
     assert size.pictures == bulk.MIN_PORTION
 
 
-@pytest.mark.parametrize(
-    "error", [PictureError("corrupt", "Damaged.", "Mend it."), InputError("No.", "Yes.")]
-)
-def test_errors_keep_their_fields_between_processes(error: DigitcliError) -> None:
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error) and str(copy) == str(error) and vars(copy) == vars(error)
+def test_errors_keep_their_fields_between_processes() -> None:
+    for error in (PictureError("corrupt", "Damaged.", "Mend it."), InputError("No.", "Yes.")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error) and str(copy) == str(error) and vars(copy) == vars(error)

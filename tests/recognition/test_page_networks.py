@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from digitcli.errors import UsageError
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
@@ -44,17 +43,15 @@ CROP = LineCrop(np.zeros((3, 40, 80), np.uint8), np.eye(2, 3), (80, 40))
 NUMBER = LineEvidence.of(CROP, line_output({"7": 0.99}), ALPHABET, 1.0)
 
 
-def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decision | None:
+def glance_of(text: str | FakeReader, likely: float = 0.999, length: int | None = None) -> Glance:
     """Read a page by a network that is this sure of each character of a text."""
-    network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=likely))
+    network = FakeReader(text, name="picture_reader", likely=likely) if isinstance(text, str) else text
     constraints = None if length is None else parse_constraints(length=str(length))
-    return PictureNetwork(network).read(PAPER, constraints, top_k=2).decision
+    return PictureNetwork(cast(LineRecognizer, network)).read(PAPER, constraints, top_k=2)
 
 
-@pytest.mark.parametrize("text, counts", [("7", True), ("3.5", True), ("", False), ("1 2", False)])
-def test_what_it_reads_is_one_more_view_of_the_only_number_if_it_sees_one(text: str, counts: bool) -> None:
-    network = cast(LineRecognizer, FakeReader(text, name="picture_reader", likely=0.9))
-    assert (PictureNetwork(network).read(PAPER, None, top_k=2).line is not None) == counts
+def answer(text: str, likely: float = 0.999, length: int | None = None) -> Decision | None:
+    return glance_of(text, likely, length).decision
 
 
 def decision(text: str, confidence: float) -> Decision:
@@ -72,57 +69,36 @@ def test_one_number_is_the_answer_with_its_marks_and_boxes() -> None:
         assert 0 <= x < x + width <= 120 and 0 <= y < y + height <= 80
 
 
-@pytest.mark.parametrize("text", ["", OTHER, f"7{OTHER}", "1 2", "3+4", "."])
-def test_whatever_is_not_one_number_is_left_to_the_other_networks(text: str) -> None:
-    assert answer(text) is None
-
-
-def test_two_numbers_that_no_character_clearly_separates_are_left_to_the_other_networks() -> None:
+def test_whatever_is_not_one_likely_number_is_left_to_the_other_networks() -> None:
+    for text in ("", OTHER, f"7{OTHER}", "1 2", "3+4", "."):
+        assert answer(text) is None
     network = FakeReader(name="picture_reader")
     network._outputs = [line_output({"1": 1.0}, {OTHER: 0.4}, {OTHER: 0.4}, {"2": 1.0})]
-    answer = PictureNetwork(cast(LineRecognizer, network)).read(PAPER, None, top_k=2)
-    assert answer.decision is None and answer.line is None
+    for of_two in (glance_of(network), glance_of("1 2"), glance_of("")):
+        assert of_two.decision is None and of_two.line is None
+    for likely, is_read, is_certain in ((0.99, True, True), (0.9, True, False), (0.4, False, False)):
+        read = answer("7", likely)
+        assert (read is not None) == is_read
+        assert (read is not None and read.is_certain) == is_certain
+    assert glance_of("7", 0.9).line is not None and glance_of("3.5", 0.9).line is not None
+    long = PictureNetwork(cast(LineRecognizer, network)).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2)
+    assert long == Glance()  # others bound their memory
+    for text, least, most in (("", 0.9, 1.0), (OTHER, 0.9, 1.0), ("7", 0.0, 0.01)):
+        nothing = glance_of(text).nothing
+        assert nothing is not None and least <= nothing <= most
 
 
-@pytest.mark.parametrize(
-    "likely, is_read, is_certain", [(0.99, True, True), (0.9, True, False), (0.4, False, False)]
-)
-def test_a_number_counts_if_it_is_likely_and_alone_if_it_is_certain(
-    likely: float, is_read: bool, is_certain: bool
-) -> None:
-    read = answer("7", likely)
-    assert (read is not None) == is_read
-    assert (read is not None and read.is_certain) == is_certain
-
-
-def test_a_number_that_breaks_a_constraint_is_left_to_the_other_networks() -> None:
-    assert answer("72", length=2) is not None
-    assert answer("72", length=3) is None
-
-
-def test_other_numbers_meet_the_constraints_too() -> None:
+def test_numbers_meet_the_constraints_or_are_left_to_the_other_networks() -> None:
+    assert answer("72", length=2) is not None and answer("72", length=3) is None
     free, constrained = answer("72", likely=0.9), answer("72", likely=0.9, length=2)
     assert free is not None and [len(text) for text, _ in free.numbers[0].alternatives] == [1]
     assert constrained is not None and not constrained.numbers[0].alternatives
 
 
-def test_a_very_long_picture_is_left_to_networks_that_bound_their_memory() -> None:
-    network = cast(LineRecognizer, FakeReader("7", name="picture_reader"))
-    long = PictureNetwork(network).read(np.tile(PAPER[:, 30:60], (1, 300)), None, 2)
-    assert long == Glance()
-
-
-@pytest.mark.parametrize("text, least, most", [("", 0.9, 1.0), (OTHER, 0.9, 1.0), ("7", 0.0, 0.01)])
-def test_it_says_how_likely_no_digit_is_written(text: str, least: float, most: float) -> None:
-    network = cast(LineRecognizer, FakeReader(text, name="picture_reader"))
-    nothing = PictureNetwork(network).read(PAPER, None, 2).nothing
-    assert nothing is not None and least <= nothing <= most
-
-
-def test_faint_writing_is_read_where_it_is_clear(shipped: Reader) -> None:
+def test_faint_writing_is_read_where_it_is_clear(default_reader: Reader) -> None:
     faint = (230 - 8 * (255 - drawn("7").astype(float)) / 255).round().astype(np.uint8)
-    assert (shipped.read(faint).status, shipped.read(faint).text) == ("read", "7")
-    assert shipped.read(np.full_like(faint, 230)).status == "blank"
+    reading = default_reader.read(faint)
+    assert (reading.status, reading.text) == ("read", "7")
 
 
 OPTIONS = PipelineOptions(
@@ -145,26 +121,22 @@ def read_with(
     return reading
 
 
-@pytest.mark.parametrize(
-    "first, page, expected",
-    [
+def test_the_other_networks_count_where_it_is_not_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    first: tuple[str, float] | None
+    for first, page, expected in (
         (("7", CERTAIN), ["2"], "7"),
         (("7", 0.9), ["2"], "2"),
         (None, ["2"], "2"),
         (("7", 0.9), [], "7"),  # nothing else finds a number
         (None, [], ""),
-    ],
-)
-def test_the_other_networks_count_where_it_is_not_certain(
-    monkeypatch: pytest.MonkeyPatch, first: tuple[str, float] | None, page: list[str], expected: str
-) -> None:
-    nothing = 0.1 if expected else 0.7
-    answers = Glance(decision(*first) if first else None, nothing), several(*page) if page else None
-    reading = read_with(monkeypatch, *answers)
-    assert (reading.text, reading.status) == (expected, "read" if expected else "blank")
-    refused = read_with(monkeypatch, *answers, min_confidence=0.999)
-    assert refused.text == expected and (refused.status == "refused") == bool(expected)
-    assert refused.confidence == reading.confidence
+    ):
+        nothing = 0.1 if expected else 0.7
+        answers = Glance(decision(*first) if first else None, nothing), several(*page) if page else None
+        reading = read_with(monkeypatch, *answers)
+        assert (reading.text, reading.status) == (expected, "read" if expected else "blank")
+        refused = read_with(monkeypatch, *answers, min_confidence=0.999)
+        assert refused.text == expected and (refused.status == "refused") == bool(expected)
+        assert refused.confidence == reading.confidence
 
 
 def several(*texts: str) -> Decision:
@@ -197,61 +169,52 @@ def test_a_doubted_number_has_alternatives_that_are_less_likely() -> None:
     assert two.at_most(0.9) == two
 
 
-@pytest.mark.parametrize(
-    "nothing, status, reason, confidence",
-    [
-        (0.8, "blank", "blank", 0.8),
-        (0.4, "refused", "low_confidence", 0.4),
-        (None, "blank", "blank", 0.9),
-    ],
-)
-def test_it_tells_how_sure_it_is_that_a_page_is_blank(
-    monkeypatch: pytest.MonkeyPatch, nothing: float | None, status: str, reason: str, confidence: float
-) -> None:
-    reading = read_with(monkeypatch, Glance(None, nothing), None)
-    assert (reading.status, reading.reason, reading.text) == (status, reason, "")
-    assert reading.confidence == confidence
+def test_it_tells_how_sure_it_is_that_a_page_is_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    for nothing, answer in (
+        (0.8, ("blank", "blank", 0.8)),
+        (0.4, ("refused", "low_confidence", 0.4)),
+        (None, ("blank", "blank", 0.9)),
+    ):
+        reading = read_with(monkeypatch, Glance(None, nothing), None)
+        assert (reading.status, reading.reason, reading.confidence, reading.text) == (*answer, "")
 
 
-@pytest.mark.parametrize("level", [0, 128, 255])
-@pytest.mark.parametrize("shape", [(1, 1), (100, 100), (300, 300), (1000, 800), (40, 900), (3000, 60)])
-def test_paper_of_one_shade_is_blank(shipped: Reader, shape: tuple[int, int], level: int) -> None:
-    reading = shipped.read(np.full(shape, level, np.uint8))
-    assert reading.status == "blank" and (reading.confidence or 0.0) > LIKELY
+def test_paper_of_one_shade_is_blank(default_reader: Reader) -> None:
+    for shape in ((1, 1), (100, 100), (300, 300), (1000, 800), (40, 900), (3000, 60)):
+        for level in (0, 128, 230, 255):
+            reading = default_reader.read(np.full(shape, level, np.uint8))
+            assert reading.status == "blank" and (reading.confidence or 0.0) > LIKELY, (shape, level)
 
 
-def test_the_shipped_weights_tell_whether_a_number_was_missed(shipped: Reader) -> None:
-    picture_reader = shipped.models.picture_network
+def test_the_shipped_weights_tell_whether_a_number_was_missed(default_reader: Reader) -> None:
+    picture_reader = default_reader.models.picture_network
     assert picture_reader is not None and set(picture_reader.presence) == set(NOTHING_FEATURES)
     seen = [picture_reader.probability_of_number(nothing) for nothing in (0.01, 0.5, 0.99)]
     assert seen == sorted(seen, reverse=True)  # a number is the less likely
 
 
-@pytest.fixture(scope="module")
-def shipped() -> Reader:
-    return Reader(device="cpu")
-
-
-def test_easy_digits_are_read_by_no_other_network(shipped: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_easy_digits_are_read_by_no_other_network(
+    default_reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def read_nothing(*_: object) -> None:
         raise AssertionError("this picture is easy")
 
     monkeypatch.setattr(PageNetworks, "read", read_nothing)
     for text in "0123456789":
-        assert shipped.read(drawn(text, 90)).text == text
+        assert default_reader.read(drawn(text, 90)).text == text
 
 
-@pytest.mark.parametrize("height_px", [40, 44, 50])
-def test_a_column_of_numbers_is_not_read_as_a_1(shipped: Reader, height_px: int) -> None:
-    column = Image.new("L", (400, 600), 255)
-    for place, text in enumerate("6374766299"):
-        font = ImageFont.load_default(height_px)
-        ImageDraw.Draw(column).text((120, 40 + 50 * place), text, fill=0, font=font)
-    assert shipped.read(column).text == "6 3 7 4 7 6 6 2 9 9"
+def test_a_column_of_numbers_is_not_read_as_a_1(default_reader: Reader) -> None:
+    for height_px in (40, 44, 50):
+        column = Image.new("L", (400, 600), 255)
+        for place, text in enumerate("6374766299"):
+            font = ImageFont.load_default(height_px)
+            ImageDraw.Draw(column).text((120, 40 + 50 * place), text, fill=0, font=font)
+        assert default_reader.read(column).text == "6 3 7 4 7 6 6 2 9 9"
 
 
-def test_it_comes_first_only_where_no_reader_of_lines_is_named(shipped: Reader) -> None:
-    assert {part.split("@")[0] for part in shipped.name.split("+")} == set(DEFAULT_MODELS)
+def test_it_comes_first_only_where_no_reader_of_lines_is_named(default_reader: Reader) -> None:
+    assert {part.split("@")[0] for part in default_reader.name.split("+")} == set(DEFAULT_MODELS)
     assert "picture_reader" not in Reader("reader", device="cpu").name
 
 
@@ -261,19 +224,6 @@ def test_it_comes_before_a_model_that_was_adapted_together_with_it() -> None:
         header = replace(reader.header, risk_companions=companions)
         models = complete_models([replace(reader, header=header)])
         assert ("picture_reader" in [model.name for model in models]) == expected
-
-
-@pytest.mark.parametrize(
-    ("named", "message", "remedy"),
-    [
-        (["picture_reader"], "reads easy pictures only", "Add -m reader"),
-        (["reader", "picture_reader", "picture_reader"], "picture_reader", ""),
-    ],
-)
-def test_it_needs_others_and_is_named_once(named: list[str], message: str, remedy: str) -> None:
-    with pytest.raises(UsageError, match=message) as caught:
-        Reader(*named, device="cpu")
-    assert remedy in caught.value.remedy
 
 
 def networks() -> PageNetworks:
@@ -317,67 +267,52 @@ def answers(
     monkeypatch.setattr(PageNetworks, "_decide", decide)
 
 
-@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.fixture
+def turning() -> PageNetworks:
+    """Networks that look for the rotation of a page; the tests replace their answers."""
+    return replace(networks(), finds_rotation=True)
+
+
 def test_a_page_is_turned_if_its_numbers_are_much_surer_then(
-    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, degrees: int
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, turning: PageNetworks
 ) -> None:
     answers(monkeypatch, ("2468", 0.9), ("111", 0.6))
-    decision = replace(networks(), finds_rotation=True).read(rotate(marked, -degrees % 360), None, 2)
-    assert (decision.rotation, decision.text) == (degrees, "2468")
-    assert networks().read(rotate(marked, -degrees % 360), None, 2).rotation == 0
+    for degrees in (0, 90, 180, 270):
+        page = rotate(marked, -degrees % 360)
+        decision = turning.read(page, None, 2)
+        assert (decision.rotation, decision.text) == (degrees, "2468")
+        assert networks().read(page, None, 2).rotation == 0
+    assert turning.read(rotate(marked[:280], 180), None, 2).rotation == 0  # it is small
+    assert rotate(np.array([[1, 2], [3, 4]]), 90).tolist() == [[3, 1], [4, 2]]  # clockwise
 
 
-@pytest.mark.parametrize(
-    ("upright", "others"),
-    [
+def test_a_page_stays_as_it_is_if_that_is_not_much_harder(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, turning: PageNetworks
+) -> None:
+    for upright, others in (
         (("246", 0.9), ("111", 0.4)),  # too few digits
         (("2468", 0.5), ("111", 0.3)),  # not sure enough
         (("2468", 0.7), ("111", 0.6)),  # hardly surer
         (("2468", 0.9), ("13579", 0.5)),  # less is read
         (("2468", 0.99), ("1357", 0.8)),  # easy as it is
-    ],
-)
-def test_a_page_stays_as_it_is_if_that_is_not_much_harder(
-    monkeypatch: pytest.MonkeyPatch,
-    marked: np.ndarray,
-    upright: tuple[str, float],
-    others: tuple[str, float],
+    ):
+        answers(monkeypatch, upright, others)
+        decision = turning.read(rotate(marked, 180), None, 2)
+        assert (decision.rotation, decision.text) == (0, others[0])
+
+
+def test_places_without_a_number_make_a_page_doubtful_unless_letters_stand_there(
+    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, turning: PageNetworks
 ) -> None:
-    answers(monkeypatch, upright, others)
-    decision = replace(networks(), finds_rotation=True).read(rotate(marked, 180), None, 2)
-    assert (decision.rotation, decision.text) == (0, others[0])
-
-
-@pytest.mark.parametrize(
-    ("places", "reason", "rotation"),
-    [
-        (1, "blank", 180),
-        (0, "blank", 0),
-        (1, "not_a_digit", 0),  # letters, some of which look like digits when they are turned
-    ],
-)
-def test_a_page_without_a_number_is_turned_if_places_for_one_were_found(
-    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, places: int, reason: str, rotation: int
-) -> None:
-    answers(monkeypatch, ("2468", 0.9), ("", 0.9), places, reason)
-    reader = replace(networks(), finds_rotation=True)
-    assert reader.read(rotate(marked, 180), None, 2).rotation == rotation
-    assert reader.read(rotate(marked, 180), None, 2, whole=NUMBER).rotation == 0
-
-
-@pytest.mark.parametrize(("places", "rotation"), [(4, 180), (2, 0)])
-def test_places_without_a_number_make_a_page_doubtful(
-    monkeypatch: pytest.MonkeyPatch, marked: np.ndarray, places: int, rotation: int
-) -> None:
-    answers(monkeypatch, ("2468", 0.9), ("40", 0.8), places)
-    decision = replace(networks(), finds_rotation=True).read(rotate(marked, 180), None, 2)
-    assert decision.rotation == rotation
-
-
-def test_a_small_picture_is_not_turned(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
-    answers(monkeypatch, ("2468", 0.9), ("111", 0.4))
-    reader = replace(networks(), finds_rotation=True)
-    assert reader.read(rotate(marked[:280], 180), None, 2).rotation == 0
+    page = rotate(marked, 180)
+    # letters, some of which look like digits when they are turned, are not_a_digit
+    for places, reason, rotation in ((1, "blank", 180), (0, "blank", 0), (1, "not_a_digit", 0)):
+        answers(monkeypatch, ("2468", 0.9), ("", 0.9), places, reason)
+        assert turning.read(page, None, 2).rotation == rotation
+        assert turning.read(page, None, 2, whole=NUMBER).rotation == 0
+    for places, rotation in ((4, 180), (2, 0)):
+        answers(monkeypatch, ("2468", 0.9), ("40", 0.8), places)
+        assert turning.read(page, None, 2).rotation == rotation
 
 
 def test_a_turned_page_is_kept_as_it_was_read(monkeypatch: pytest.MonkeyPatch, marked: np.ndarray) -> None:
@@ -387,11 +322,6 @@ def test_a_turned_page_is_kept_as_it_was_read(monkeypatch: pytest.MonkeyPatch, m
     (reading,) = run_pipeline([rotate(marked, 270)], models, options)
     assert reading.rotation == 90 and reading.picture is not None
     assert reading.picture.shape == marked.shape and reading.picture[0, 0] == 0
-
-
-def test_pictures_are_rotated_clockwise() -> None:
-    assert rotate(np.array([[1, 2], [3, 4]]), 90).tolist() == [[3, 1], [4, 2]]
-    assert rotate(np.array([[1, 2], [3, 4]]), 270).tolist() == [[2, 4], [1, 3]]
 
 
 def test_each_part_of_a_split_line_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def tiff(*papers: np.ndarray) -> bytes:
     return encoded(first, "TIFF", save_all=True, append_images=others)
 
 
-def test_stages_of_a_page_with_two_numbers(models: RecognitionModels) -> None:
+def test_stages_of_a_page(models: RecognitionModels, network: CountingNetwork) -> None:
     above, boxes = written("3058", stroke_px=12)
     below, _ = written("62", stroke_px=12)
     below = np.pad(below, ((0, 0), (0, above.shape[1] - below.shape[1])), constant_values=255)
@@ -89,32 +89,18 @@ def test_stages_of_a_page_with_two_numbers(models: RecognitionModels) -> None:
     assert (reading.status, reading.text, reading.confidence) == ("read", "0123 45", pytest.approx(1))
     assert np.abs(np.array([digit.box for digit in reading.digits[:4]]) - boxes).max() <= 3
     assert reading.model == "counting" and reading.error is None
-
-
-def test_a_page_with_an_error_is_not_recognized(
-    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(digits_apart, "recognize_page", None)
-    (page,) = open_and_glance(Source("empty.png", b""), models, OPTIONS)
-    assert page.error is not None and page.regions == ()
-    (reading,) = read_pages([page], models, OPTIONS)
-    assert (reading.file, reading.status, reading.reason) == ("empty.png", "error", "empty_file")
-    assert reading.error is page.error and reading.text is None and reading.confidence is None
-    assert network.calls == []
-
-
-def test_a_blank_page_has_no_regions(models: RecognitionModels, network: CountingNetwork) -> None:
-    (page,) = open_and_glance(BLANK_PAPER, models, OPTIONS)
-    assert page.regions == () and page.error is None
-    (reading,) = read_pages([page], models, OPTIONS)
-    assert (reading.status, reading.text, reading.numbers) == ("blank", "", ())
-    assert network.calls == []
-
-
-def test_pictures_and_ink_are_kept_on_demand(models: RecognitionModels) -> None:
-    options = PipelineOptions(256, 1, 0.5, 0.5, None, 2, keep_pictures=True)
+    options = dataclasses.replace(OPTIONS, keep_pictures=True)
     (page,) = open_and_glance(drawn("3"), models, options)
     assert page.picture is not None and page.picture.shape == (120, 120) and page.ink is not None
+    network.calls.clear()
+    (empty,), (blank,) = (
+        list(open_and_glance(picture, models, OPTIONS)) for picture in (Source("empty", b""), BLANK_PAPER)
+    )
+    first, second = read_pages([empty, blank], models, OPTIONS)
+    assert (first.file, first.status, first.reason) == ("empty", "error", "empty_file")
+    assert first.error is empty.error and first.text is None and first.confidence is None
+    assert (second.status, second.text, second.numbers) == ("blank", "", ())
+    assert network.calls in ([], [0])
 
 
 def prepared(models: RecognitionModels, *pictures: np.ndarray | bytes) -> list[OpenedPage]:
@@ -142,38 +128,31 @@ def test_the_network_runs_once_for_all_pages_and_each_page_gets_its_own_answers(
     assert network.calls == [4 * len(DIGIT_SIZES_PX)]
 
 
-def test_a_fault_while_a_page_is_recognized_loses_no_other(
-    models: RecognitionModels, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_loses_no_other_page(
+    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recognize_page = digits_apart.recognize_page
+    recognize_page, probabilities = digits_apart.recognize_page, network.probabilities
+    pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
 
     def recognize(regions: Sequence[DigitEvidence], *settings: object) -> object:
         if sum(len(region.crops.digits) for region in regions) == 2:
             raise ZeroDivisionError("a mistake")
         return recognize_page(regions, *settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(digits_apart, "recognize_page", recognize)
-    pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
-    readings = read_pages(pages, models, OPTIONS)
-    assert [reading.text for reading in readings] == ["0", None, "3"]
-    assert readings[1].reason == "internal" and "ZeroDivisionError" in str(readings[1].error)
-
-
-def test_a_fault_of_a_network_loses_no_other_page(
-    models: RecognitionModels, network: CountingNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    probabilities = network.probabilities
-
-    def fail(images: np.ndarray) -> np.ndarray:
+    def classify(images: np.ndarray) -> np.ndarray:
         if len(images) >= 2 * len(DIGIT_SIZES_PX):
             raise RuntimeError("a mistake")
         return probabilities(images)
 
-    monkeypatch.setattr(network, "probabilities", fail)
-    pages = prepared(models, drawn("7"), written("58", stroke_px=12)[0], drawn("7"))
-    readings = read_pages(pages, models, OPTIONS)
-    assert [reading.text for reading in readings] == ["0", None, "0"]
-    assert readings[1].reason == "internal" and "RuntimeError" in str(readings[1].error)
+    for place, name, fault, error in (
+        (digits_apart, "recognize_page", recognize, "ZeroDivisionError"),
+        (network, "probabilities", classify, "RuntimeError"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, fault)
+            readings = read_pages(pages, models, OPTIONS)
+        assert [reading.text is None for reading in readings] == [False, True, False]
+        assert readings[1].reason == "internal" and error in str(readings[1].error)
 
 
 def test_a_network_that_fails_ends_the_run(
@@ -187,26 +166,27 @@ def test_a_network_that_fails_ends_the_run(
         list(run_pipeline([drawn("7")], models, OPTIONS))
 
 
-@pytest.mark.parametrize("keep_pictures", [False, True])
-def test_pages_of_several_pictures_come_in_order(models: RecognitionModels, keep_pictures: bool) -> None:
-    options = PipelineOptions(256, 2, 0.5, 0.5, None, 2, keep_pictures)
+def test_pages_of_several_pictures_come_in_order(models: RecognitionModels) -> None:
     pictures = [
         Source("three pages", tiff(drawn("1"), BLANK_PAPER, drawn("3"))),
         Source("one page", encoded(drawn("4"))),
         Source("bad", b"text"),
         Source("two pages", tiff(drawn("5"), drawn("6"))),
     ]
-    readings = list(run_pipeline(pictures, models, options))
-    assert [(reading.file, reading.page, reading.status) for reading in readings] == [
-        ("three pages", 1, "read"),
-        ("three pages", 2, "blank"),
-        ("three pages", 3, "read"),
-        ("one page", None, "read"),
-        ("bad", None, "error"),
-        ("two pages", 1, "read"),
-        ("two pages", 2, "read"),
-    ]
-    assert "".join(reading.text or "" for reading in readings) == "01234"
+    for keep_pictures in (False, True):
+        readings = list(
+            run_pipeline(pictures, models, dataclasses.replace(OPTIONS, keep_pictures=keep_pictures))
+        )
+        assert [(reading.file, reading.page, reading.status) for reading in readings] == [
+            ("three pages", 1, "read"),
+            ("three pages", 2, "blank"),
+            ("three pages", 3, "read"),
+            ("one page", None, "read"),
+            ("bad", None, "error"),
+            ("two pages", 1, "read"),
+            ("two pages", 2, "read"),
+        ]
+        assert len("".join(reading.text or "" for reading in readings)) == 5
 
 
 def test_a_batch_ends_at_the_batch_size(models: RecognitionModels, network: CountingNetwork) -> None:
@@ -233,22 +213,20 @@ def test_pages_are_read_with_their_picture_and_the_rows_of_their_numbers() -> No
     assert reading.picture is not None and reading.ink is None  # no ink was looked for
 
 
-@pytest.mark.parametrize(
-    ("rotation", "length", "text"), [(0, None, ""), (90, None, "3 4"), (0, "1", "3 4"), (0, "1-2", "")]
-)
 def test_a_fraction_is_refused_but_not_on_a_turned_page_or_where_numbers_have_one_digit(
-    monkeypatch: pytest.MonkeyPatch, rotation: int, length: str | None, text: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     numbers = tuple(Number((Digit(digit, 0.9, (0, 0, 9, 9)),), 0.9, digit) for digit in "34")
     detections = (Detection(((0, 0), (9, 0), (9, 9), (0, 9)), 0.9, has_number=True),)
-    decision = Decision("read", None, "3 4", 0.8, numbers, rotation=rotation, detections=detections)
-    monkeypatch.setattr(PageNetworks, "read", lambda *_: decision)
     monkeypatch.setattr(pipeline, "shows_fraction", lambda *_: True)
     page, _ = written("2457", stroke_px=12)
-    options = dataclasses.replace(OPTIONS, constraints=parse_constraints(length))
-    (reading,) = run_pipeline([page], page_models(FakeReader("1")), options)
-    assert (reading.text, reading.reason) == (text, None if text else "not_a_digit")
-    assert [each.has_number for each in reading.detections] == [bool(text)]
+    for rotation, length, text in ((0, None, ""), (90, None, "3 4"), (0, "1", "3 4"), (0, "1-2", "")):
+        decision = Decision("read", None, "3 4", 0.8, numbers, rotation=rotation, detections=detections)
+        monkeypatch.setattr(PageNetworks, "read", lambda *_, decision=decision: decision)
+        options = dataclasses.replace(OPTIONS, constraints=parse_constraints(length))
+        (reading,) = run_pipeline([page], page_models(FakeReader("1")), options)
+        assert (reading.text, reading.reason) == (text, None if text else "not_a_digit")
+        assert [each.has_number for each in reading.detections] == [bool(text)]
 
 
 def test_a_reading_has_the_lines_that_were_detected_also_those_that_were_passed_over() -> None:
@@ -261,17 +239,17 @@ def test_a_reading_has_the_lines_that_were_detected_also_those_that_were_passed_
         assert 0 < each.score <= 1
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_threshold_changes_no_text_and_no_confidence(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_a_threshold_changes_no_text_and_no_confidence(monkeypatch: pytest.MonkeyPatch) -> None:
     number = Number((Digit("8", 0.97, (0, 0, 9, 9)),), 0.97, "8")
-    page = Decision("read", None, " ".join("8" * count), 0.97**count, (number,) * count)
-    monkeypatch.setattr(PageNetworks, "read", lambda *_: page)
-    for threshold in (0.0, 0.95, 0.98):
-        limits = (threshold, 1.0) if count == 1 else (1.0, threshold)  # of a lone number, and of others
-        options = dataclasses.replace(OPTIONS, min_confidence=limits[0], page_min_confidence=limits[1])
-        (reading,) = run_pipeline([drawn("8")], page_models(), options)
-        assert (reading.text, reading.confidence) == (page.text, page.confidence)
-        assert (reading.status == "read") == (threshold < 0.97)
+    for count in (1, 2):
+        page = Decision("read", None, " ".join("8" * count), 0.97**count, (number,) * count)
+        monkeypatch.setattr(PageNetworks, "read", lambda *_, page=page: page)
+        for threshold in (0.0, 0.95, 0.98):
+            limits = (threshold, 1.0) if count == 1 else (1.0, threshold)  # of a lone number, and of others
+            options = dataclasses.replace(OPTIONS, min_confidence=limits[0], page_min_confidence=limits[1])
+            (reading,) = run_pipeline([drawn("8")], page_models(), options)
+            assert (reading.text, reading.confidence) == (page.text, page.confidence)
+            assert (reading.status == "read") == (threshold < 0.97)
 
 
 def done(item: int) -> Future[int]:
@@ -296,87 +274,62 @@ def test_results_come_in_the_order_of_the_input() -> None:
         assert [(item, task.result()) for item, task in tasks] == [(item, 10 * item) for item in range(50)]
 
 
-@pytest.mark.parametrize("limit", [1, 3])
-def test_no_more_tasks_than_the_limit_are_in_flight(limit: int) -> None:
-    taken: list[int] = []
-    tasks = ordered_map(done, (taken.append(item) or item for item in range(100)), limit)
-    assert taken == []
-    for number in range(5):
-        next(tasks)
-        assert len(taken) == limit + number + 1
-
-
-def test_a_task_runs_while_the_result_before_it_is_used() -> None:
+def test_no_more_tasks_than_the_limit_are_in_flight_one_of_them_while_a_result_is_used() -> None:
+    for limit in (1, 3):
+        taken: list[int] = []
+        tasks = ordered_map(done, (taken.append(item) or item for item in range(100)), limit)
+        assert taken == []
+        for number in range(5):
+            next(tasks)
+            assert len(taken) == limit + number + 1
     is_running = threading.Event()
-
-    def work(item: int) -> int:
-        if item == 1:
-            is_running.set()
-        return item
-
     with ThreadPoolExecutor(1) as pool:
-        tasks = ordered_map(lambda item: pool.submit(work, item), range(2), 1)
-        next(tasks)
+        results = ordered_map(lambda item: pool.submit(is_running.set if item else int), range(2), 1)
+        next(results)
         assert is_running.wait(10)
 
 
-@pytest.mark.parametrize("count", [0, 1, 5])
-@pytest.mark.parametrize("limit", [1, 3, 9])
-def test_an_error_of_the_input_follows_the_results_before_it(count: int, limit: int) -> None:
-    results = []
-    with pytest.raises(ZeroDivisionError):
-        for _, task in ordered_map(done, failing_after(count), limit):
-            results.append(task.result())
-    assert results == [10 * item for item in range(count)]
-
-
-@pytest.mark.parametrize("limit", [1, 3, 9])
-def test_a_task_that_cannot_be_submitted_follows_the_results_before_it(limit: int) -> None:
+def test_an_error_follows_the_results_before_it() -> None:
     def start(item: int) -> Future[int]:
         if item == 4:
             raise RuntimeError("can't start new thread")
         return done(item)
 
-    results = []
-    with pytest.raises(RuntimeError, match="new thread"):
-        for _, task in ordered_map(start, range(9), limit):
-            results.append(task.result())
-    assert results == [0, 10, 20, 30]
+    for limit in (1, 3, 9):
+        for count in (0, 1, 5):
+            results = []
+            with pytest.raises(ZeroDivisionError):
+                for _, task in ordered_map(done, failing_after(count), limit):
+                    results.append(task.result())
+            assert results == [10 * item for item in range(count)]
+        results = []
+        with pytest.raises(RuntimeError, match="new thread"):
+            for _, task in ordered_map(start, range(9), limit):
+                results.append(task.result())
+        assert results == [0, 10, 20, 30]
+    groups = grouped_until(failing_after(3), lambda group: len(group) == 2)
+    assert [next(groups), next(groups)] == [[0, 1], [2]]
+    with pytest.raises(ZeroDivisionError):
+        next(groups)
 
 
-def test_an_error_of_a_task_stays_in_the_task() -> None:
-    def start(item: int) -> Future[int]:
-        task = done(item)
-        if item == 1:
-            task = Future()
-            task.set_exception(ZeroDivisionError())
-        return task
-
-    tasks = dict(ordered_map(start, range(3), 2))
-    assert isinstance(tasks[1].exception(), ZeroDivisionError) and tasks[2].result() == 20
-
-
-def test_closing_cancels_the_tasks_that_have_not_begun() -> None:
+def test_an_error_of_a_task_stays_in_the_task_and_closing_cancels_those_that_have_not_begun() -> None:
     started: list[Future[int]] = []
 
     def start(item: int) -> Future[int]:
         started.append(done(item) if item == 0 else Future())
+        if item == 1:
+            started[-1].set_exception(ZeroDivisionError())
         return started[-1]
 
     tasks = ordered_map(start, range(9), 3)
     next(tasks)
+    assert isinstance(next(tasks)[1].exception(), ZeroDivisionError)
     tasks.close()
-    assert [task.cancelled() for task in started] == [False, True, True, True]
+    assert [task.cancelled() for task in started] == [False, False, True, True, True]
 
 
 def test_groups_end_with_the_item_that_makes_them_full() -> None:
     groups = grouped_until([1, 2, 3, 4, 5, 6, 1], lambda group: sum(group) >= 5)
     assert list(groups) == [[1, 2, 3], [4, 5], [6], [1]]
     assert list(grouped_until([], lambda group: True)) == []
-
-
-def test_an_error_of_the_input_follows_the_group_before_it() -> None:
-    groups = grouped_until(failing_after(3), lambda group: len(group) == 2)
-    assert [next(groups), next(groups)] == [[0, 1], [2]]
-    with pytest.raises(ZeroDivisionError):
-        next(groups)

@@ -23,6 +23,10 @@ def readings(names: list[str]) -> list[Reading]:
     return [Reading(name, None, "read", None, "4", 0.5, (), MODEL) for name in names]
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if not file.name.endswith(".options"))
+
+
 def write(path: Path, names: list[str], options: dict[str, str] | None = None) -> list[str]:
     """Write results as `predict --resume` does; return the names that were still to be read."""
     with resume_results(path, MODEL, None, options) as results:
@@ -32,30 +36,31 @@ def write(path: Path, names: list[str], options: dict[str, str] | None = None) -
     return left
 
 
-@pytest.mark.parametrize("cut", [0, 3, 30, -1, -40])
-def test_results_that_were_cut_off_anywhere_become_whole(tmp_path: Path, cut: int) -> None:
+def test_results_that_were_cut_off_anywhere_become_whole(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.jsonl", tmp_path / "results.jsonl"
     assert write(whole, NAMES) == NAMES
-    partial = tmp_path / "results.jsonl.partial"
     content = whole.read_bytes()
-    partial.write_bytes(content[: cut or len(content)])
-    write(path, NAMES)
-    assert path.read_bytes() == content and not partial.exists()
+    for end in (0, 3, 30, len(content) - 40, len(content) - 1, len(content)):
+        path.unlink(missing_ok=True)
+        (tmp_path / "results.jsonl.partial").write_bytes(content[:end])
+        write(path, NAMES)
+        assert path.read_bytes() == content and names_in(tmp_path) == ["results.jsonl", "whole.jsonl"], end
 
 
-def test_new_results_are_added_to_finished_ones(tmp_path: Path) -> None:
-    path, whole = tmp_path / "results.jsonl", tmp_path / "whole.jsonl"
+def test_pictures_are_read_that_have_no_result_or_a_failed_one(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
     write(path, NAMES[:2])
-    assert write(path, NAMES) == NAMES[2:]
-    write(whole, NAMES)
-    assert path.read_bytes() == whole.read_bytes()
-
-
-def test_a_picture_that_failed_is_read_again(tmp_path: Path) -> None:
+    assert write(path, NAMES) == NAMES[2:] and write(path, [*NAMES, "a.png"]) == ["a.png"]
     fault = Reading("b.png", None, "error", "timeout", None, None, (), MODEL)
-    text = "".join(format_readings([*readings(["a.png"]), fault, *readings(["c.png"])], "jsonl"))
-    (tmp_path / "results.jsonl").write_text(text)
-    assert write(tmp_path / "results.jsonl", ["a.png", "b.png", "c.png"]) == ["b.png"]
+    path.write_text("".join(format_readings([*readings(["a.png"]), fault, *readings(["c.png"])], "jsonl")))
+    assert write(path, ["a.png", "b.png", "c.png"]) == ["b.png"]
+    strange = [os.fsdecode(b"caf\xe9.png"), "new\nline.png", "old\rMac.png"]
+    assert write(path, strange) == strange and write(path, strange) == []
+    partial = tmp_path / "results.jsonl.partial"  # counts however old it is; more pages may be missing
+    path.unlink()
+    partial.write_text("".join(format_readings(readings(NAMES[:3]), "jsonl")))
+    os.utime(partial, (0, 0))
+    assert write(path, NAMES) == ["c.tif", "c.tif", "d.png"]
 
 
 def test_results_of_pictures_that_are_not_named_again_stay(tmp_path: Path) -> None:
@@ -79,21 +84,12 @@ def test_results_of_pictures_that_are_not_named_again_stay(tmp_path: Path) -> No
     assert path.read_text().count('"b.tif"') == 1
 
 
-def test_the_unfinished_results_count_however_old_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    write(path, NAMES[:1])
-    partial = tmp_path / "results.jsonl.partial"
-    partial.write_text("".join(format_readings(readings(["a.png", "=b,1.png", "d.png"]), "jsonl")))
-    os.utime(partial, (0, 0))
-    assert write(path, ["a.png", "=b,1.png", "d.png"]) == ["d.png"]
-
-
 def test_a_run_that_reads_nothing_leaves_no_unfinished_results(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     with pytest.raises(ZeroDivisionError), resume_results(path, MODEL, "page") as results:
         results.write("".join(format_readings([], "csv")))
         raise ZeroDivisionError
-    assert not [*tmp_path.iterdir()]
+    assert names_in(tmp_path) == []
 
 
 def test_a_full_disk_is_an_error_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,69 +106,39 @@ def test_a_full_disk_is_an_error_of_the_results(tmp_path: Path, monkeypatch: pyt
     assert 0 < len(left) < 20 and path.read_text().count("\n") == 20
 
 
-def test_a_run_that_starts_anew_holds_the_file(tmp_path: Path) -> None:
+def test_runs_do_not_write_one_file_nor_lose_results(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    with new_results(path, force=False) as write_text:
-        write_text("new\n")
-        with pytest.raises(OutputError, match="Another run is writing"):
+    for run in (lambda: resume_results(path, MODEL), lambda: new_results(path, force=True)):
+        with run(), pytest.raises(OutputError, match="Another run is writing"):
             write(path, NAMES)
-    assert path.read_text() == "new\n"
     with pytest.raises(OutputError, match="exists already"), new_results(path, force=False):
         pass
-    (tmp_path / "results.jsonl.partial").touch()
-    path.unlink()
+    path.rename(tmp_path / "results.jsonl.partial")
     with pytest.raises(OutputError, match="has not finished"), new_results(path, force=False):
         pass
     with new_results(path, force=True) as write_text:
         write_text("other\n")
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "other\n" and names_in(tmp_path) == [path.name]
 
 
-def test_a_picture_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
+def test_an_error_keeps_the_written_results_and_its_own_words(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    write(path, ["a.png", "b.png"])
-    assert write(path, ["a.png", "b.png", "a.png"]) == ["a.png"]
-
-
-def test_names_of_any_bytes_are_recognized(tmp_path: Path) -> None:
-    path, names = tmp_path / "results.jsonl", [os.fsdecode(b"caf\xe9.png"), "new\nline.png", "old\rMac.png"]
-    write(path, names)
-    assert write(path, names) == []
-
-
-def test_pages_of_the_last_file_are_read_again(tmp_path: Path) -> None:
-    partial = tmp_path / "results.jsonl.partial"
-    partial.write_text("".join(format_readings(readings(NAMES[:3]), "jsonl")))
-    assert write(tmp_path / "results.jsonl", NAMES) == ["c.tif", "c.tif", "d.png"]
-
-
-def test_an_error_keeps_the_written_results(tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    with pytest.raises(ZeroDivisionError), resume_results(path, MODEL) as resumed:
+    with pytest.raises(OSError, match="of another"), resume_results(path, MODEL) as resumed:
         resumed.write(json.dumps({"file": "a.png"}) + "\n")
-        raise ZeroDivisionError
+        raise OSError("of another")
     assert not path.exists()
     assert json.loads((tmp_path / "results.jsonl.partial").read_text()) == {"file": "a.png"}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "not json\n",
-        '{"no": "file"}\n',
-        "[1]\n",
-        pytest.param("[" * 100_000 + "\n", id="nested"),
-        "\xff\n",
-        '{"file": "a.png"}\n',
-        '{"schema": 1, "file": ["a.png"], "page": null, "status": "read", "model": "m"}\n',
-    ],  # fmt: skip
-)
-def test_other_content_is_not_overwritten(tmp_path: Path, content: str) -> None:
+def test_other_content_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    path.write_text(content)
-    with pytest.raises(OutputError, match="other than results"), resume_results(path, MODEL):
-        pass
-    assert path.read_text() == content
+    row = '{"schema": 1, "file": ["a.png"], "page": null, "status": "read", "model": "m"}'
+    rows = ["not json", '{"no": "file"}', "[1]", "[" * 100_000, "\xff", '{"file": "a.png"}', row]
+    for content in rows:
+        path.write_text(content + "\n")
+        with pytest.raises(OutputError, match="other than results"), resume_results(path, MODEL):
+            pass
+        assert path.read_text() == content + "\n"
 
 
 def test_a_link_stays_a_link_and_a_private_file_stays_private(tmp_path: Path) -> None:
@@ -195,48 +161,22 @@ def test_an_interruption_names_the_file_of_the_results(tmp_path: Path) -> None:
     assert str(tmp_path / "real.jsonl.partial") in caught.value.remedy
 
 
-def test_an_error_elsewhere_is_not_an_error_of_the_results(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="of another"), resume_results(tmp_path / "results.jsonl", MODEL):
-        raise OSError("of another")
-
-
-def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    is_refused = pytest.raises(OutputError, match="Another run is writing")
-    with resume_results(path, MODEL), is_refused:
-        write(path, NAMES)
-    assert write(path, NAMES) == NAMES
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-
-
-def test_results_of_another_model_are_not_added_to(tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    write(path, NAMES)
+def test_results_of_another_model_or_of_other_options_are_not_added_to(tmp_path: Path) -> None:
+    path, own = tmp_path / "results.jsonl", {"--max-error": "0.03"}
+    write(path, NAMES, own)
     before = path.read_bytes()
     with pytest.raises(UsageError, match=r"cnn@1a2b3c4d.*vgg@2"), resume_results(path, "vgg@2"):
         pass
+    others: dict[str, dict[str, str]] = {
+        "read with --max-error 0.03, but this run has no --max-error": {},
+        "read with --max-error 0.03, but this run has --max-error 0.01": {"--max-error": "0.01"},
+        "read with no --length, but this run has --length 5-5": own | {"--length": "5-5"},
+    }
+    for words, options in others.items():
+        with pytest.raises(UsageError, match=words):
+            write(path, ["more.png"], options)
     assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({}, "read with --max-error 0.03, but this run has no --max-error"),
-        ({"--max-error": "0.01"}, "read with --max-error 0.03, but this run has --max-error 0.01"),
-        ({"--max-error": "0.03", "--length": "5-5"}, "read with no --length, but this run has --length 5-5"),
-    ],
-    ids=str,
-)
-def test_results_of_other_options_are_not_added_to(
-    tmp_path: Path, options: dict[str, str], words: str
-) -> None:
-    path = tmp_path / "results.jsonl"
-    write(path, NAMES, {"--max-error": "0.03"})
-    before = path.read_bytes()
-    with pytest.raises(UsageError, match=words):
-        write(path, ["more.png"], options)
-    assert path.read_bytes() == before
-    assert write(path, [*NAMES, "more.png"], {"--max-error": "0.03"}) == ["more.png"]
+    assert write(path, [*NAMES, "more.png"], own) == ["more.png"]
 
 
 def test_options_of_results_may_not_be_known(tmp_path: Path) -> None:

@@ -36,53 +36,53 @@ def reason_of(source: Source) -> str:
 
 
 def test_a_file_gives_itself_whatever_its_suffix(folder: Path) -> None:
-    pictures = list(find_sources(["notes.txt", "2.png", "missing.png"]))
-    assert pictures == [Source(name, Path(name)) for name in ("notes.txt", "2.png", "missing.png")]
+    (folder / "loop.png").symlink_to("loop.png")
+    names = ["notes.txt", "2.png", "missing.png", "x" * 5000, "loop.png", "2.png/below"]
+    assert list(find_sources(names)) == [Source(name, Path(name)) for name in names]
+    for name in ("nul\0byte.png", "", "empty", "*.webp"):
+        (source,) = find_sources([name])
+        assert source.name == name and reason_of(source) == "not_found"
 
 
-@pytest.mark.parametrize("name", ["http://x/a.png", "HTTPS://x/a.png?size=2&page=[1]"])
-def test_an_address_on_the_web_is_not_fetched_and_can_be_piped(folder: Path, name: str) -> None:
-    for find in (find_sources, listed_sources):
-        (source,) = find([name])
-        assert source.name == name and isinstance(source.content, PictureError)
-        assert source.content.cause.startswith(f"{name} is an address on the web")
-        assert f"curl -s {quoted(name)} | digitcli predict -" in source.content.remedy
+def test_an_address_on_the_web_is_not_fetched_and_can_be_piped(folder: Path) -> None:
+    for name in ("http://x/a.png", "HTTPS://x/a.png?size=2&page=[1]"):
+        for find in (find_sources, listed_sources):
+            (source,) = find([name])
+            assert source.name == name and isinstance(source.content, PictureError)
+            assert source.content.cause.startswith(f"{name} is an address on the web")
+            assert f"curl -s {quoted(name)} | digitcli predict -" in source.content.remedy
 
 
-def test_a_folder_gives_its_pictures_in_natural_order(folder: Path) -> None:
+def test_a_folder_gives_its_pictures_in_natural_order_as_a_person_named_it(folder: Path) -> None:
     pictures = list(find_sources([str(folder)]))
     below = ["2.png", "10.png", "scans/a.JPG", "scans/deep/b.tif"]
     assert [source.name for source in pictures] == [str(folder / name) for name in below]
     assert all(source.content == Path(source.name) for source in pictures)
-
-
-@pytest.mark.parametrize("named", ["scans", "./scans", "scans/", "scans/deep/..", "../{}/scans"])
-def test_names_begin_with_the_folder_as_the_user_wrote_it(folder: Path, named: str) -> None:
-    named = named.format(folder.name)
-    below = [f"{named.rstrip('/')}/{name}" for name in ("a.JPG", "deep/b.tif")]
-    assert names_of(find_sources([named])) == below
-
-
-def test_the_current_folder_keeps_its_dot(folder: Path) -> None:
+    for named in ("scans", "./scans", "scans/", "scans/deep/..", f"../{folder.name}/scans"):
+        below = [f"{named.rstrip('/')}/{name}" for name in ("a.JPG", "deep/b.tif")]
+        assert names_of(find_sources([named])) == below
     assert names_of(find_sources(["."]))[0] == "./2.png"
     assert names_of(find_sources(["./2.png"])) == ["./2.png"]
-
-
-def test_a_folder_without_pictures_is_an_error(folder: Path) -> None:
-    (source,) = find_sources(["empty"])
-    assert source.name == "empty" and reason_of(source) == "not_found"
+    for name in ("phone.HEIC", "scan.pdf"):
+        (folder / "scans" / name).touch()
+        assert f"scans/{name}" in names_of(find_sources(["scans"]))
+    assert not is_picture("scan.pdf"), "of a dataset a description is no digit"
 
 
 def test_patterns_are_expanded_in_natural_order(folder: Path) -> None:
-    assert names_of(find_sources(["*.png"])) == ["2.png", "10.png"]
-    assert names_of(find_sources(["scans/**/*.[jt]if"])) == ["scans/deep/b.tif"]
-    assert names_of(find_sources(["**/b.*"])) == ["scans/deep/b.tif"]
-    assert names_of(find_sources(["./*.png"])) == ["./2.png", "./10.png"]
-    assert names_of(find_sources([str(folder / "?.png")])) == [str(folder / "2.png")]
-
-
-def test_a_pattern_that_matches_a_folder_gives_its_pictures(folder: Path) -> None:
-    assert names_of(find_sources(["sc*"])) == ["scans/a.JPG", "scans/deep/b.tif"]
+    for pattern, names in {
+        "*.png": ["2.png", "10.png"],
+        "scans/**/*.[jt]if": ["scans/deep/b.tif"],
+        "**/b.*": ["scans/deep/b.tif"],
+        "./*.png": ["./2.png", "./10.png"],
+        str(folder / "?.png"): [str(folder / "2.png")],
+        "sc*": ["scans/a.JPG", "scans/deep/b.tif"],
+        "scans/**": ["scans/a.JPG", "scans/deep/b.tif", "scans/x.txt"],  # alone and in its folder: once
+    }.items():
+        assert names_of(find_sources([pattern])) == names
+    (folder / "[1].png").touch()
+    (folder / "1.png").touch()
+    assert names_of(find_sources(["[1].png"])) == ["[1].png"]
 
 
 def test_a_pattern_for_any_depth_follows_no_link_around(folder: Path) -> None:
@@ -92,54 +92,28 @@ def test_a_pattern_for_any_depth_follows_no_link_around(folder: Path) -> None:
     assert names_of(find_sources(["**/*.tif"])) == ["scans/deep/b.tif"]
 
 
-def test_a_picture_that_matches_alone_and_in_its_folder_is_read_once(folder: Path) -> None:
-    assert names_of(find_sources(["scans/**"])) == ["scans/a.JPG", "scans/deep/b.tif", "scans/x.txt"]
+def test_a_hyphen_is_standard_input_and_a_list_means_its_names_to_the_letter(folder: Path) -> None:
+    named = list(find_sources(["-", "2.png"], io.BytesIO(b"bytes")))
+    assert named == [Source("-", b"bytes"), Source("2.png", Path("2.png"))]
+    assert list(listed_sources(["*.png", "-"])) == [Source("*.png", Path("*.png")), Source("-", Path("-"))]
+    assert names_of(listed_sources(["scans", "2.png"])) == ["scans/a.JPG", "scans/deep/b.tif", "2.png"]
 
 
-def test_a_pattern_that_matches_nothing_is_an_error(folder: Path) -> None:
-    (source,) = find_sources(["*.webp"])
-    assert source.name == "*.webp" and reason_of(source) == "not_found"
+class Broken(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    read1 = read
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None:
-    (folder / "[1].png").touch()
-    (folder / "1.png").touch()
-    assert names_of(find_sources(["[1].png"])) == ["[1].png"]
-
-
-def test_a_hyphen_is_standard_input(folder: Path) -> None:
-    assert list(find_sources(["-", "2.png"], io.BytesIO(b"bytes"))) == [
-        Source("-", b"bytes"),
-        Source("2.png", Path("2.png")),
-    ]
-
-
-def test_too_much_in_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_that_is_too_long_or_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_BYTES", 10)
     (whole,) = find_sources(["-"], io.BytesIO(b"0123456789"))
     assert whole.content == b"0123456789"
     (source,) = find_sources(["-"], io.BytesIO(b"0123456789X"))
     assert reason_of(source) == "too_large"
-
-
-def test_standard_input_that_breaks_is_an_error() -> None:
-    class Broken(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            raise OSError(5, "Input/output error")
-
     (source,) = find_sources(["-"], Broken())
     assert reason_of(source) == "not_found" and "Input/output error" in str(source.content)
-
-
-@pytest.mark.parametrize("name", ["nul\0byte.png", "x" * 5000, "", "loop.png", "2.png/below"])
-def test_names_that_cannot_be_are_left_to_the_opener(folder: Path, name: str) -> None:
-    (folder / "loop.png").symlink_to("loop.png")
-    assert names_of(find_sources([name])) == [name]
-
-
-def test_a_list_means_its_names_to_the_letter(folder: Path) -> None:
-    assert list(listed_sources(["*.png", "-"])) == [Source("*.png", Path("*.png")), Source("-", Path("-"))]
-    assert names_of(listed_sources(["scans", "2.png"])) == ["scans/a.JPG", "scans/deep/b.tif", "2.png"]
 
 
 def test_folders_are_listed_only_when_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,28 +164,22 @@ class Blocks(io.BytesIO):
         return super().read1(self.block_bytes)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 7, 1000])
-def test_blocks_may_end_anywhere(block_bytes: int) -> None:
+def test_blocks_of_a_list_may_end_anywhere() -> None:
     content = "scans/ä€.png\r\n\r\n二.jpg\nlast".encode()
-    for mark in (b"", b"\xef\xbb\xbf"):
-        names = list(read_list(Blocks(mark + content, block_bytes)))
-        assert names == ["scans/ä€.png", "二.jpg", "last"]
-
-
-def test_an_empty_list_has_no_names() -> None:
-    assert list(read_list(io.BytesIO(b""))) == []
-    assert list(read_list(io.BytesIO(b"\n\r\n\n"))) == []
+    for block_bytes in (1, 2, 3, 5, 7, 1000):
+        for mark in (b"", b"\xef\xbb\xbf"):
+            names = list(read_list(Blocks(mark + content, block_bytes)))
+            assert names == ["scans/ä€.png", "二.jpg", "last"]
+    for empty in (b"", b"\n\r\n\n"):
+        assert list(read_list(io.BytesIO(empty))) == []
+    (name,) = read_list(io.BytesIO(b"caf\xe9 \xff.png\n"))  # no text
+    assert os.fsencode(name) == b"caf\xe9 \xff.png"
 
 
 def test_names_ended_by_zero_bytes_may_hold_anything_else() -> None:
     names = [b"end\r", b"one\ntwo.png", b"\xef\xbb\xbfmark.png", b" spaces ", b"\xff\xfe.png"]
     read = list(read_list(Blocks(b"\0".join(names) + b"\0", 5)))
     assert [os.fsencode(name) for name in read] == names
-
-
-def test_names_that_are_no_text_come_through_as_they_were() -> None:
-    (name,) = read_list(io.BytesIO(b"caf\xe9 \xff.png\n"))
-    assert os.fsencode(name) == b"caf\xe9 \xff.png"
 
 
 def test_a_list_is_read_as_it_is_asked_for() -> None:
@@ -233,22 +201,14 @@ def test_a_name_is_read_as_soon_as_it_is_there() -> None:
         assert list(names) == []
 
 
-def test_a_list_that_cannot_be_read_is_an_input_error() -> None:
-    class Broken(io.BytesIO):
-        def read1(self, size: int | None = -1) -> bytes:
-            raise OSError(21, "Is a directory")
-
-    with pytest.raises(InputError, match="Is a directory"):
-        list(read_list(Broken()))
-
-
-def test_a_file_that_is_no_list_is_not_read_into_memory() -> None:
+def test_what_is_no_list_is_an_error_and_not_read_into_memory() -> None:
     class Endless(io.BytesIO):
         def read1(self, size: int | None = -1) -> bytes:
             return bytes(size or 1)
 
-    with pytest.raises(InputError, match="zero bytes without names"):
-        list(read_list(Endless()))
+    for stream, cause in ((Broken(), "Input/output error"), (Endless(), "zero bytes without names")):
+        with pytest.raises(InputError, match=cause):
+            list(read_list(stream))
 
 
 def test_an_excluded_folder_gives_only_files_that_are_named(folder: Path) -> None:
@@ -257,10 +217,3 @@ def test_an_excluded_folder_gives_only_files_that_are_named(folder: Path) -> Non
         assert not any("deep" in name for name in names_of(find_sources(names, leave_out=out))), names
     assert names_of(listed_sources(["scans"], leave_out=out)) == ["scans/a.JPG"]
     assert names_of(find_sources(["scans/deep/b.tif"], leave_out=out)) == ["scans/deep/b.tif"]
-
-
-def test_pictures_of_a_kind_that_is_not_read_are_not_passed_over(folder: Path) -> None:
-    for name in ("phone.HEIC", "scan.pdf"):
-        (folder / "scans" / name).touch()
-        assert f"scans/{name}" in names_of(find_sources(["scans"]))
-    assert not is_picture("scan.pdf"), "of a dataset a description is no digit"

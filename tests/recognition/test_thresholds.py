@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import pytest
-
 from digitcli.inference.checkpoint import Guarantee, Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, resolve_models
 from digitcli.recognition.models import complete_models, reads_strips
 from digitcli.recognition.readings import DEFAULT_MAX_ERROR
-from digitcli.recognition.thresholds import Thresholds, companions_of, find_thresholds
+from digitcli.recognition.thresholds import Thresholds, find_thresholds
 
 
 def model(name: str, task: str = "digit", guarantee: Guarantee | None = None) -> ResolvedModel:
@@ -29,49 +27,30 @@ def guaranteed(*companions: str) -> ResolvedModel:
     return model("mine", "line", guarantee)
 
 
-@pytest.mark.parametrize("max_error", [0.01, 0.05])
-def test_a_guarantee_holds_for_its_error_and_for_larger_ones(max_error: float) -> None:
+def test_a_guarantee_holds_for_its_error_and_for_larger_ones() -> None:
     models = [model("b"), guaranteed("a", "b"), model("a")]
-    found = find_thresholds(models, max_error)
-    assert (found.alone, found.page, found.note) == (0.9, 0.9, None)
+    for max_error in (0.01, 0.05, None):
+        found = find_thresholds(models, max_error)
+        assert (found.alone, found.page, found.note, found.is_guaranteed) == (0.9, 0.9, None, True)
     assert found.describe() == (
         "Numbers with a confidence below 0.9 are refused: mine guarantees that at most 1 % of the answers "
         "are wrong, at a confidence level of 95 %, in pictures of one number from the same source as those "
         "of the calibration."
     )
-
-
-def test_without_an_error_the_models_have_their_own_threshold() -> None:
     found = find_thresholds([model("a")], None)
     assert found == Thresholds(0.25, 0.25, "this is the default threshold of the models")
 
 
-def test_without_an_error_a_calibrated_model_has_the_threshold_that_was_proven() -> None:
-    models = [guaranteed("a"), model("a")]
-    assert find_thresholds(models, None) == find_thresholds(models, 0.01)
-    assert find_thresholds(models, None).is_guaranteed
-
-
-def test_without_an_error_a_model_that_was_calibrated_beside_others_refuses_most() -> None:
-    found = find_thresholds([model("a"), guaranteed()], None)
-    assert (found.alone, found.page) == (0.99, 0.99) and not found.is_guaranteed
-    assert found.note is not None and "together with other models" in found.note
-
-
-def test_a_smaller_error_was_not_proven() -> None:
+def test_a_guarantee_does_not_hold_for_smaller_errors_other_models_or_with_constraints() -> None:
     found = find_thresholds([guaranteed()], 0.005)
     assert (found.alone, found.page) == (1.0, 1.0)
     assert found.note is not None and "calibrated for --max-error 0.01" in found.note
-
-
-@pytest.mark.parametrize("companions", [(), ("a",), ("a", "a"), ("a", "b", "c")])
-def test_a_guarantee_does_not_hold_beside_other_models(companions: tuple[str, ...]) -> None:
-    found = find_thresholds([guaranteed(*companions), model("a"), model("b")], 0.01)
-    assert (found.alone, found.page) == (0.99, 0.99)
-    assert found.note is not None and "together with other models" in found.note and "0.99" in found.note
-
-
-def test_constraints_are_not_covered_by_a_guarantee() -> None:
+    for companions in ((), ("a",), ("a", "a"), ("a", "b", "c")):
+        for max_error in (0.01, None):
+            found = find_thresholds([guaranteed(*companions), model("a"), model("b")], max_error)
+            assert (found.alone, found.page, found.is_guaranteed) == (0.99, 0.99, False)
+            assert found.note is not None and "together with other models" in found.note
+            assert "0.99" in found.note
     found = find_thresholds([guaranteed()], 0.01, is_plain=False)
     assert found.alone == 0.9 and found.note is not None and "without constraints" in found.note
 
@@ -108,11 +87,6 @@ def test_errors_were_not_measured_beside_another_model_for_easy_pictures() -> No
     assert find_thresholds([*others, mine], 0.01).note is not None
 
 
-def test_companions_are_the_other_models() -> None:
-    models = [model("c"), model("a"), model("b")]
-    assert companions_of(models[1], models) == ("sha of b", "sha of c")
-
-
 def adapted(*companions: str, risk: float | None = 0.7) -> ResolvedModel:
     """Return a model whose risk was measured beside other models."""
     digests = tuple(f"sha of {name}" for name in companions)
@@ -130,13 +104,14 @@ def test_a_risk_that_was_measured_with_these_models_counts_for_both_ways() -> No
     )
 
 
-@pytest.mark.parametrize(("risk", "max_error"), [(0.7, 0.01), (None, 0.05), (1.0, 0.05)])
-def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_everything(
-    risk: float | None, max_error: float
-) -> None:
-    found = find_thresholds([adapted("a", risk=risk), model("a")], max_error)
-    assert (found.alone, found.page) == (1.0, 1.0) and "has not shown" in found.describe()
-    assert found.note is not None and "nearly every answer is refused" in found.note
+def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_everything() -> None:
+    for risk, max_error in ((0.7, 0.01), (None, 0.05), (1.0, 0.05)):
+        found = find_thresholds([adapted("a", risk=risk), model("a")], max_error)
+        assert (found.alone, found.page) == (1.0, 1.0) and "has not shown" in found.describe()
+        assert found.note is not None and "nearly every answer is refused" in found.note
+    for others in (["a"], ["a", "b", "c"], []):  # measured with other models
+        found = find_thresholds([adapted("a", "b"), *map(model, others)], 0.05)
+        assert (found.alone, found.page) == (0.95, 0.95) and found.note is not None
 
 
 def with_risk(model: ResolvedModel, risk: dict[str, float]) -> ResolvedModel:
@@ -154,9 +129,3 @@ def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
     assert "no lower threshold is known" in find_thresholds(models, 1e-6).describe()
     note = find_thresholds(models, 1e-6).note
     assert note is not None and "nearly every answer is refused." in note
-
-
-@pytest.mark.parametrize("others", [["a"], ["a", "b", "c"], []])
-def test_a_risk_that_was_measured_with_other_models_does_not_count(others: list[str]) -> None:
-    found = find_thresholds([adapted("a", "b"), *map(model, others)], 0.05)
-    assert (found.alone, found.page) == (0.95, 0.95) and found.note is not None
