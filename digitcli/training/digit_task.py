@@ -42,6 +42,11 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
+# The number of digits that a teacher answers at once, where its answers are kept. Chosen by hand.
+TEACHER_BATCH = 500
+# A part of the seeds of the order of rehearsed digits, which no order of new digits has.
+_REHEARSAL = -1
+
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     """Return half the squared distance between the sigmoid of the logits and the one-hot labels.
@@ -124,13 +129,6 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
     """
     answers = (logits.float() / temperature).log_softmax(dim=-1)
     return temperature**2 * F.kl_div(answers, targets, reduction="batchmean")
-
-
-# The number of digits that a teacher answers at once, where its answers are kept. Chosen by hand.
-TEACHER_BATCH = 500
-
-# A part of the seeds of the order of rehearsed digits, which no order of new digits has.
-_REHEARSAL = -1
 
 
 class DigitTask:

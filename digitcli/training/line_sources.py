@@ -38,6 +38,25 @@ NEAR_COLUMNS = 2
 # The share of the lines in a batch that begin at a random place, not at the left. Chosen by hand.
 SHIFTED_SHARE = 0.3
 
+# The number of composed lines that count as an epoch. Chosen by hand: composed lines have no natural epoch.
+EPOCH_LINES = 20_480
+# The number of batches that are composed together and sorted by width, so that batches need little padding.
+POOL_BATCHES = 128
+# The numbers of composed lines to validate and to test on: the first keeps epochs short, the second makes the
+# standard error of an exact match of 98 % smaller than 0.2 percentage points.
+VALIDATION_LINES = 1_000
+TEST_LINES = 5_000
+# How often a strip is used: to compose strips takes much of the time. Chosen by hand.
+STRIP_USES = 2
+# The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by
+# hand.
+INK_OF_STRIPS_SHARE = 0.5
+# The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
+BUCKET_PX = 8
+# Parts of the seeds of the validation and test lines, which no pool of training lines has.
+_VALIDATION_SEED = (0, 1)
+_TEST_SEED = (0, 2)
+
 
 @dataclass(frozen=True)
 class LineBatch:
@@ -131,32 +150,6 @@ def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: st
         edges = np.stack([x - x0[owner], x1[owner] - x, y0[owner], y1[owner]], axis=1)
         batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
     return batch
-
-
-# The number of composed lines that count as an epoch. Chosen by hand: composed lines have no natural epoch.
-EPOCH_LINES = 20_480
-
-# The number of batches that are composed together and sorted by width, so that batches need little padding.
-POOL_BATCHES = 128
-
-# The numbers of composed lines to validate and to test on: the first keeps epochs short, the second makes the
-# standard error of an exact match of 98 % smaller than 0.2 percentage points.
-VALIDATION_LINES = 1_000
-TEST_LINES = 5_000
-
-# How often a strip is used: to compose strips takes much of the time. Chosen by hand.
-STRIP_USES = 2
-
-# The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by
-# hand.
-INK_OF_STRIPS_SHARE = 0.5
-
-# The range of widths from which the strips of a batch are mixed, so that a strip meets others each time.
-BUCKET_PX = 8
-
-# Parts of the seeds of the validation and test lines, which no pool of training lines has.
-_VALIDATION_SEED = (0, 1)
-_TEST_SEED = (0, 2)
 
 
 @dataclass(frozen=True)

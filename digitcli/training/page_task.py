@@ -55,6 +55,20 @@ GEOMETRY_WEIGHT = 2.0
 
 _Maps = npt.NDArray[np.float32]
 
+# The side of a training square, in pixels.
+SIDE_PX = 256
+# The number of squares that count as an epoch. Chosen by hand: composed squares have no natural epoch.
+EPOCH_SQUARES = 8_000
+# The numbers of squares to validate and to test on.
+VALIDATION_SQUARES = 96
+TEST_SQUARES = 400
+# Batches of a pool, and how often a square is used: it takes three times as long to compose as to train on in
+# bfloat16.
+POOL_BATCHES = 32
+USES = 4
+_VALIDATION_SEED = (0, 1)
+_TEST_SEED = (0, 2)
+
 
 def draw_targets(labels: Sequence[Label], scale: float, height: int, width: int) -> _Maps:
     """Return maps (9, height / 4, width / 4) of labels whose pixels are multiplied by `scale`.
@@ -180,21 +194,6 @@ def core_counts(outputs: Tensor, targets: Tensor) -> CoreCounts:
     is_counted = targets[:, WEIGHTS] >= 1
     found, wanted = (outputs[:, NUMBER] > 0) & is_counted, (targets[:, NUMBER] > 0) & is_counted
     return CoreCounts(int((found & wanted).sum()), int(found.sum()), int(wanted.sum()))
-
-
-# The side of a training square, in pixels.
-SIDE_PX = 256
-# The number of squares that count as an epoch. Chosen by hand: composed squares have no natural epoch.
-EPOCH_SQUARES = 8_000
-# The numbers of squares to validate and to test on.
-VALIDATION_SQUARES = 96
-TEST_SQUARES = 400
-# Batches of a pool, and how often a square is used: it takes three times as long to compose as to train on in
-# bfloat16.
-POOL_BATCHES = 32
-USES = 4
-_VALIDATION_SEED = (0, 1)
-_TEST_SEED = (0, 2)
 
 
 @dataclass(frozen=True)
