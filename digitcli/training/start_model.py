@@ -1,4 +1,4 @@
-"""The start model of a run: its data, what is checked before the first step, and the comparison at the end.
+"""The start model of a run: its data, and what is checked before the first step.
 
 A run may take a share of each batch from the original data, those that the start model was trained on, and
 measures on their test part what it has forgotten.
@@ -16,12 +16,12 @@ from torch import nn
 from digitcli.architectures.registry import find_architecture
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
-from digitcli.errors import ModelError, UsageError
+from digitcli.errors import UsageError
 from digitcli.evaluation.metrics import accuracy, exact_match
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import has_learned_more, recipes_of
-from digitcli.inference.model_resolution import ResolvedModel, resolve_model
-from digitcli.inference.torch_runtime import infer, open_network, place_network
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.torch_runtime import infer
 from digitcli.synthesis.lines import Line
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
@@ -138,39 +138,3 @@ def check_start_model(
     elif isinstance(original, OriginalDigits) and original.digest != header.dataset.get("digest"):
         cause = f"The original data '{original.name}' are not those that {start.name} was trained on"
         on_event(Notice(f"{cause}; they are used all the same."))
-
-
-def compare_with_start(
-    start: Mapping[str, Any],
-    name: str,
-    network: nn.Module,
-    task: TrainingTask,
-    original: OriginalDigits | OriginalLines | None,
-    device: torch.device,
-    on_event: OnEvent,
-) -> dict[str, Any]:
-    """Return the fields of a `TrainResult` that compare a trained network with its start model.
-
-    The start model is tested only now, after all choices. If its file is no longer there, or holds another
-    model, the accuracies before the training are None.
-
-    start: What the checkpoint says about the start model.
-    name: The name of the start model.
-    """
-    fields: dict[str, Any] = {"start": start.get("model")}
-    if original is not None:
-        fields |= {"original": original.name, "original_test_size": original.test_size}
-        fields["original_accuracy"] = original.test_accuracy(network)
-    try:
-        model = resolve_model(name)
-        before = place_network(open_network(model), device, model.header.task)
-        missing = None if model.sha256 == start.get("sha256") else f"{name} is another model now."
-    except ModelError as error:
-        missing = error.cause
-    if missing is not None:
-        on_event(Notice(f"The accuracy before the training is not reported: {missing}"))
-        return fields
-    fields["test_accuracy_before"] = task.test(before).test_accuracy
-    if original is not None:
-        fields["original_accuracy_before"] = original.test_accuracy(before)
-    return fields

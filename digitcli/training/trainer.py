@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import ENSEMBLE, find_architecture
 from digitcli.data.loading import find_dataset
-from digitcli.errors import Interrupted, UsageError, quoted
+from digitcli.errors import Interrupted, ModelError, UsageError, quoted
 from digitcli.events import EpochDone, Notice, OnEvent
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import open_network, place_network
 from digitcli.threads import torch_threads, use_threads
 from digitcli.training import run_folder
 from digitcli.training.checks import check_config, member_configs
@@ -37,7 +39,6 @@ from digitcli.training.network import count_parameters, count_trained_parameters
 from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
 from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
-from digitcli.training.start_model import compare_with_start
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
 from digitcli.training.tensorboard import (
     Curves,
@@ -343,11 +344,35 @@ def _test(setup: TrainingSetup, state: TrainingState, started: float) -> TrainRe
     network = copy.deepcopy(state.weights())
     network.load_state_dict(model_tensors(state.tensors()))
     metrics = dataclasses.asdict(setup.task.test(network))
-    if (start := setup.config.start) is not None:
-        metrics |= compare_with_start(
-            setup.start, start, network, setup.task, setup.original, setup.device, setup.on_event
-        )
+    if setup.config.start is not None:
+        metrics |= _compare_with_start(setup, setup.config.start, network)
     return _result(setup, state, started, metrics)
+
+
+def _compare_with_start(setup: TrainingSetup, name: str, network: nn.Module) -> dict[str, Any]:
+    """Return the fields of a `TrainResult` that compare a trained network with its start model of this name.
+
+    The start model is tested only now, after all choices. If its file is no longer there, or holds another
+    model, the accuracies before the training are None.
+    """
+    original = setup.original
+    fields: dict[str, Any] = {"start": setup.start.get("model")}
+    if original is not None:
+        fields |= {"original": original.name, "original_test_size": original.test_size}
+        fields["original_accuracy"] = original.test_accuracy(network)
+    try:
+        model = resolve_model(name)
+        before = place_network(open_network(model), setup.device, model.header.task)
+        missing = None if model.sha256 == setup.start.get("sha256") else f"{name} is another model now."
+    except ModelError as error:
+        missing = error.cause
+    if missing is not None:
+        setup.on_event(Notice(f"The accuracy before the training is not reported: {missing}"))
+        return fields
+    fields["test_accuracy_before"] = setup.task.test(before).test_accuracy
+    if original is not None:
+        fields["original_accuracy_before"] = original.test_accuracy(before)
+    return fields
 
 
 def _result(

@@ -19,7 +19,7 @@ from digitcli.training.optimization import scheduled_lr
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState
 from digitcli.training.task import derive_seed
-from tests.support.training import stop_after, train_config
+from tests.support.training import train_config
 
 
 def prepared(
@@ -103,18 +103,6 @@ def test_an_epoch_adds_its_figures_to_the_history_and_reports_them(
     assert [event.step for event in reported] == [1, 2, 3, 4, 5, 6, 7]
     assert reported[2].loss == pytest.approx(sum(losses[:3]) / 3)
     assert reported[2].progress == pytest.approx(3 / 21)
-
-
-def test_an_interrupted_epoch_continues_with_its_remaining_steps(few_digits: Path) -> None:
-    setup, state = prepared(few_digits, stop_signal=stop_after(3))
-    with pytest.raises(Interrupted):
-        train_epoch(setup, state, clock_zero=0.0)
-    assert state.step == 3 and state.loss_sum > 0 and not state.history
-    train_epoch(replace(setup, stop_signal=lambda: None), state, clock_zero=0.0)
-    setup, whole = prepared(few_digits)
-    train_epoch(setup, whole, clock_zero=0.0)
-    assert torch.equal(weights_of(state), weights_of(whole))
-    assert state.history[0].train_loss == pytest.approx(whole.history[0].train_loss)
 
 
 def test_the_state_is_saved_within_a_long_epoch(

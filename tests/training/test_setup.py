@@ -38,24 +38,6 @@ def test_the_start_reports_what_was_prepared(few_digits: Path) -> None:
     assert (started.unit, started.epochs_done) == ("digit", 0)
 
 
-def test_the_initial_weights_depend_on_the_seed_alone(few_digits: Path) -> None:
-    config = train_config(few_digits)
-    torch.manual_seed(1)
-    first = prepared(config)[1].network.state_dict()
-    torch.manual_seed(2)
-    again = prepared(config)[1].network.state_dict()
-    other = prepared(train_config(few_digits, seed=1))[1].network.state_dict()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["2.weight"], other["2.weight"])
-
-
-def test_only_a_recipe_with_a_moving_average_has_one(few_digits: Path) -> None:
-    with_average = prepared(train_config(few_digits, recipe={"ema_decay": 0.9}))[1]
-    without_average = prepared(train_config(few_digits, recipe={"ema_decay": 0.0}))[1]
-    assert with_average.weights() is with_average.average
-    assert without_average.average is None
-
-
 def test_progress_is_the_share_of_the_steps_or_of_the_time_whichever_ends_sooner(few_digits: Path) -> None:
     setup, state = prepared(train_config(few_digits, "softmax"))
     assert setup.task.steps == 7  # of three epochs
@@ -109,15 +91,6 @@ def test_a_dry_run_makes_few_synthetic_characters_and_keeps_the_recipe(
     assert dry.recipe.synthetic == 0.5
     real, _ = prepared(config, tmp_path)
     assert real.task.sizes["synthetic"] == round(0.5 * 471)
-
-
-def test_the_dtype_auto_is_replaced_by_a_choice_that_is_reported(few_digits: Path) -> None:
-    events: list[Event] = []
-    config = train_config(few_digits, "softmax", recipe={"dtype": "auto"})
-    setup, _ = prepare(config, None, None, events.append, lambda: None)
-    assert setup.recipe.dtype in ("float32", "bfloat16")
-    notices = [event for event in events if isinstance(event, Notice)]
-    assert [setup.recipe.dtype in notice.message and notice.routine for notice in notices] == [True]
 
 
 def test_a_device_that_computes_wrongly_is_replaced_by_the_cpu(

@@ -81,8 +81,8 @@ def test_the_networks_that_choose_them_belong_to_the_data(monkeypatch: pytest.Mo
 
 def test_strips_of_scenes_are_lines_whose_other_characters_are_nothing_to_read(digits: Digits) -> None:
     composer = scene_composer(digits, held_out=False)
-    strips = compose_training_strips(composer, np.random.default_rng(3), 60)
-    lines = compose_ink_of_strips(composer, np.random.default_rng(3), 60)
+    strips = compose_training_strips(composer, np.random.default_rng(3), 20)
+    lines = compose_ink_of_strips(composer, np.random.default_rng(3), 20)
     assert any(set(strip.text) - set(ALPHABET) for strip in strips)
     for strip, line in zip(strips, lines, strict=True):
         known = [each in ALPHABET for each in strip.text if each != " "]
