@@ -69,8 +69,7 @@ class TrainConfig:
     )  # fmt: skip
     data: str = setting(
         DEFAULT_DATASET, DATA,
-        "Train on this dataset: mnist or another name, a folder of IDX files, a folder of pictures in "
-        "subfolders 0 to 9, or a .npz or .csv file; to read lines also a folder of digitcli synthesize.",
+        "Train on this dataset: a name such as mnist, a folder of pictures by digit, or IDX, .npz or .csv.",
         unit="name|dir|file",
     )  # fmt: skip
     corrections: str | None = setting(
@@ -84,14 +83,12 @@ class TrainConfig:
     )  # fmt: skip
     teacher: tuple[str, ...] = setting(
         (), DISTILLATION,
-        "Learn from the answers of this trained model, too: a shipped model, a checkpoint file or a run "
-        "folder; several teachers answer with the mean of their probabilities.",
+        "Learn from this trained model, too; several teachers answer with the mean of their probabilities.",
         unit="name|file|dir",
     )  # fmt: skip
     start: str | None = setting(
         None, TRANSFER,
-        "Start from the weights of this model: a shipped name, a checkpoint file or a run folder. Its "
-        "architecture is then the default of --arch.",
+        "Start from the weights of this model, whose architecture is then the default of --arch.",
         unit="model",
     )  # fmt: skip
     original: str | None = setting(

@@ -44,8 +44,6 @@ def train_epoch(setup: TrainingSetup, state: TrainingState, clock_zero: float) -
         state.seconds = now - clock_zero
         loss = loss if setup.processes.size == 1 else _agree(setup, state, loss)
         loss_sum += loss
-        if setup.observer is not None:
-            setup.observer.step_taken(loss)
         if now - reported >= REPORT_SECONDS or state.step == steps:
             state.loss_sum = _finite(loss_sum, setup, state)
             _report(setup, state, (state.step - steps_before) / (now - began))
@@ -76,8 +74,6 @@ def take_step(setup: TrainingSetup, state: TrainingState, lr: float | None = Non
         with autocast(device, recipe):
             loss = setup.loss(state.epoch, state.step, progress)
         loss.backward()
-    if setup.observer is not None:
-        setup.observer.gradients_ready()
     step_on(network, state.optimizer, recipe)
     state.step += 1
     state.steps_total += 1

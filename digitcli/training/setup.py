@@ -56,7 +56,6 @@ from digitcli.training.start_model import (
 from digitcli.training.state import TrainingState
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS
 from digitcli.training.task import TrainingTask
-from digitcli.training.tensorboard import Curves
 
 # The most synthetic characters for each training digit in a dry run, which takes one step.
 DRY_RUN_SYNTHETIC = 0.02
@@ -84,7 +83,6 @@ class TrainingSetup:
     folder: The run folder; None in a dry run and in every process but the first.
     stop_signal: Returns the number of a signal that this process has received, or None.
     loss: Returns the loss of a batch by its epoch, step and progress.
-    observer: Writes curves for TensorBoard, if they are wanted.
     start: The model that the run started from, as the header of a checkpoint has it.
     original: The data that this model was trained on, if the run needs them.
     compression: The changes by which this model was compressed.
@@ -99,7 +97,6 @@ class TrainingSetup:
     stop_signal: StopSignal
     loss: LossFunction
     processes: Processes = ONE_PROCESS
-    observer: Curves | None = None
     start: Mapping[str, Any] = field(default_factory=dict)
     original: OriginalDigits | OriginalLines | None = None
     compression: Sequence[Change] = ()

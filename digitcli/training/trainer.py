@@ -41,12 +41,11 @@ from digitcli.training.run_folder import Saved
 from digitcli.training.setup import StopSignal, TrainingSetup, prepare
 from digitcli.training.state import TrainingState, TrainResult, model_tensors
 from digitcli.training.tensorboard import (
-    Curves,
     check_free,
     check_installed,
+    curves_written,
     folder_of_run,
     remove_curves,
-    write_history,
 )
 
 
@@ -142,7 +141,8 @@ def resume(
                 run_folder.repair_outputs(folder, saved)
                 if tensorboard is not None:
                     history = [EpochDone(**row) for row in saved[0].training["history"]]
-                    write_history(folder_of_run(tensorboard, folder), history)
+                    with curves_written(folder_of_run(tensorboard, folder), history, on_event):
+                        pass
             return result
         with joined_processes(config.device) as processes:
             place = folder if processes.is_first else None
@@ -320,12 +320,11 @@ def _watched(setup: TrainingSetup, state: TrainingState, logs: Path | None) -> I
         yield setup
         return
     place = folder_of_run(logs, setup.folder)
+    if state.steps_total == 0:
+        remove_curves(place)
     try:
-        curves = Curves(place, setup.task.steps, state, setup.on_event)
-        try:
-            yield dataclasses.replace(setup, on_event=curves.on_event, observer=curves)
-        finally:
-            curves.close()
+        with curves_written(place, state.history, setup.on_event) as on_event:
+            yield dataclasses.replace(setup, on_event=on_event)
     finally:
         if not (setup.folder / RESUME_FILE).exists():
             remove_curves(place)

@@ -9,21 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch import Tensor
 
 from digitcli.errors import DivergedError, EnvironmentFault, Interrupted, OutputError
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import RESUME_FILE, read_header
-from digitcli.training import tensorboard
-from digitcli.training.setup import prepare
-from digitcli.training.tensorboard import Curves
 from digitcli.training.trainer import resume, train
 from tests.support.event_files import curve, read_events
 from tests.support.training import assert_same_run, stop_after, train_config
-
-STEPS = 21  # three epochs of seven steps
 
 
 def test_the_curves_agree_with_the_figures_of_the_run_and_change_nothing(
@@ -39,67 +32,31 @@ def test_the_curves_agree_with_the_figures_of_the_run_and_change_nothing(
     for name in rows[0].keys() - {"epoch"}:
         expected = {int(row["epoch"]): pytest.approx(float(row[name])) for row in rows}
         assert curve(events, f"epoch/{name}") == expected
-    loss, lr, norm = (curve(events, f"step/{name}") for name in ("loss", "lr", "gradient_norm"))
-    assert list(loss) == list(lr) == list(norm) == list(range(1, STEPS + 1))
-    for row in rows:
-        last = 7 * int(row["epoch"])
-        losses = [loss[step] for step in range(last - 6, last + 1)]
-        assert sum(losses) / 7 == pytest.approx(float(row["train_loss"]), rel=1e-5)
-        assert lr[last] == pytest.approx(float(row["lr"]))
-    assert all(value > 0 for value in norm.values())
     train(config, out=tmp_path / "plain")
     assert_same_run(tmp_path / "plain", tmp_path / "run")
 
 
-def test_a_step_gives_the_norm_before_clipping_and_reads_nothing_from_the_device(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = train_config(few_digits, "softmax", recipe={"max_grad_norm": 0.01})
-    setup, state = prepare(config, None, None, lambda event: None, lambda: None)
-    setup.loss(0, 0, 0.0).backward()
-    squares = sum(float(weight.grad.square().sum()) for weight in state.network.parameters())  # type: ignore[union-attr]
-    curves = Curves(tmp_path, setup.task.steps, state, setup.on_event)
-    with monkeypatch.context() as patch:
-        for name in ("item", "tolist", "cpu", "numpy", "__float__", "__bool__", "__int__"):
-            patch.setattr(Tensor, name, lambda *arguments: pytest.fail("a tensor is read"))
-        curves.gradients_ready()
-        curves.step_taken(torch.tensor(1.0))
-    curves.close()
-    assert curve(read_events(tmp_path), "step/gradient_norm") == {1: pytest.approx(squares**0.5, rel=1e-4)}
-    assert squares**0.5 > 0.01
-    monkeypatch.setattr(tensorboard, "POINTS_PER_EPOCH", 3)  # of a long epoch, some steps are left out
-    curves = Curves(tmp_path / "fewer", 7, state, setup.on_event)
-    for state.steps_total in range(1, 8):
-        curves.step_taken(torch.tensor(1.0))
-    curves.close()
-    assert list(curve(read_events(tmp_path / "fewer"), "step/lr")) == [2, 4, 6]
-
-
-def test_a_resumed_run_continues_its_curves_and_writes_no_step_twice(
+def test_a_resumed_run_continues_its_curves_and_writes_no_epoch_twice(
     few_digits: Path, tmp_path: Path
 ) -> None:
-    config, run = train_config(few_digits, "softmax"), tmp_path / "run"
+    config, run, logs = train_config(few_digits, "softmax"), tmp_path / "run", tmp_path / "tb"
     with pytest.raises(Interrupted):
-        train(config, out=run, tensorboard=tmp_path / "tb", stop_signal=stop_after(10))
-    assert list(curve(read_events(tmp_path / "tb" / "run"), "step/loss")) == list(range(1, 11))
+        train(config, out=run, tensorboard=logs, stop_signal=stop_after(10))
+    assert list(curve(read_events(logs / "run"), "epoch/lr")) == [1]
     shutil.copytree(run, tmp_path / "saved")
     with pytest.raises(Interrupted):
-        resume(run, {}, tensorboard=tmp_path / "tb", stop_signal=stop_after(3))
+        resume(run, {}, tensorboard=logs, stop_signal=stop_after(6))
+    assert list(curve(read_events(logs / "run"), "epoch/lr")) == [1, 2]
     shutil.rmtree(run)
-    shutil.move(tmp_path / "saved", run)  # a crash has undone three steps
-    resume(run, {}, tensorboard=tmp_path / "tb")
-    resumed = read_events(tmp_path / "tb" / "run")
-    assert list(curve(resumed, "step/loss")) == list(range(1, STEPS + 1))
-    assert list(curve(resumed, "epoch/lr")) == [1, 2, 3]
+    shutil.move(tmp_path / "saved", run)  # a crash has undone the second epoch
+    resume(run, {}, tensorboard=logs)
+    assert list(curve(read_events(logs / "run"), "epoch/lr")) == [1, 2, 3]
 
 
 def test_a_run_that_began_without_tensorboard_gets_the_curves_of_its_epochs(stopped: Path) -> None:
-    resume(stopped, {}, tensorboard=Path("tb"))
-    resumed = read_events(Path("tb") / stopped.name)
-    assert list(curve(resumed, "epoch/lr")) == [1, 2, 3]
-    assert list(curve(resumed, "step/lr")) == list(range(9, STEPS + 1))
-    resume(stopped, {}, tensorboard=Path("later"))  # it is finished, so nothing is trained
-    assert list(curve(read_events(Path("later") / stopped.name), "epoch/lr")) == [1, 2, 3]
+    for logs in ("tb", "later"):  # later it is finished, so nothing is trained
+        resume(stopped, {}, tensorboard=Path(logs))
+        assert list(curve(read_events(Path(logs) / stopped.name), "epoch/lr")) == [1, 2, 3]
 
 
 def test_curves_of_an_earlier_run_are_replaced_only_with_force(few_digits: Path, tmp_path: Path) -> None:
@@ -148,7 +105,7 @@ def test_a_full_disk_costs_the_curves_and_not_the_run(
         write(writer, content)
 
     monkeypatch.setattr(RecordWriter, "write", fill)
-    for whole_records in (5, 30):  # in the first epoch, and later on
+    for whole_records in (1, 5, 15):  # before the first epoch, in it, and later on
         left = whole_records
         events: list[Event] = []
         run = tmp_path / f"run-{whole_records}"
