@@ -18,32 +18,23 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together: a line, or numbered dots which a legend beside the plots explains.
-
-    ringed: the index of the dot that has a ring around it.
-    """
+    """Points that belong together: a line, or numbered dots which a legend beside the plots explains."""
 
     name: str
     points: Sequence[Point]
     dashed: bool = False
     numbered: bool = False
-    ringed: int | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot. A logarithmic panel has two logarithmic axes; `y_range` replaces the range from 0 upwards.
-
-    x_limit, y_limit: where a dotted line crosses the plot, e.g. at a goal.
-    """
+    """One plot. A logarithmic panel has two logarithmic axes; `y_range` replaces the range from 0 upwards."""
 
     title: str
     x_title: str
     series: Sequence[Series]
     logarithmic: bool = False
     y_range: tuple[float, float] | None = None
-    x_limit: float | None = None
-    y_limit: float | None = None
 
 
 def draw_chart(
@@ -65,10 +56,6 @@ def draw_chart(
                 axes.loglog()
             else:
                 axes.set_ylim(panel.y_range or (0, None))
-            if panel.x_limit:
-                axes.axvline(panel.x_limit, color="grey", linestyle=":")
-            if panel.y_limit:
-                axes.axhline(panel.y_limit, color="grey", linestyle=":")
             if len(panel.series) > 1:
                 axes.legend()
         names = "\n".join(f"{number} {_printable(name)}" for number, name in enumerate(legend, start=1))
@@ -86,8 +73,6 @@ def _plot(axes: Any, series: Series, colour: str) -> None:
     axes.scatter(*zip(*series.points, strict=True), s=130, color=colour, label=_printable(series.name))
     for number, point in enumerate(series.points, start=1):
         axes.annotate(str(number), point, ha="center", va="center", color="white", fontsize=7)
-    if series.ringed is not None:
-        axes.scatter(*series.points[series.ringed], s=280, facecolors="none", edgecolors="grey")
 
 
 def draw_lines(title: str, panels: Sequence[Panel]) -> str:

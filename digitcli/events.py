@@ -50,13 +50,11 @@ class ModelStarted:
     name: What distinguishes it from the others.
     number: Its number, from 1.
     n: How many there are in all.
-    is_most: Whether `n` is the largest number that there can be, since the work may end before.
     """
 
     name: str
     number: int
     n: int
-    is_most: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from digitcli.errors import UsageError, did_you_mean
 DURATION = "duration"  # unit of a setting in seconds that a person may write as 90s, 5m or 1h30m
 PATH = "file|dir"  # unit of a setting that names a file or a folder
 FRACTION = "fraction"  # unit of a setting that a person may also write in percent, as 1%
-SIZE = "size"  # unit of a setting in bytes that a person may write as 64kB
-POINTS = "points"  # unit of a setting in percentage points that a person may write as 0.3 or 0.3%
 REQUIRED = dataclasses.MISSING  # default of a setting that must be given
 TYPE_NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -37,7 +35,6 @@ TYPE_NAMES: dict[Any, str] = {
     str: "a text",
     Path: "a path",
 }
-SIZE_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000}  # bytes
 # The fields whose options have another name, since it has no unit, is a keyword of Python or is repeated.
 OPTION_NAMES = {
     "time_seconds": "time", "start": "from", "archs": "arch", "batch_sizes": "batch-size", "dtypes": "dtype",
@@ -289,34 +286,6 @@ def option_name(name: str) -> str:
     return "--" + OPTION_NAMES.get(name, name).replace("_", "-")
 
 
-def parse_size(text: str, option: str) -> int:
-    """Return the bytes in a size: `900B`, `64kB` or `1.5 MB`; a kB has 1,000 bytes.
-
-    Raises:
-        UsageError: the text is not a size with a unit.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB)", text.strip(), re.IGNORECASE)
-    size = round(float(match[1]) * SIZE_UNITS[match[2].lower()]) if match else 0
-    if size <= 0:
-        remedy = "Give a size above 0 with its unit, such as 900B, 64kB (64,000 bytes) or 1.5MB."
-        raise UsageError(f"{option} is '{text}'.", remedy)
-    return size
-
-
-def parse_points(text: str, option: str) -> float:
-    """Return percentage points from 0 to 100: `0.3` or `0.3%`.
-
-    Raises:
-        UsageError: the text is not such a number.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*%?", text.strip())
-    points = float(match[1]) if match else -1.0
-    if not 0 <= points <= 100:
-        remedy = "Give percentage points from 0 to 100: 0.3 or 0.3% allows 99.2 % where it was 99.5 %."
-        raise UsageError(f"{option} is '{text}'.", remedy)
-    return points
-
-
 def parse_fraction(text: str, option: str) -> float:
     """Return a fraction that is written as such or in percent: `0.01` or `1%`.
 
@@ -348,6 +317,4 @@ def parse_duration(text: str | float, option: str = "--time") -> float:
 READERS: dict[str, Callable[[str, str], Any]] = {
     DURATION: parse_duration,
     FRACTION: parse_fraction,
-    SIZE: parse_size,
-    POINTS: parse_points,
 }

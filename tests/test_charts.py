@@ -19,8 +19,8 @@ def texts(drawn: str) -> list[str]:
 
 
 def numbered(*points: tuple[float, float]) -> Panel:
-    dots = Series("models", points, numbered=True, ringed=0)
-    return Panel("error in %", "parameters", [dots], logarithmic=True, x_limit=90.0, y_limit=0.02)
+    dots = Series("models", points, numbered=True)
+    return Panel("error in %", "parameters", [dots], logarithmic=True)
 
 
 def test_lines_have_every_point_their_names_and_the_ends_of_the_axes() -> None:
@@ -51,7 +51,8 @@ def test_a_chart_is_always_the_same_and_names_everything() -> None:
 
 def test_numbered_dots_are_explained_by_a_legend_of_any_names() -> None:
     panel = numbered((970, 0.3), (3_274_634, 7.0), (9000, 1.0))
-    drawn = draw_chart("Title", [panel], ("evil\x1b[31m $x$", "odd\udcff", "long" * 60))
+    names = ("evil\x1b[31m $x$", "odd\udcff", "long" * 60)
+    drawn = draw_chart("Title", [panel], names, (460, 420))
     shown = texts(drawn)
     assert {"1", "2", "3", "2 odd\N{REPLACEMENT CHARACTER}"} <= {*shown}
     assert "1 evil\N{REPLACEMENT CHARACTER}[31m $x$" in shown

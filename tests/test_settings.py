@@ -13,8 +13,6 @@ from digitcli.settings import (
     check_settings,
     freeze_lists,
     parse_duration,
-    parse_points,
-    parse_size,
     setting,
     settings_of,
 )
@@ -149,28 +147,3 @@ def test_durations_are_seconds(text: str | float, seconds: float) -> None:
 def test_a_text_that_is_no_duration_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--time"):
         parse_duration(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("900B", 900), ("64kB", 64_000), (" 1.5 mb", 1_500_000), ("64", 0), ("0kB", 0), ("-1B", 0)],
-)
-def test_a_size_has_a_unit(text: str, size: int) -> None:
-    if size:
-        assert parse_size(text, "--max-size") == size
-        return
-    with pytest.raises(UsageError, match=f"^--max-size is '{text}'") as caught:
-        parse_size(text, "--max-size")
-    assert "with its unit, such as 900B, 64kB" in caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    ("text", "points"), [("0.3", 0.3), ("0.3%", 0.3), (".5 %", 0.5), ("0", 0), ("101", None)]
-)
-def test_points_may_have_a_percent_sign(text: str, points: float | None) -> None:
-    if points is not None:
-        assert parse_points(text, "--loss") == points
-        return
-    with pytest.raises(UsageError, match=f"^--loss is '{text}'") as caught:
-        parse_points(text, "--loss")
-    assert "0.3 or 0.3%" in caught.value.remedy

@@ -17,7 +17,6 @@ from digitcli.architectures.registry import is_architecture
 from digitcli.errors import ModelError, UsageError, did_you_mean
 from digitcli.inference.checkpoint import (
     ADAPTATION_FILE,
-    COMPRESSION_FILE,
     COMPRESSION_SETTINGS_FILE,
     EXPORTED_FILES,
     MEMBER_FOLDER,
@@ -207,8 +206,6 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
 
 def _remedy_for_unfinished(folder: Path) -> str:
     """Return the remedy for a folder without a model, by what has begun there."""
-    if (folder / COMPRESSION_FILE).is_file():
-        return "Its compression reached no goal: run digitcli compress again with other goals."
     if (folder / COMPRESSION_SETTINGS_FILE).is_file():
         return "Its compression was interrupted: run the same `digitcli compress` again, which continues it."
     if (folder / MEMBER_FOLDER.format(0)).is_dir():
