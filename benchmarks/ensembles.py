@@ -28,11 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digitcli.architectures.ensemble import Ensemble
+from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.summary import summarize
 from digitcli.atomic_write import write_whole
+from digitcli.benchmarking.benchmark_results import Environment, describe_environment
 from digitcli.benchmarking.measurement import quick_latency_ms
-from digitcli.benchmarking.report import Environment, describe_environment
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import fit_temperature

@@ -99,16 +99,27 @@ def print_speeds(architecture: str, settings: list[dict[str, int]], repeats: int
 
 
 def speed(architecture: str, batch_size: int = 128, threads: int = 0) -> float:
-    """Return the digits per second of training."""
-    code = (
-        "import sys, torch\n"
-        "from digitcli.training.configuration import TrainConfig\n"
-        "from digitcli.training.trainer import training_speed\n"
-        "name, batch, threads, seconds = sys.argv[1], *map(float, sys.argv[2:])\n"
-        "torch.set_num_threads(int(threads)) if threads else None\n"
-        "recipe = {'batch_size': int(batch)}\n"
-        "print(training_speed(TrainConfig(arch=name, recipe=recipe, device='cpu'), seconds))\n"
-    )
+    """Return the digits per second of training: of the steps of the first epoch, without validation."""
+    code = """
+import sys, time, torch
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.loop import take_step
+from digitcli.training.setup import prepare
+
+name, batch, threads, seconds = sys.argv[1], *map(float, sys.argv[2:])
+if threads:
+    torch.set_num_threads(int(threads))
+config = TrainConfig(arch=name, recipe={"batch_size": int(batch)}, device="cpu")
+setup, state = prepare(config, None, None, lambda event: None, lambda: None)
+for duration in (seconds / 4, seconds):  # the first one is the warm-up
+    steps, started = 0, time.perf_counter()
+    while steps == 0 or time.perf_counter() - started < duration:
+        state.step %= setup.task.steps
+        take_step(setup, state)
+        steps += 1
+    speed = steps * setup.task.batch_size / (time.perf_counter() - started)
+print(speed)
+"""
     arguments = [architecture, str(batch_size), str(threads), str(SECONDS)]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, check=True

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from digitcli.benchmarking.report import cpu_name
+from digitcli.benchmarking.benchmark_results import cpu_name
 from digitcli.threads import usable_cores
 
 PACKAGES = ("torch", "onnxruntime")

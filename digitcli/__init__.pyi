@@ -3,7 +3,7 @@ from .adaptation.adaptation import save_adaptation as save_adaptation
 from .adaptation.calibrate import calibrate as calibrate
 from .architectures.registry import create_model as create_model
 from .benchmarking.benchmark import benchmark as benchmark
-from .benchmarking.report import BenchmarkConfig as BenchmarkConfig
+from .benchmarking.benchmark_results import BenchmarkConfig as BenchmarkConfig
 from .data.loading import load_dataset as load_dataset
 from .evaluation.evaluate import evaluate as evaluate
 from .inference.predictor import load_classifier as load_classifier

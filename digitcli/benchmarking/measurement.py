@@ -1,4 +1,4 @@
-"""Measure a model: the time of its calls, the time of a cold start, its memory and its accuracy."""
+"""Measure a model: the time of its calls, its memory and its accuracy."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ import functools
 import gc
 import math
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from digitcli.architectures.registry import create_model
 from digitcli.architectures.summary import summarize
-from digitcli.benchmarking.report import Candidate
+from digitcli.benchmarking.benchmark_results import Candidate
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist_test
 from digitcli.errors import EnvironmentFault
@@ -44,10 +38,8 @@ MAX_SECONDS = 5.0
 LEAST_CALLS = 6  # however slow: the least and the greatest of five hold the median with 94 % only
 QUICK_WARM_UP_CALLS = 5
 QUICK_CALLS = 30
-COLD_WARM_UP_STARTS = 1  # loads the files of the libraries into the cache of the system
-COLD_STARTS = 9
 FLOAT_BYTES = 4
-ACCURACY_BATCH_SIZE = 500  # divides 10,000, so that torch.compile compiles for one shape only
+ACCURACY_BATCH_SIZE = 500
 
 GraphRuntime = OnnxRuntime | TfliteRuntime
 # Returns the file with which a runtime computes a network: the runtime, a name for the network, the network,
@@ -59,7 +51,7 @@ PACKAGES: Mapping[str, Callable[[], None]] = {"onnxruntime": import_onnxruntime,
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model on its device, in a dtype and with a runtime, ready to be measured.
+    """A model on its device and with a runtime, ready to be measured.
 
     size_bytes: the size of the files that the runtime loads; for new weights with PyTorch, the size of the
         parameters as float32.
@@ -69,7 +61,6 @@ class PreparedModel:
     candidate: Candidate
     network: nn.Module
     device: torch.device
-    dtype: str
     runtime: str
     parameters: int
     macs: int
@@ -82,24 +73,13 @@ class PreparedModel:
         model = self.candidate.model
         return model.header.architecture if model else self.candidate.name
 
-    def callable_network(self) -> nn.Module:
-        """Return the network, compiled if that is the runtime, for the one shape that it meets next.
-
-        Earlier compilations are forgotten, since PyTorch silently stops compiling after eight shapes.
-        """
-        if self.runtime != "torch.compile":
-            return self.network
-        torch.compiler.reset()
-        return cast("nn.Module", torch.compile(self.network, dynamic=False))
-
     def call_with(self, batch_size: int) -> Callable[[], object]:
         """Return a function that computes a batch of test digits, which are on the device already."""
         digits = first_digits(batch_size)
         if self.graph is not None:
             run_batch, batch = self.graph.run_batch, as_batch(digits)
             return lambda: run_batch(batch)
-        images = as_input(torch.from_numpy(digits).to(self.device)).to(getattr(torch, self.dtype))
-        network = self.callable_network()
+        images, network = as_input(torch.from_numpy(digits).to(self.device)), self.network
         return lambda: network(images)
 
 
@@ -109,23 +89,6 @@ class Calls:
 
     seconds: list[float]
     peak_memory_bytes: int | None
-
-
-class InDtype(nn.Module):
-    """A network in another dtype, which takes the same images.
-
-    The weights are converted once: autocast converts them in each call, which for one image takes longer
-    than the network itself. The accuracy of the converted network is measured beside its speed.
-    """
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network = network.to(dtype)
-        self.dtype = dtype
-
-    def forward(self, images: Tensor) -> Tensor:  # noqa: D102
-        logits: Tensor = self.network(images.to(self.dtype))
-        return logits
 
 
 def open_candidate(candidate: Candidate) -> nn.Module:
@@ -138,9 +101,9 @@ def open_candidate(candidate: Candidate) -> nn.Module:
 
 
 def prepare_model(
-    candidate: Candidate, device: torch.device, dtype: str, runtime: str, export_graph: ExportGraph | None
+    candidate: Candidate, device: torch.device, runtime: str, export_graph: ExportGraph | None
 ) -> PreparedModel:
-    """Load a model onto a device, in a dtype and for a runtime.
+    """Load a model onto a device and for a runtime.
 
     Raises:
         UsageError: the model cannot be measured in this way.
@@ -153,10 +116,8 @@ def prepare_model(
     if runtime in PACKAGES:
         graph, size_bytes = open_graph(runtime, candidate, network, export_graph)
     network = place_network(network, device)
-    if dtype != "float32":
-        network = InDtype(network, getattr(torch, dtype)).eval()
     return PreparedModel(
-        candidate, network, device, dtype, runtime, summary.parameters, summary.macs, size_bytes, graph
+        candidate, network, device, runtime, summary.parameters, summary.macs, size_bytes, graph
     )
 
 
@@ -211,7 +172,7 @@ def without_tf32() -> Iterator[None]:
 def measure_calls(model: PreparedModel, batch_size: int) -> Calls:
     """Time one call after another, each with the same batch of test digits, after a warm-up.
 
-    The first calls allocate memory, choose algorithms or compile. The memory is the most that PyTorch had
+    The first calls allocate memory and choose algorithms. The memory is the most that PyTorch had
     allocated on a CUDA device. It is unknown elsewhere: the resident set of a process includes the libraries
     and what earlier models left behind.
     """
@@ -278,28 +239,6 @@ def quick_latency_ms(network: nn.Module, device: torch.device) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def measure_cold_start(model: PreparedModel) -> Calls:
-    """Time `digitcli predict` for a picture of one digit, each time from the start of a process to its end.
-
-    Raises:
-        EnvironmentFault: a process ends with an error.
-    """
-    seconds = []
-    with tempfile.TemporaryDirectory() as folder:
-        picture = str(Path(folder) / "digit.png")
-        Image.fromarray(255 - first_digits(1)[0]).save(picture)
-        command = [sys.executable, "-m", "digitcli", "predict", picture, "--model", model.candidate.name]
-        command += ["--device", str(model.device), "--runtime", model.runtime, "--format", "jsonl"]
-        for _ in range(COLD_WARM_UP_STARTS + COLD_STARTS):
-            start = time.perf_counter()
-            process = subprocess.run(command, capture_output=True, text=True)
-            seconds.append(time.perf_counter() - start)
-            if process.returncode:
-                cause = f"digitcli predict failed: {process.stderr.strip()}"
-                raise EnvironmentFault(cause, "Leave --cold-start out.")
-    return Calls(seconds[COLD_WARM_UP_STARTS:], None)
-
-
 def median_and_p95(seconds: list[float]) -> tuple[float, float]:
     """Return the median and the 95th percentile, interpolated between neighbours."""
     median, p95 = np.percentile(seconds, [50, 95])
@@ -315,6 +254,6 @@ def interval_of_median(seconds: list[float]) -> tuple[float, float]:
 
 def measure_accuracy(model: PreparedModel, trained: ResolvedModel) -> float:
     """Return the accuracy of the trained model on the 10,000 MNIST test digits, computed as measured."""
-    digits, runtime = _test_digits(), model.graph or TorchRuntime(model.callable_network(), model.device)
+    digits, runtime = _test_digits(), model.graph or TorchRuntime(model.network, model.device)
     classifier = DigitClassifier([trained], [runtime], ACCURACY_BATCH_SIZE)
     return accuracy(classifier.logits(digits.images), digits.labels)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from digitcli import console
 from digitcli.atomic_write import STDOUT, check_writable, write_whole
-from digitcli.benchmarking.report import (
+from digitcli.benchmarking.benchmark_results import (
     BenchmarkConfig,
     BenchmarkReport,
     BenchmarkResult,
@@ -22,7 +22,6 @@ from digitcli.benchmarking.report import (
     Event,
     Measuring,
     Slowdown,
-    check_threads,
     describe_differences,
     find_candidates,
     find_slowdowns,
@@ -79,10 +78,12 @@ def benchmark(options: BenchmarkOptions, settings: dict[str, Any]) -> None:
     config = BenchmarkConfig(**settings)
     candidates = find_candidates(config.archs)
     _check_output(options)
-    before = _read_baseline(options, config.threads)
+    if options.baseline is None and options.max_slowdown is not None:
+        raise UsageError("--max-slowdown needs a baseline.", "Name the file with --baseline.")
+    baseline = None if options.baseline is None else read_baseline(options.baseline)
     report = _measure_and_show(config, candidates, options)
-    if before is not None:
-        _compare(report, before, options.max_slowdown)
+    if baseline is not None:
+        _compare(report, baseline, options.max_slowdown)
 
 
 def _check_output(options: BenchmarkOptions) -> None:
@@ -116,17 +117,6 @@ def _as_file(report: BenchmarkReport, path: Path) -> str:
     if path.suffix == ".csv":
         return console.as_csv([dataclasses.asdict(result) for result in report.results])
     return json.dumps(dataclasses.asdict(report), indent=2) + "\n"
-
-
-def _read_baseline(options: BenchmarkOptions, threads: int | None) -> BenchmarkReport | None:
-    if options.baseline is None:
-        if options.max_slowdown is not None:
-            raise UsageError("--max-slowdown needs a baseline.", "Name the file with --baseline.")
-        return None
-    baseline = read_baseline(options.baseline)
-    if threads:  # otherwise the number is known only when PyTorch is loaded
-        check_threads(baseline, threads)
-    return baseline
 
 
 def _compare(report: BenchmarkReport, baseline: BenchmarkReport, max_slowdown: float | None) -> None:
@@ -173,11 +163,9 @@ class BenchmarkView:
 
 
 def _line(row: BenchmarkResult) -> str:
-    is_default = (row.runtime, row.dtype) == ("torch", "float32")
-    combination = "" if is_default else f"  {row.runtime} {row.dtype}"
-    batch = f"batch {_batch(row)}" if row.measured == "calls" else _batch(row)
+    runtime = "" if row.runtime == "torch" else f"  {row.runtime}"
     times = f"{console.three_digits(row.latency_ms_median)} ms  {row.images_per_second:,.0f} images/s"
-    return f"{row.name}{combination}  {batch}  {times}"
+    return f"{row.name}{runtime}  batch {row.batch_size:,}  {times}"
 
 
 def show_report(report: BenchmarkReport, format: console.TableFormat) -> None:
@@ -198,19 +186,18 @@ def show_report(report: BenchmarkReport, format: console.TableFormat) -> None:
 def show_slowdowns(slowdowns: Sequence[Slowdown]) -> None:
     """Print the comparison with a baseline on stderr, since stdout has the report."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="latency / latency of the baseline")
-    for heading in ("architecture", "runtime", "dtype", "batch", "ratio", "95 % interval"):
+    for heading in ("architecture", "runtime", "batch", "ratio", "95 % interval"):
         table.add_column(heading)
     for each in slowdowns:
         row, interval = each.row, f"{each.low:.2f} to {each.high:.2f}"
         name = escape(console.printable(row.name))
-        table.add_row(name, row.runtime, row.dtype, _batch(row), f"{each.ratio:.2f}", interval)
+        table.add_row(name, row.runtime, f"{row.batch_size:,}", f"{each.ratio:.2f}", interval)
     console.err.print(table)
 
 
 def _environment(report: BenchmarkReport) -> Table:
     environment = report.environment
-    combinations = dict.fromkeys(f"{row.runtime} {row.dtype}" for row in report.results)
-    measured = {row.runtime for row in report.results}
+    measured = dict.fromkeys(row.runtime for row in report.results)
     versions = {
         "digitcli": environment.digitcli,
         "torch": environment.torch,
@@ -224,15 +211,15 @@ def _environment(report: BenchmarkReport) -> Table:
             "device": environment.device,
             "CPU": f"{environment.cpu}; cores: {environment.cores}, threads: {environment.threads}",
             "versions": f"{', '.join(known)}, {environment.platform}",
-            "measured": f"{', '.join(combinations)}; milliseconds of a call with a whole batch",
+            "measured": f"{', '.join(measured)}, float32; milliseconds of a call with a whole batch",
         }
     )
 
 
+RUNTIME = "\nruntime"
 COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
-    "\nruntime": lambda row: row.runtime,
-    "\ndtype": lambda row: row.dtype,
-    "\nbatch": lambda row: _batch(row),
+    RUNTIME: lambda row: row.runtime,
+    "\nbatch": lambda row: f"{row.batch_size:,}",
     "median\nms": lambda row: console.three_digits(row.latency_ms_median),
     "p95\nms": lambda row: console.three_digits(row.latency_ms_p95),
     "\nimages/s": lambda row: _short(row.images_per_second),
@@ -241,39 +228,29 @@ COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
     "\nsize": lambda row: console.size(row.size_bytes),
     "peak\nmemory": lambda row: "" if row.peak_memory_bytes is None else console.size(row.peak_memory_bytes),
     "\naccuracy": lambda row: console.percent(row.accuracy),
-    "training\nimages/s": lambda row: _short(row.training_images_per_second),
 }
-COMBINATION = ("\nruntime", "\ndtype")
-LEAST_IMPORTANT_FIRST = (
-    "\nMACs", "\nparams", "\nsize", "peak\nmemory", "p95\nms", "\naccuracy", "training\nimages/s",
-)  # fmt: skip
+LEAST_IMPORTANT_FIRST = ("\nMACs", "\nparams", "\nsize", "peak\nmemory", "p95\nms", "\naccuracy")
 
 
 def results_table(results: Sequence[BenchmarkResult], width: int) -> tuple[Table, list[str]]:
     """Return a row for each result, and the columns that do not fit into the width.
 
-    A runtime or dtype that is the same in all rows stands above the table.
+    A runtime that is the same in all rows stands above the table.
     """
     columns = {heading: [cell(result) for result in results] for heading, cell in COLUMNS.items()}
     columns = {
         heading: cells
         for heading, cells in columns.items()
-        if any(cells) and not (heading in COMBINATION and len(set(cells)) == 1)
+        if any(cells) and not (heading == RUNTIME and len(set(cells)) == 1)
     }
     names = [result.name for result in results]
     return console.fitted_table(
-        "\narchitecture", names, columns, LEAST_IMPORTANT_FIRST, width, to_the_left=COMBINATION
+        "\narchitecture", names, columns, LEAST_IMPORTANT_FIRST, width, to_the_left=(RUNTIME,)
     )
 
 
-def _batch(row: BenchmarkResult) -> str:
-    return f"{row.batch_size:,}" if row.measured == "calls" else "cold start"
-
-
-def _short(number: float | None) -> str:
-    """Return a number in three digits, e.g. 3.27 M; empty for None."""
-    if number is None:
-        return ""
+def _short(number: float) -> str:
+    """Return a number in three digits, e.g. 3.27 M."""
     for power, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if number >= 0.9995 * 10**power:
             return f"{number / 10**power:.3g} {unit}"

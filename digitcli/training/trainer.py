@@ -252,28 +252,6 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
     return _result(setup, state, started, {"validation_accuracy": accuracy})
 
 
-def training_speed(config: TrainConfig, seconds: float, *, on_event: OnEvent = lambda event: None) -> float:
-    """Return the images per second of a run's steps, measured for `seconds` after a warm-up.
-
-    The steps are those of the first epoch, over and over, without validation and saving. Nothing is written.
-
-    Raises:
-        The errors of `train`, except those of the run folder.
-    """
-    with separate_random_numbers(config), use_threads(config.threads):
-        setup, state = prepare(config, None, None, on_event, lambda: None)
-        speed = 0.0
-        for duration in (seconds / 4, seconds):  # the first one is the warm-up
-            steps, started = 0, time.perf_counter()
-            while steps == 0 or time.perf_counter() - started < duration:
-                state.step %= setup.task.steps
-                loss = take_step(setup, state)
-                steps += 1
-            float(loss)  # waits for the device
-            speed = steps * setup.task.batch_size / (time.perf_counter() - started)
-    return speed
-
-
 def _train(
     config: TrainConfig,
     folder: Path | None,

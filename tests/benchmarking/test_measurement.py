@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
 import torch
 
 from digitcli.benchmarking import measurement
+from digitcli.benchmarking.benchmark_results import Candidate
 from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls
-from digitcli.benchmarking.report import Candidate
 from digitcli.threads import use_threads
-from tests.support.benchmarks import run
 
 CPU = torch.device("cpu")
 
@@ -48,7 +46,7 @@ class Clock:
 
 
 def prepared(network: torch.nn.Module, device: torch.device = CPU) -> PreparedModel:
-    return PreparedModel(Candidate("witness", None), network, device, "float32", "torch", 0, 0, 0)
+    return PreparedModel(Candidate("witness", None), network, device, "torch", 0, 0, 0)
 
 
 def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witness, measurement.Calls]:
@@ -116,19 +114,6 @@ def test_tf32_is_switched_off_and_the_setting_restored() -> None:
     assert cudnn.conv.fp32_precision == before == "tf32"
 
 
-def test_tf32_is_off_for_rows_and_accuracy_but_not_for_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: list[tuple[str, bool]] = []
-
-    def note(what: str, value: Any) -> Callable[..., Any]:
-        return lambda *arguments, **options: settings.append((what, torch.backends.cudnn.allow_tf32)) or value
-
-    monkeypatch.setattr(measurement, "measure_accuracy", note("accuracy", 0.5))
-    monkeypatch.setattr(measurement, "measure_calls", note("row", measurement.Calls([0.5], None)))
-    monkeypatch.setattr("digitcli.training.trainer.training_speed", note("training", 1.0))
-    run("cnn", train=True)
-    assert settings == [("accuracy", False), ("row", False), ("training", True)]
-
-
 def test_peak_memory_is_measured_on_cuda_after_earlier_networks_are_collected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -141,12 +126,3 @@ def test_peak_memory_is_measured_on_cuda_after_earlier_networks_are_collected(
     model = prepared(Witness(), torch.device("cuda:1"))
     assert measurement.measure_calls(model, 1).peak_memory_bytes == 1001
     assert steps == ["collect", "cuda:1"]
-
-
-def test_the_clock_waits_for_the_device_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[torch.device] = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
-    measurement.synchronized_clock(CPU)()
-    assert waited == []
-    measurement.synchronized_clock(torch.device("cuda:1"))()
-    assert waited == [torch.device("cuda:1")]

@@ -9,7 +9,7 @@ import pytest
 
 from digitcli.benchmarking import measurement
 from digitcli.benchmarking.benchmark import benchmark
-from digitcli.benchmarking.report import BenchmarkConfig, BenchmarkReport, BenchmarkResult, Event
+from digitcli.benchmarking.benchmark_results import BenchmarkConfig, BenchmarkReport, BenchmarkResult, Event
 from digitcli.data.dataset import Digits
 from digitcli.events import Notice
 from digitcli.export.export import runtime_graph
@@ -17,8 +17,8 @@ from digitcli.export.export import runtime_graph
 ROW = BenchmarkResult(
     architecture="cnn", device="cpu", dtype="float32", runtime="torch", batch_size=4, latency_ms_median=10.0,
     latency_ms_p95=11.0, images_per_second=400.0, parameters=1, macs=1, size_bytes=1, peak_memory_bytes=None,
-    accuracy=None, training_images_per_second=None, runs=20, latency_ms_low=10.0, latency_ms_high=10.0,
-    measured="calls", name="cnn", model=None,
+    accuracy=None, runs=20, latency_ms_low=10.0, latency_ms_high=10.0,
+    name="cnn", model=None,
 )  # fmt: skip
 
 FEW = 100

@@ -25,7 +25,7 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.run_folder import begin, describe_config
 from digitcli.training.state import TrainResult
-from digitcli.training.trainer import dry_run, resume, train, training_speed
+from digitcli.training.trainer import dry_run, resume, train
 from tests.support.models import saved
 from tests.support.processes import Run
 from tests.support.training import assert_same_run, read_weights, stop_after, train_config
@@ -199,8 +199,6 @@ def test_a_dry_run_tries_the_first_member_and_others_take_one_network_in_one_pro
     assert "Of the 3 members, only the first is tried: softmax, seed 4." in notice
     with pytest.raises(UsageError, match="pages"):
         dry_run(TrainConfig(arch="finder", members=2, data=str(few_digits)))
-    with pytest.raises(UsageError, match="one network"):
-        training_speed(ensemble_config(few_digits), 1)
     monkeypatch.setattr("digitcli.training.trainer.rank_and_size", lambda: (0, 2))
     with pytest.raises(UsageError, match="but there are 2"):
         train(ensemble_config(few_digits), out=tmp_path / "run")

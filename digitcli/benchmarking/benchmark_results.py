@@ -21,17 +21,16 @@ from digitcli.inference.devices import check_device_name, describe_device
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, shipped_models
 from digitcli.json_records import read_json
 from digitcli.settings import check_settings, freeze_lists, setting
-from digitcli.threads import MAX_THREADS, usable_cores
+from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
     import torch
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Runtime = Literal["torch", "torch.compile", "onnxruntime", "tflite"]
+Runtime = Literal["torch", "onnxruntime", "tflite"]
 
 MAX_BATCH_SIZE = 1_000_000  # images; a larger number is more likely a typing error than a wish
 CPUINFO = Path("/proc/cpuinfo")
-KEY = ("name", "device", "runtime", "dtype", "measured", "batch_size")  # equal in rows that are compared
+KEY = ("name", "device", "runtime", "dtype", "batch_size")  # equal in rows that are compared
 DESCRIPTION = "a benchmark"
 REMEDY = "Save one with: digitcli benchmark -o baseline.json"
 
@@ -41,7 +40,7 @@ class BenchmarkConfig:
     """The settings of a benchmark.
 
     archs: `all` is every architecture of single digits.
-    runtimes, dtypes: each model is measured with every combination that can run it; `auto` is float32.
+    runtimes: each model is measured with every one that can run it, in float32.
 
     Raises:
         UsageError: a value is out of range or of another type, or two contradict each other.
@@ -59,45 +58,18 @@ class BenchmarkConfig:
         (1, 256), "", "Measure calls with these numbers of images (default: 1,256).",
         unit="n,...", letter="-b", at_least=1, at_most=MAX_BATCH_SIZE,
     )  # fmt: skip
-    dtypes: tuple[Dtype, ...] = setting(
-        ("auto",), "", "Compute in these number formats: auto, float32, bfloat16, float16 (default: auto, "
-        "which is float32).", unit="dtype,...",
-    )  # fmt: skip
     runtimes: tuple[Runtime, ...] = setting(
-        ("torch",), "", "Run the models with these: torch, torch.compile, onnxruntime, tflite (default: "
-        "torch).", unit="runtime,...",
+        ("torch",), "", "Run the models with these: torch, onnxruntime, tflite (default: torch).",
+        unit="runtime,...",
     )  # fmt: skip
-    threads: int | None = setting(
-        None, "", "Compute with this many threads of the CPU (default: PyTorch's own number).",
-        unit="n", at_least=1, at_most=MAX_THREADS,
-    )  # fmt: skip
-    train: bool = setting(
-        False, "", "Also measure training by each architecture's recipe, in images per second."
-    )
-    cold_start: bool = setting(
-        False, "", "Also measure digitcli predict with one picture, from the start of its process to the end."
-    )
 
     def __post_init__(self) -> None:
         freeze_lists(self)
         check_settings(self)
         check_device_name(self.device)
-        for option, values in (("--batch-size", self.batch_sizes), ("--dtype", self.dtypes),
-                               ("--runtime", self.runtimes)):  # fmt: skip
+        for option, values in (("--batch-size", self.batch_sizes), ("--runtime", self.runtimes)):
             if not values:
                 raise UsageError(f"{option} is empty.", "Give at least one value.")
-        if self.threads is not None and self.cold_start:
-            cause = "--threads does not apply to --cold-start, which takes every core."
-            raise UsageError(cause, "Leave one of them out.")
-        if self.train and self.combinations != (("torch", "float32"),):
-            cause = "--train measures training as digitcli trains: with torch, in the dtype of the recipe."
-            raise UsageError(cause, "Leave --train out, or --dtype and --runtime.")
-
-    @property
-    def combinations(self) -> tuple[tuple[str, str], ...]:
-        """Every runtime with every dtype, `auto` resolved, without repetitions."""
-        dtypes = ["float32" if dtype == "auto" else dtype for dtype in self.dtypes]
-        return tuple(dict.fromkeys((runtime, dtype) for runtime in self.runtimes for dtype in dtypes))
 
 
 @dataclass(frozen=True)
@@ -204,7 +176,7 @@ class BenchmarkResult:
     """One model at one batch size.
 
     latency_ms_median, latency_ms_p95: the time of a call with the whole batch, which is on the device
-        already; if `measured` is `cold_start`, the time of a process of `digitcli predict` with one picture.
+        already.
     latency_ms_low, latency_ms_high: the 95 % interval of the median.
     images_per_second: follows from the median.
     macs: multiply-accumulate operations for one image.
@@ -213,11 +185,9 @@ class BenchmarkResult:
         float32.
     peak_memory_bytes: the most memory that PyTorch had allocated on a CUDA device; None elsewhere, where
         PyTorch does not count it: the memory of the process includes libraries and earlier models.
-    accuracy: the accuracy on the 10,000 MNIST test digits with this dtype and runtime, from 0 to 1; None for
+    accuracy: the accuracy on the 10,000 MNIST test digits with this runtime, from 0 to 1; None for
         new weights.
-    training_images_per_second: of training the architecture by its own recipe, by which this model need not
-        have been trained; None where it was not measured.
-    runs: the number of calls or processes that were timed.
+    runs: the number of calls that were timed.
     name: the name that was given.
     model: the name and digest of the checkpoint; None for new weights.
     """
@@ -235,11 +205,9 @@ class BenchmarkResult:
     size_bytes: int
     peak_memory_bytes: int | None
     accuracy: float | None
-    training_images_per_second: float | None
     runs: int
     latency_ms_low: float
     latency_ms_high: float
-    measured: Literal["calls", "cold_start"]
     name: str
     model: str | None
 
@@ -302,18 +270,6 @@ def read_baseline(path: Path) -> BenchmarkReport:
     return report
 
 
-def check_threads(baseline: BenchmarkReport, threads: int) -> None:
-    """Check that a baseline was measured with this number of threads.
-
-    Raises:
-        UsageError: the baseline was measured with another number of threads.
-    """
-    expected = baseline.environment.threads
-    if expected != threads:
-        cause = f"The baseline was measured with {counted(expected, 'thread')}, not with {threads}."
-        raise UsageError(cause, f"Give --threads {expected}.")
-
-
 def describe_differences(report: BenchmarkReport, baseline: BenchmarkReport) -> str | None:
     """Return in words what else than digitcli may have changed the times; None if nothing that is known."""
     before, now = dataclasses.asdict(baseline.environment), dataclasses.asdict(report.environment)
@@ -331,7 +287,10 @@ def find_slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[
     Raises:
         UsageError: no row is in both, or the baseline was measured with another number of threads.
     """
-    check_threads(baseline, report.environment.threads)
+    expected, threads = baseline.environment.threads, report.environment.threads
+    if expected != threads:
+        cause = f"The baseline was measured with {counted(expected, 'thread')}, not with {threads}."
+        raise UsageError(cause, f"Set the variable OMP_NUM_THREADS to {expected}.")
     rows = {_key(row): row for row in baseline.results}
     compared = [_slowdown(row, rows[_key(row)]) for row in report.results if _key(row) in rows]
     if not compared:
