@@ -30,6 +30,10 @@ ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures.page": "page",
 }
 NAMED_OTHERS = 4  # architectures at most that a remedy names (chosen by hand)
+MODULES = {  # of the families that have no file of their own name
+    "perceptron": "baselines", "recurrent": "baselines", "hog": "baselines", "reader": "line_readers",
+    "ensemble": "averaging",
+}  # fmt: skip
 PLUGIN_REMEDY = "Reinstall or remove the package that provides it."
 
 
@@ -79,8 +83,9 @@ class Architecture:
 
 
 def _own(name: str, family: str, paper: str, task: Task = "digit") -> Architecture:
-    module = "line_readers" if family == "reader" else family  # recognition/ has the file of that name
-    return Architecture(name, family, task, paper, f"digitcli.architectures.{module}:{name}")
+    return Architecture(
+        name, family, task, paper, f"digitcli.architectures.{MODULES.get(family, family)}:{name}"
+    )
 
 
 ARCHITECTURES = (

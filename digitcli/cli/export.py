@@ -17,7 +17,7 @@ from digitcli.settings import argument, setting
 
 if TYPE_CHECKING:
     from digitcli.export.export import ExportResult
-    from digitcli.export.parity import Parity
+    from digitcli.export.exporter import Parity
 
 
 def complete_format(incomplete: str) -> list[tuple[str, str]]:
@@ -122,15 +122,6 @@ def _describe_facts(facts: Mapping[str, str | int]) -> dict[str, str]:
     rows = {}
     if "ram_bytes" in facts:
         rows["RAM"] = f"{facts['ram_bytes']:,} bytes in static buffers"
-    if "flash_bytes" in facts:
-        constants = int(facts["constant_bytes"])
-        rows["flash"] = (
-            f"{facts['flash_bytes']:,} bytes, compiled for {facts['flash_of']}: {constants:,} of weights, "
-            f"scales and other constants, and {int(facts['flash_bytes']) - constants:,} of code"
-        )
-    elif "weights_bytes" in facts:
-        rows["flash"] = (
-            f"more than the {facts['weights_bytes']:,} bytes of the weights; no compiler was found"
-        )
-    others = facts.keys() - {"ram_bytes", "flash_bytes", "constant_bytes", "flash_of", "weights_bytes"}
+        rows["flash"] = f"{facts['constant_bytes']:,} bytes of weights and other constants, and the code"
+    others = facts.keys() - {"ram_bytes", "constant_bytes"}
     return rows | {name: str(value) for name, value in facts.items() if name in others}

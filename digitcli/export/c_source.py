@@ -1,8 +1,8 @@
 """C99: a network as source code for microcontrollers, without dependencies and without heap memory.
 
-The code is generated layer by layer from `layers.plain_layers`; it holds one small function for each kind of
-layer that the network has. Weights are floats or integers. Layers whose inputs are quantized, too, compute
-with integers, see `integer_layers`.
+The code is generated from plain layers; it holds one small function for each kind of layer that the network
+has. Weights are floats or integers. Layers whose inputs are quantized, too, compute with integers, see
+`integer_layers`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -30,9 +29,9 @@ from digitcli.export.c_steps import (
     format_shape,
     make_steps,
 )
+from digitcli.export.exporter import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
 from digitcli.export.integer_layers import IntegerLayer, integer_layers
-from digitcli.export.layers import INPUT, WEIGHTED, PlainLayer, count_weights, plain_layers
-from digitcli.export.source import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.export.plain_layers import INPUT, WEIGHTED, PlainLayer, count_weights, plain_layers
 from digitcli.threads import usable_cores
 
 OPTIONS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
@@ -55,7 +54,8 @@ def prepare(source: Source) -> Exporter:
     """
     quantized = source.dtype == "int8"
     layers = plain_layers(source.network_with_scales, source.model.header.architecture, "c")
-    compiler = find_compiler(required=source.verified)
+    if source.verified:
+        find_compiler()
     units: Sequence[Unit] = integer_layers(layers) if quantized else layers
     places = assign_places(units)
     packed = quantized and all(layer.bits < BITS[0] for layer in layers if layer.kind in WEIGHTED)
@@ -88,12 +88,8 @@ def prepare(source: Source) -> Exporter:
         name: render(f"{name}.jinja", values, FILTERS, escape=False).encode()
         for name in ("digit_model.h", "digit_model.c")
     }
-    facts: dict[str, str | int] = {"ram_bytes": ram_bytes}
-    if compiler is None:
-        facts["weights_bytes"] = sum(array.values.nbytes for step in steps for array in step.arrays)
-    else:
-        facts |= _flash_bytes(files, compiler)
-    return Exporter(files, facts, _run)
+    constant_bytes = sum(array.values.nbytes for step in steps for array in step.arrays)
+    return Exporter(files, {"ram_bytes": ram_bytes, "constant_bytes": constant_bytes}, _run)
 
 
 def as_one_file(files: Mapping[str, bytes]) -> bytes:
@@ -129,19 +125,17 @@ def _arithmetic(units: Sequence[Unit]) -> str:
     return "floats"
 
 
-def find_compiler(*, required: bool) -> str | None:
+def find_compiler() -> str:
     """Return the C compiler of this machine: that of the variable CC, or else cc, gcc or clang.
 
     Raises:
-        EnvironmentFault: there is none, and it is required.
+        EnvironmentFault: there is none.
     """
     for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
         if name and (path := shutil.which(name)):
             return path
-    if required:
-        remedy = "Install gcc or clang, or write the files without a check with --no-verify."
-        raise EnvironmentFault("There is no C compiler to check the exported program.", remedy)
-    return None
+    remedy = "Install gcc or clang, or write the files without a check with --no-verify."
+    raise EnvironmentFault("There is no C compiler to check the exported program.", remedy)
 
 
 def _run(folder: Path, batches: Sequence[Images]) -> list[Outputs]:
@@ -152,8 +146,7 @@ def _run(folder: Path, batches: Sequence[Images]) -> list[Outputs]:
             not its best logit.
         EnvironmentFault: this machine cannot run what the compiler makes.
     """
-    compiler = find_compiler(required=True)
-    assert compiler is not None
+    compiler = find_compiler()
     program = folder / "check"
     _compile(compiler, "-I", folder, folder / "digit_model.c", CHECK, "-o", program, "-lm")
     with ThreadPoolExecutor(usable_cores()) as pool:  # each thread waits for a process
@@ -174,34 +167,6 @@ def _run_batch(program: Path, batch: Images) -> Outputs:
     if not np.array_equal(logits.argmax(axis=-1), answers):
         raise QualityError("The function digit_predict returns another digit than its logits tell.")
     return (logits,)
-
-
-def _flash_bytes(files: Mapping[str, bytes], compiler: str) -> dict[str, str | int]:
-    """Return the bytes of the compiled program, and of its constants; nothing where `size` is missing."""
-    size = shutil.which("size")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            Path(folder, name).write_bytes(content)
-        target = Path(folder, "digit_model.o")
-        _compile(compiler, "-c", Path(folder, "digit_model.c"), "-o", target)
-        if size is None:
-            return {}
-        done = subprocess.run([size, target], capture_output=True, text=True, check=True)
-        constants = _bytes_of_constants(size, target)
-    heading, values = (line.split() for line in done.stdout.splitlines()[:2])
-    machine = os.uname().machine if hasattr(os, "uname") else "this machine"
-    if heading[:2] != ["text", "data"]:
-        return {}
-    # Constants that hold addresses count as data where a compiler makes code that can lie anywhere.
-    flash = int(values[0]) + int(values[1])
-    return {"flash_bytes": flash, "constant_bytes": constants, "flash_of": machine}
-
-
-def _bytes_of_constants(size: str, target: Path) -> int:
-    """Return the bytes of the sections of a compiled program that hold constants, and no code."""
-    done = subprocess.run([size, "-A", target], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in done.stdout.splitlines()]
-    return sum(int(row[1]) for row in rows if row and row[0].startswith((".rodata", ".data")))
 
 
 def _compile(compiler: str, *arguments: str | Path) -> None:

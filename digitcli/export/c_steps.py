@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from digitcli.architectures.compression import pack_integers
 from digitcli.export.integer_layers import IntegerLayer
-from digitcli.export.layers import ELEMENTWISE, WEIGHTED, PlainLayer, Shape
+from digitcli.export.plain_layers import ELEMENTWISE, WEIGHTED, PlainLayer, Shape
 
 WIDTH = 100  # characters of a line of numbers
 FLOAT_BYTES = 4

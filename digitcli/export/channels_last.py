@@ -15,7 +15,7 @@ import numpy as np
 
 from digitcli.architectures.compression import UINT8_MAX
 from digitcli.architectures.layers import LEAST_CONTRAST_VARIANCE
-from digitcli.export.layers import INPUT, Array, PlainLayer, Shape
+from digitcli.export.plain_layers import INPUT, Array, PlainLayer, Shape
 
 OperationKind = Literal[
     "abs", "add", "average_pool_2d", "conv_2d", "depthwise_conv_2d", "div", "fully_connected", "leaky_relu",

@@ -16,9 +16,8 @@ from digitcli.atomic_write import write_folder, write_whole
 from digitcli.compression.changes import quantize_weights
 from digitcli.events import Notice, OnEvent
 from digitcli.export.c_source import as_one_file
+from digitcli.export.exporter import Exporter, Parity, Source, check, compare, example_batches
 from digitcli.export.formats import Dtype, Format, FormatName, check_output, find_format, is_one_file
-from digitcli.export.parity import Parity, check, compare, example_batches
-from digitcli.export.source import Exporter, Source
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import TorchRuntime, load_network
 
@@ -78,7 +77,8 @@ def export(
     resolved = resolve_model(model)
     target = output or Path(f"{resolved.id.rpartition('@')[0]}{kind.ending}")
     check_output(target, kind, force)
-    prepare: Callable[[Source], Exporter] = import_module(f"digitcli.export.{kind.module}").prepare
+    module, _, function = kind.target.partition(":")
+    prepare: Callable[[Source], Exporter] = getattr(import_module(f"digitcli.export.{module}"), function)
     on_event(Notice(f"Exporting {resolved.name}", routine=True))
     source, original = _source(resolved, dtype, verify)
     exporter = prepare(source)
@@ -158,7 +158,7 @@ def runtime_graph(runtime: str, name: str, network: nn.Module, model: ResolvedMo
     """
     if runtime == "tflite":
         from digitcli.export.channels_last import channels_last
-        from digitcli.export.layers import plain_layers
+        from digitcli.export.plain_layers import plain_layers
         from digitcli.export.tflite_file import tflite_bytes
 
         return tflite_bytes(channels_last(plain_layers(network, name, "tflite")), "float32", {}, name)

@@ -21,7 +21,7 @@ class Format:
 
     summary: what the format is for.
     ending: the end of the name of its file, or of its folder where no name is given.
-    module: the module of `digitcli.export` whose function `prepare` prepares an export.
+    target: what prepares an export, as `module:function`, with a module of `digitcli.export`.
     files: the names of the files in its folder; empty for a format of one file.
     dtypes: the number formats in which it stores weights.
     packages: the packages of an extra without which it cannot be written.
@@ -31,7 +31,7 @@ class Format:
     name: FormatName
     summary: str
     ending: str
-    module: str
+    target: str
     files: tuple[str, ...] = ()
     dtypes: tuple[Dtype, ...] = ("float32",)
     packages: tuple[str, ...] = ()
@@ -41,23 +41,23 @@ class Format:
 ROWS = (
     Format(
         name="onnx", summary="one file for ONNX Runtime and other programs", ending=".onnx",
-        module="onnx_file", packages=("onnx", "onnxscript"), extra="export",
+        target="onnx_file:prepare", packages=("onnx", "onnxscript"), extra="export",
     ),
     Format(
         name="torch", summary="one file for torch.export.load, without digitcli", ending=".pt2",
-        module="torch_file",
+        target="own_process:prepare_torch_export",
     ),
     Format(
-        name="hf", summary="a folder for the Hugging Face hub", ending="-hf", module="hugging_face",
+        name="hf", summary="a folder for the Hugging Face hub", ending="-hf", target="hugging_face:prepare",
         files=("config.json", "model.safetensors", "README.md"),
     ),
     Format(
         name="tflite", summary="one file for TensorFlow Lite on phones and small computers", ending=".tflite",
-        module="tflite_file", dtypes=("float32", "int8"),
+        target="tflite_file:prepare", dtypes=("float32", "int8"),
     ),
     Format(
-        name="saved_model", summary="a folder for TensorFlow", ending="-saved-model", module="saved_model",
-        packages=("tensorflow",), extra="saved_model",
+        name="saved_model", summary="a folder for TensorFlow", ending="-saved-model",
+        target="own_process:prepare_saved_model", packages=("tensorflow",), extra="saved_model",
         files=(
             "saved_model.pb", "fingerprint.pb", "variables/variables.index",
             "variables/variables.data-00000-of-00001", "assets.extra/digitcli.json",
@@ -65,9 +65,12 @@ ROWS = (
     ),
     Format(
         name="c", summary="C99 source for microcontrollers: a folder, or one .c file", ending="-c",
-        module="c_source", files=("digit_model.h", "digit_model.c"), dtypes=("float32", "int8"),
+        target="c_source:prepare", files=("digit_model.h", "digit_model.c"), dtypes=("float32", "int8"),
     ),
-    Format(name="html", summary="one page for a browser, to draw digits", ending=".html", module="html_page"),
+    Format(
+        name="html", summary="one page for a browser, to draw digits", ending=".html",
+        target="html_page:prepare",
+    ),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {row.name: row for row in ROWS}
 SUFFIXES: dict[str, FormatName] = {row.ending: row.name for row in ROWS if not row.files} | {".c": "c"}

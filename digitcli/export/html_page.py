@@ -24,8 +24,8 @@ import numpy as np
 
 from digitcli.architectures.compression import pack_integers
 from digitcli.errors import EnvironmentFault, QualityError, counted
-from digitcli.export.layers import PlainLayer, count_weights, plain_layers
-from digitcli.export.source import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.export.exporter import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.export.plain_layers import PlainLayer, count_weights, plain_layers
 from digitcli.templating import SHARED
 
 STYLES = ("page.css", "drawing.css")

@@ -19,7 +19,7 @@ import digitcli
 from digitcli.architectures.registry import find_architecture
 from digitcli.architectures.summary import summarize
 from digitcli.data.mnist import DIGEST
-from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.checkpoint import Header, name_members
 from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.torch_runtime import TorchRuntime, load_model

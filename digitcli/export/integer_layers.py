@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.architectures.compression import UINT8_MAX
-from digitcli.export.layers import WEIGHTED, Kind, PlainLayer, Shape
+from digitcli.export.plain_layers import WEIGHTED, Kind, PlainLayer, Shape
 
 INT32_MAX = 2**31 - 1
 MULTIPLIER_BITS = 31

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from digitcli.architectures.compression import QuantizedInput, per_channel, quantized_layers
 from digitcli.architectures.summary import AllOutputs, example_input
-from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import load_network

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 
 from digitcli.export.channels_last import INPUT_NAME, OUTPUT_NAME, Graph, Operation, channels_last
+from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.export.formats import Dtype
-from digitcli.export.layers import Array, Shape, plain_layers
-from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.export.plain_layers import Array, Shape, plain_layers
 from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
 
 SCHEMA_VERSION = 3

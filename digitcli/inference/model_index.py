@@ -108,7 +108,7 @@ def _summary_and_paper(docstring: str) -> str:
 
 
 def _describe_members(network: nn.Module, header: Header | None) -> tuple[MemberDescription, ...]:
-    from digitcli.architectures.ensemble import Ensemble
+    from digitcli.architectures.averaging import Ensemble
 
     if header is None or not isinstance(network, Ensemble):
         return ()

@@ -150,6 +150,6 @@ def _run_batch(runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], wi
 def average_probabilities(logs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """Return the logarithm of the mean of several models' probabilities (N, 10), given as logarithms.
 
-    `architectures.ensemble.Ensemble` computes the same with torch.
+    `architectures.averaging.Ensemble` computes the same with torch.
     """
     return np.asarray(np.logaddexp.reduce(logs) - np.float32(math.log(len(logs))))

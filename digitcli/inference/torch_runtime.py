@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.compression import unpack, with_plain_weights
-from digitcli.architectures.ensemble import Ensemble
 from digitcli.architectures.registry import accepts_argument, create_model
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.inference.checkpoint import REPLACE_REMEDY, read_checkpoint

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digitcli.architectures.ensemble import Ensemble
+from digitcli.architectures.averaging import Ensemble
 from digitcli.errors import UsageError
 from digitcli.interpretation.explanation import Layer, Method
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digitcli.architectures.ensemble import Ensemble
+from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
 from digitcli.data.dataset import Dataset, Digits, concatenate, split, worst_fault

@@ -10,80 +10,63 @@ from digitcli.architectures.layers import DropPath
 from digitcli.architectures.model_surgery import initialize, replace_normalization, set_stochastic_depth
 from digitcli.architectures.patches import QueryKeyValue
 from digitcli.architectures.recipe import Initialization, Normalization
-from digitcli.architectures.registry import architectures, create_model, resolve_recipe
+from digitcli.architectures.registry import create_model
 from digitcli.errors import UsageError
 
 IMAGES = torch.rand(4, 1, 28, 28)
 
 
-@pytest.mark.parametrize("name", architectures())
-def test_recipes_declare_the_layers_that_the_network_has(name: str) -> None:
-    layers = list(create_model(name).modules())
-    normalized = any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in layers)
-    branched = any(isinstance(layer, DropPath) for layer in layers)
-    assert (resolve_recipe(name).normalization is not None) == normalized
-    assert (resolve_recipe(name).stochastic_depth is not None) == branched
+def test_normalization_is_replaced() -> None:
+    kinds: dict[Normalization, int | None] = {"group": 4, "layer": 1, "instance": 32, "none": None}
+    for kind, groups in kinds.items():
+        network = create_model("resnet", normalization=kind)
+        assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+        assert network(IMAGES).shape == (4, 10)
+        assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # no running statistics
+        first = next((each.num_groups for each in network.modules() if isinstance(each, nn.GroupNorm)), None)
+        assert first == groups, kind
 
 
-@pytest.mark.parametrize("kind", ["group", "layer", "instance", "none"])
-def test_normalization_is_replaced(kind: Normalization) -> None:
-    network = create_model("resnet", normalization=kind)
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
-    assert network(IMAGES).shape == (4, 10)
-    assert len(network.state_dict()) < len(create_model("resnet").state_dict())  # without running statistics
+def test_a_group_has_at_most_eight_maps() -> None:
+    for channels, size in [(7, 7), (8, 8), (10, 5), (12, 6), (20, 5), (48, 8), (13, 1)]:
+        network = nn.Sequential(nn.BatchNorm2d(channels))
+        replace_normalization(network, "group")
+        (layer,) = network
+        assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == size, channels
 
 
-def test_a_group_has_eight_maps_and_a_layer_has_all() -> None:
-    def groups(kind: Normalization) -> list[int]:
-        layers = create_model("resnet", normalization=kind).modules()
-        return [layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)]
-
-    assert groups("group")[:1] == [4]
-    assert set(groups("layer")) == {1}
-    assert groups("instance")[:1] == [32]
+def test_instance_normalization_that_leaves_nothing_is_refused() -> None:
+    for name, words in (("mlp", "vectors"), ("convmixer", "mean"), ("squeeze_excite", "mean")):
+        with pytest.raises(UsageError, match=words):
+            create_model(name, normalization="instance")
+        if words == "mean":
+            assert create_model(name, normalization="group")(IMAGES).std(dim=0).max() > 1e-4
 
 
-@pytest.mark.parametrize(("channels", "size"), [(7, 7), (8, 8), (10, 5), (12, 6), (20, 5), (48, 8), (13, 1)])
-def test_a_group_has_at_most_eight_maps(channels: int, size: int) -> None:
-    network = nn.Sequential(nn.BatchNorm2d(channels))
-    replace_normalization(network, "group")
-    (layer,) = network
-    assert isinstance(layer, nn.GroupNorm) and channels // layer.num_groups == size
-
-
-def test_instance_normalization_of_vectors_is_refused() -> None:
-    with pytest.raises(UsageError, match="vectors"):
-        create_model("mlp", normalization="instance")
-
-
-@pytest.mark.parametrize("name", ["convmixer", "squeeze_excite"])
-def test_instance_normalization_before_a_mean_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="mean"):
-        create_model(name, normalization="instance")
-    assert create_model(name, normalization="group")(IMAGES).std(dim=0).max() > 1e-4
-
-
-@pytest.mark.parametrize("kind", ["glorot", "he", "lecun", "orthogonal"])
-def test_initialization_has_the_scale_of_its_paper(kind: Initialization) -> None:
+def test_initialization_has_the_scale_of_its_paper() -> None:
     torch.manual_seed(0)
-    layer = nn.Linear(400, 100)
-    initialize(layer, kind)
-    variance = {"glorot": 2 / 500, "he": 2 / 400, "lecun": 1 / 400, "orthogonal": 1 / 400}[kind]
-    assert layer.weight.var().item() == pytest.approx(variance, rel=0.05)
-    assert (layer.bias == 0).all()
+    kinds: dict[Initialization, float] = {
+        "glorot": 2 / 500, "he": 2 / 400, "lecun": 1 / 400, "orthogonal": 1 / 400,
+    }  # fmt: skip
+    for kind, variance in kinds.items():
+        layer = nn.Linear(400, 100)
+        initialize(layer, kind)
+        assert layer.weight.var().item() == pytest.approx(variance, rel=0.05), kind
+        assert (layer.bias == 0).all()
+    before = layer.weight.clone()
+    initialize(layer, "default")
+    assert torch.equal(layer.weight, before), "the default changes nothing"
 
 
-@pytest.mark.parametrize(
-    ("name", "kept_share"), [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]
-)
-def test_initialization_reaches_all_but_a_few_weights(name: str, kept_share: float) -> None:
+def test_initialization_reaches_all_but_a_few_weights() -> None:
     """Biases, normalization layers and position embeddings keep their own initialization."""
     torch.manual_seed(0)
-    network = create_model(name)
-    before = {key: parameter.clone() for key, parameter in network.named_parameters()}
-    initialize(network, "orthogonal")
-    kept = sum((before[key] == parameter).sum().item() for key, parameter in network.named_parameters())
-    assert kept < kept_share * sum(parameter.numel() for parameter in network.parameters())
+    for name, kept_share in [("lstm", 0.01), ("capsnet", 0.01), ("resnet", 0.02), ("vit", 0.05)]:
+        network = create_model(name)
+        before = {key: parameter.clone() for key, parameter in network.named_parameters()}
+        initialize(network, "orthogonal")
+        kept = sum((before[key] == parameter).sum().item() for key, parameter in network.named_parameters())
+        assert kept < kept_share * sum(parameter.numel() for parameter in network.parameters()), name
 
 
 def test_each_gate_and_each_capsule_is_initialized_separately() -> None:
@@ -115,14 +98,6 @@ def test_query_key_and_value_are_initialized_separately() -> None:
     for matrix in (*layer.in_proj_weight.chunk(3), *stacked.chunk(3)):
         torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
     assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
-
-
-def test_the_default_initialization_changes_nothing() -> None:
-    torch.manual_seed(0)
-    layer = nn.Linear(40, 10)
-    before = layer.weight.clone()
-    initialize(layer, "default")
-    assert torch.equal(layer.weight, before)
 
 
 def test_later_branches_are_dropped_more_often() -> None:

@@ -6,33 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from digitcli.architectures.registry import ARCHITECTURES, create_model
+from digitcli.architectures.registry import create_model
 from digitcli.architectures.stages import freeze, set_training_mode, stages_of
 from digitcli.architectures.summary import summarize
 from digitcli.errors import UsageError
 
 
-@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES])
-def test_every_parameter_belongs_to_one_stage(name: str) -> None:
-    network = create_model(name)
-    parameters = [parameter for stage in stages_of(network) for parameter in stage.parameters]
-    assert len(parameters) == len(set(parameters)) == len(list(network.parameters()))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("softmax", ["2"]),
-        ("cnn", ["1", "4", "8", "11"]),
-        ("fast", ["2", "5 6", "9 10", "12"]),
-        ("resnet", ["1 2", "4", "5", "6", "9"]),
-        ("vit", ["1", "2", "3", "4", "5", "6 7", "9"]),
-    ],
-)
-def test_a_stage_is_a_layer_or_block_with_the_normalization_that_follows(
-    name: str, expected: list[str]
-) -> None:
-    assert [" ".join(stage.layers) for stage in stages_of(create_model(name))] == expected
+def test_a_stage_is_a_layer_or_block_with_the_normalization_that_follows() -> None:
+    for name, expected in {
+        "softmax": ["2"],
+        "cnn": ["1", "4", "8", "11"],
+        "fast": ["2", "5 6", "9 10", "12"],
+        "resnet": ["1 2", "4", "5", "6", "9"],
+        "vit": ["1", "2", "3", "4", "5", "6 7", "9"],
+    }.items():
+        assert [" ".join(stage.layers) for stage in stages_of(create_model(name))] == expected, name
 
 
 def test_both_heads_of_a_reader_are_its_last_stage() -> None:
@@ -55,22 +43,17 @@ def test_a_network_in_a_wrapper_is_opened() -> None:
     assert any(parameter is network[1].positions for parameter in first.parameters)
 
 
-@pytest.mark.parametrize(("count", "frozen"), [(0, 0), (1, 1), (3, 3), (-1, 3), (-3, 1)])
-def test_the_first_stages_are_frozen(count: int, frozen: int) -> None:
-    network = create_model("fast")
-    freeze(network, count)
-    trained = [[parameter.requires_grad for parameter in stage.parameters] for stage in stages_of(network)]
-    assert [any(stage) for stage in trained] == [all(stage) for stage in trained]
-    assert [all(stage) for stage in trained] == [False] * frozen + [True] * (4 - frozen)
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "words"), [("fast", 4, "4 stages"), ("fast", -4, "up to 3"), ("hog", -1, "1 stage,")]
-)
-def test_a_network_without_a_stage_to_train_is_refused(name: str, count: int, words: str) -> None:
-    with pytest.raises(UsageError, match="--freeze") as caught:
-        freeze(create_model(name), count)
-    assert words in f"{caught.value.cause} {caught.value.remedy}"
+def test_the_first_stages_are_frozen() -> None:
+    for count, frozen in [(0, 0), (1, 1), (3, 3), (-1, 3), (-3, 1)]:
+        network = create_model("fast")
+        freeze(network, count)
+        trained = [[each.requires_grad for each in stage.parameters] for stage in stages_of(network)]
+        assert [any(stage) for stage in trained] == [all(stage) for stage in trained]
+        assert [all(stage) for stage in trained] == [False] * frozen + [True] * (4 - frozen), count
+    for name, count, words in [("fast", 4, "4 stages"), ("fast", -4, "up to 3"), ("hog", -1, "1 stage,")]:
+        with pytest.raises(UsageError, match="--freeze") as caught:
+            freeze(create_model(name), count)
+        assert words in f"{caught.value.cause} {caught.value.remedy}"
 
 
 def test_frozen_batch_normalization_keeps_its_statistics_in_training() -> None:

@@ -15,7 +15,7 @@ from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.torch_runtime import load_model
 
 
-@pytest.mark.parametrize(("name", "side_px"), [("resnet18", 32), ("squeezenet1_1", 32), ("alexnet", 64)])
+@pytest.mark.parametrize(("name", "side_px"), [("squeezenet1_1", 32), ("alexnet", 64)])
 def test_classifiers_of_torchvision_take_digits(name: str, side_px: int) -> None:
     network = create_model(f"torchvision/{name}").eval()
     enlarge = next(layer for layer in network.modules() if isinstance(layer, torchvision_models.Enlarge))
@@ -26,9 +26,8 @@ def test_classifiers_of_torchvision_take_digits(name: str, side_px: int) -> None
     assert convolution.in_channels == 1
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "regnet_y_400mf"])
-def test_auxiliary_classifiers_are_left_out(name: str) -> None:
-    network = create_model(f"torchvision/{name}").train()
+def test_auxiliary_classifiers_are_left_out() -> None:
+    network = create_model("torchvision/googlenet").train()
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
@@ -49,10 +48,10 @@ def test_an_unknown_classifier_gets_suggestions() -> None:
     assert resolve_recipe("torchvision/resnet19").augment  # known without a look at torchvision
 
 
-@pytest.mark.parametrize("name", ["torch", "io", "build_classifier", "CLASSES", "Normalize", "__class__", ""])
-def test_other_names_are_not_taken_for_a_classifier(name: str) -> None:
-    with pytest.raises(UsageError, match="torchvision has no classifier"):
-        create_model(f"torchvision/{name}")
+def test_other_names_are_not_taken_for_a_classifier() -> None:
+    for name in ("torch", "io", "build_classifier", "CLASSES", "Normalize", "__class__", ""):
+        with pytest.raises(UsageError, match="torchvision has no classifier"):
+            create_model(f"torchvision/{name}")
 
 
 LOAD = "torchvision.models._api.load_state_dict_from_url"

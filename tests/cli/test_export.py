@@ -67,9 +67,13 @@ def test_the_name_of_the_output_tells_the_format(digitcli: Run) -> None:
     assert shown.stdout == source and "to -" in shown.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "cause"),
-    [
+def test_mistakes_have_a_cause_and_an_exit_code(digitcli: Run) -> None:
+    model_of("softmax")
+    Path("there.onnx").touch()
+    Path("there").mkdir()
+    Path("there", "notes.txt").touch()
+    before = sorted(Path().iterdir())
+    for arguments, code, cause in [
         (["none"], 5, "There is no model 'none'"),
         (["softmax.safetensors", "--to", "htm"], 2, "--to is 'htm'.\nDid you mean html?"),
         (["softmax.safetensors", "--dtype", "int8"], 2, "--to tflite or c"),
@@ -80,17 +84,10 @@ def test_the_name_of_the_output_tells_the_format(digitcli: Run) -> None:
         (["softmax.safetensors", "-o", "-", "--format", "json"], 2, "both write to standard output"),
         (["softmax.safetensors", "--to", "c", "-o", "there"], 7, "holds other files"),
         (["reader", "--to", "html"], 2, "cannot hold reader"),
-    ],
-)
-def test_mistakes_have_a_cause_and_an_exit_code(
-    digitcli: Run, arguments: list[str], code: int, cause: str
-) -> None:
-    model_of("softmax")
-    Path("there.onnx").touch()
-    Path("there").mkdir()
-    Path("there", "notes.txt").touch()
-    before = sorted(Path().iterdir())
-    done = digitcli("export", *arguments)
-    assert done.returncode == code and cause in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr and done.stdout == ""
-    assert sorted(Path().iterdir()) == before
+        (["softmax.safetensors", "--to", "c", "-o", "there.onnx"], 7, "not a folder"),
+        (["softmax.safetensors", "--to", "c", "-o", "nowhere/out"], 7, "cannot be written"),
+    ]:
+        done = digitcli("export", *arguments)
+        assert done.returncode == code and cause in done.stderr, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr and done.stdout == ""
+        assert sorted(Path().iterdir()) == before

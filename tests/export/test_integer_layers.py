@@ -5,14 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
 from digitcli.architectures.compression import apply_changes
 from digitcli.compression.changes import quantize_weights
 from digitcli.export.integer_layers import INT32_MAX, MAX_SHIFT, IntegerLayer, fixed_point, integer_layers
-from digitcli.export.layers import plain_layers
+from digitcli.export.plain_layers import plain_layers
 
 
 def joined(*layers: nn.Module, ranges: dict[str, list[float]]) -> list[str]:
@@ -30,13 +29,8 @@ def joined(*layers: nn.Module, ranges: dict[str, list[float]]) -> list[str]:
     ]
 
 
-def last_layers() -> tuple[nn.Module, nn.Module]:
-    return nn.Flatten(), nn.LazyLinear(10)
-
-
-@pytest.mark.parametrize(
-    ("between", "expected"),
-    [
+def test_what_follows_a_layer_is_computed_with_it_where_that_is_exact() -> None:
+    cases: list[tuple[list[nn.Module], list[str]]] = [
         ([nn.ReLU(), nn.MaxPool2d(2)], [">convolution relu max_pool"]),
         ([nn.MaxPool2d(2, ceil_mode=True), nn.LeakyReLU(0.3)], [">convolution max_pool leaky_relu"]),
         ([nn.LeakyReLU(-0.3)], ["convolution", "leaky_relu", "quantize"]),
@@ -52,40 +46,26 @@ def last_layers() -> tuple[nn.Module, nn.Module]:
         ),
         ([nn.ReLU(), nn.Sigmoid()], ["convolution", "relu", "sigmoid", "quantize"]),
         ([nn.BatchNorm2d(2), nn.PixelUnshuffle(2)], ["convolution", "pixel_unshuffle", "quantize"]),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_follows_a_layer_is_computed_with_it_where_that_is_exact(
-    between: list[nn.Module], expected: list[str]
-) -> None:
-    layers = [nn.Conv2d(1, 2, 3), *between, *last_layers()]
-    linear = str(len(layers) - 1)
-    ranges = {"0": [0.01, 0], linear: [0.02, 10]}
-    assert joined(*layers, ranges=ranges) == ["quantize", *expected, "linear"]
+    ]  # fmt: skip
+    for between, expected in cases:
+        layers = [nn.Conv2d(1, 2, 3), *between, nn.Flatten(), nn.LazyLinear(10)]
+        ranges = {"0": [0.01, 0], str(len(layers) - 1): [0.02, 10]}
+        assert joined(*layers, ranges=ranges) == ["quantize", *expected, "linear"], between
+    # A rounded input of another layer stays floats.
+    others = (nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
+    assert joined(*others, ranges={"1": [0.01, 0]}) == ["convolution", "quantize", "relu", "linear"]
 
 
-def test_a_rounded_input_of_another_layer_stays_floats() -> None:
-    ranges = {"1": [0.01, 0]}
-    assert joined(nn.Conv2d(1, 2, 3), nn.ReLU(), *last_layers(), ranges=ranges) == [
-        "convolution",
-        "quantize",
-        "relu",
-        "linear",
-    ]
-
-
-@pytest.mark.parametrize(
-    "factor", [1e-30, 1e-13, 3e-9, 0.0007, 0.3, 0.5, 1 - 2**-33, 1.0, 200.0, 2.0**31, 1e30]
-)
-def test_a_fixed_point_number_is_as_near_as_a_sum_can_tell(factor: float) -> None:
-    integer, shift = (int(numbers[0]) for numbers in fixed_point(np.array([factor])))
-    assert 0 <= integer <= INT32_MAX and shift <= MAX_SHIFT
-    value = Fraction(integer, 2**shift)
-    if factor < 2**30:
-        error = abs(value - Fraction(factor))
-        assert error <= Fraction(factor) / 2**30 or error * INT32_MAX <= Fraction(1, 10_000)
-    else:
-        assert value >= 2**30, "it still brings a sum of 1 to the end of the range"
+def test_a_fixed_point_number_is_as_near_as_a_sum_can_tell() -> None:
+    for factor in [1e-30, 1e-13, 3e-9, 0.0007, 0.3, 0.5, 1 - 2**-33, 1.0, 200.0, 2.0**31, 1e30]:
+        integer, shift = (int(numbers[0]) for numbers in fixed_point(np.array([factor])))
+        assert 0 <= integer <= INT32_MAX and shift <= MAX_SHIFT
+        value = Fraction(integer, 2**shift)
+        if factor < 2**30:
+            error = abs(value - Fraction(factor))
+            assert error <= Fraction(factor) / 2**30 or error * INT32_MAX <= Fraction(1, 10_000), factor
+        else:
+            assert value >= 2**30, "it still brings a sum of 1 to the end of the range"
 
 
 def test_a_bias_that_is_too_large_for_its_scale_costs_precision_of_the_weights_only() -> None:

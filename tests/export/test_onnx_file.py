@@ -12,7 +12,7 @@ import pytest
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault
-from digitcli.export import parity
+from digitcli.export import exporter
 from digitcli.export.export import export
 from digitcli.export.onnx_file import OPSET
 from digitcli.inference.model_resolution import resolve_model
@@ -43,7 +43,7 @@ def test_the_file_needs_nothing_else_and_says_what_it_is(digits: Digits) -> None
 
 
 def test_a_model_of_lines_is_compared_on_synthetic_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "LINES", 6)
+    monkeypatch.setattr(exporter, "LINES", 6)
     result = export("reader", output=Path("reader.onnx"))
     assert result.parity is not None and (result.parity.n, result.parity.unit) == (6, "synthetic lines")
     facts = {entry.key: entry.value for entry in onnx.load("reader.onnx").metadata_props}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.convnext import LayerNorm2d
 from torchvision.ops import Permute
 
-from digitcli.architectures.ensemble import Ensemble
+from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.registry import create_model
 from digitcli.errors import UsageError
 from digitcli.interpretation.activations import activations, feature_maps, features, filters, layers_of

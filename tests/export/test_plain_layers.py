@@ -16,7 +16,7 @@ from digitcli.errors import UsageError
 from digitcli.export.c_steps import Step, assign_places, make_steps
 from digitcli.export.channels_last import channels_last
 from digitcli.export.export import export
-from digitcli.export.layers import PlainLayer, plain_layers
+from digitcli.export.plain_layers import PlainLayer, plain_layers
 from digitcli.export.tflite_file import tflite_bytes
 from digitcli.inference.tflite_runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
@@ -34,63 +34,6 @@ def logits_of(layers: tuple[PlainLayer, ...], images: npt.NDArray[np.uint8]) -> 
     return logits
 
 
-NOT_HELD = ["resnet", "vit", "lstm", "capsnet", "hog"]
-
-
-@pytest.mark.parametrize("architecture", NOT_HELD)
-def test_other_networks_are_refused_with_a_remedy(architecture: str) -> None:
-    with pytest.raises(UsageError, match=f"cannot hold {architecture}: it has") as failure:
-        plain_layers(create_model(architecture).eval(), architecture, "c")
-    assert "--to onnx" in failure.value.remedy
-
-
-@pytest.mark.parametrize("format", ["c", "html", "tflite", "saved_model"])
-def test_formats_of_plain_layers_refuse_a_model_of_lines(format: str) -> None:
-    with pytest.raises(UsageError, match=f"The format {format} cannot hold reader"):
-        export("reader", format, verify=False)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv2d(1, 2, 3, dilation=2),
-        nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"),
-        nn.Conv2d(1, 2, 3, padding="same"),
-        nn.AvgPool2d(2, padding=1),
-        nn.AvgPool2d(3, ceil_mode=True),
-        nn.AdaptiveAvgPool2d(2),
-        nn.BatchNorm2d(1, track_running_stats=False),
-        nn.Linear(28, 28),
-    ],
-    ids=str,
-)
-def test_settings_that_no_function_has_are_refused(layer: nn.Module) -> None:
-    network = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(10))
-    network(torch.zeros(2, 1, 28, 28))
-    with pytest.raises(UsageError, match="cannot hold"):
-        plain_layers(network.eval(), "own", "c")
-
-
-def test_a_layer_that_stands_in_a_network_twice_is_computed_twice(digits: Digits) -> None:
-    torch.manual_seed(0)
-    activation, middle = nn.Tanh(), nn.Linear(20, 20)
-    network = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(784, 20),
-        activation,
-        middle,
-        activation,
-        middle,
-        activation,
-        nn.Linear(20, 10),
-    )
-    layers = plain_layers(network.eval(), "own", "c")
-    assert [layer.kind for layer in layers] == ["linear", "tanh"] * 3 + ["linear"]
-    logits = logits_of(layers, digits.images[:4])
-    np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
-    assert len({step.records[0].name for step in steps_of(layers) if step.records}) == 4
-
-
 class Doubled(nn.ReLU):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return 2 * super().forward(values)
@@ -105,12 +48,44 @@ class Named(nn.ReLU):
     """An activation that computes what ReLU computes."""
 
 
-def test_own_layers_that_compute_something_else_are_refused() -> None:
-    for layer in (Doubled(), Branch(nn.Conv2d(1, 1, 1))):
-        with pytest.raises(UsageError, match="cannot hold own"):
-            plain_layers(nn.Sequential(layer, nn.Flatten(), nn.Linear(784, 10)).eval(), "own", "c")
+def test_what_no_function_computes_is_refused() -> None:
+    for name in ("resnet", "vit", "lstm", "capsnet", "hog"):
+        with pytest.raises(UsageError, match=f"cannot hold {name}: it has") as failure:
+            plain_layers(create_model(name).eval(), name, "c")
+        assert "--to onnx" in failure.value.remedy
+    for format in ("c", "html", "tflite", "saved_model"):
+        with pytest.raises(UsageError, match=f"The format {format} cannot hold reader"):
+            export("reader", format, verify=False)
+    for layer in (
+        nn.Conv2d(1, 2, 3, dilation=2),
+        nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(1, 2, 3, padding="same"),
+        nn.AvgPool2d(2, padding=1),
+        nn.AvgPool2d(3, ceil_mode=True),
+        nn.AdaptiveAvgPool2d(2),
+        nn.BatchNorm2d(1, track_running_stats=False),
+        nn.Linear(28, 28),
+        Doubled(),
+        Branch(nn.Conv2d(1, 1, 1)),
+    ):
+        network = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(10))
+        network(torch.zeros(2, 1, 28, 28))
+        with pytest.raises(UsageError, match="cannot hold"):
+            plain_layers(network.eval(), "own", "c")
     layers = plain_layers(nn.Sequential(nn.Flatten(), nn.Linear(784, 10), Named()).eval(), "own", "c")
     assert [layer.kind for layer in layers] == ["linear", "relu"]
+
+
+def test_a_layer_that_stands_in_a_network_twice_is_computed_twice(digits: Digits) -> None:
+    torch.manual_seed(0)
+    activation, middle = nn.Tanh(), nn.Linear(20, 20)
+    layers_of = (nn.Linear(784, 20), activation, middle, activation, middle, activation, nn.Linear(20, 10))
+    network = nn.Sequential(nn.Flatten(), *layers_of)
+    layers = plain_layers(network.eval(), "own", "c")
+    assert [layer.kind for layer in layers] == ["linear", "tanh"] * 3 + ["linear"]
+    logits = logits_of(layers, digits.images[:4])
+    np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
+    assert len({step.records[0].name for step in steps_of(layers) if step.records}) == 4
 
 
 def test_a_batch_normalization_that_follows_no_weights_is_a_layer(digits: Digits) -> None:

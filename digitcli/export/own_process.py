@@ -1,4 +1,8 @@
-"""torch.export: a program with its weights in one file, which PyTorch runs without digitcli."""
+"""torch.export and SavedModel: programs that a process of its own runs, without digitcli.
+
+TensorFlow is never imported into the process of digitcli: `tensorflow_program.py` writes the folder, and runs
+it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +23,10 @@ from torch.export import Dim
 
 from digitcli.architectures.summary import AllOutputs, example_input
 from digitcli.errors import EnvironmentFault
-from digitcli.export.source import Exporter, Images, Outputs, Source, describe
+from digitcli.export.channels_last import channels_last
+from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
+from digitcli.export.formats import FORMATS, check_packages
+from digitcli.export.plain_layers import plain_layers
 from digitcli.inference.onnx_runtime import as_batch
 
 DYNAMIC_AXES = {"digit": (0,), "line": (0, 3), "page": (0, 2, 3)}
@@ -36,9 +44,13 @@ for name in batches:
             results[f"{name}_{number}"] = output.numpy()
 numpy.savez(sys.argv[3], **results)
 """
+PROGRAM = Path(__file__).with_name("tensorflow_program.py")
+# The file of a SavedModel says nothing of its input; this folder is where TensorFlow lets programs add files.
+ASSETS_FILE = "assets.extra/digitcli.json"
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}  # errors only; the CPU
 
 
-def prepare(source: Source) -> Exporter:
+def prepare_torch_export(source: Source) -> Exporter:
     """Prepare the export of a model to one `.pt2` file."""
     task = source.model.header.task
     content = io.BytesIO()
@@ -55,11 +67,38 @@ def prepare(source: Source) -> Exporter:
         facts = json.dumps(describe(source), indent=2)
         torch.export.save(program, content, extra_files={FACTS_FILE: facts})
     operations = sum(node.op == "call_function" for node in program.graph.nodes)
-    return Exporter({"model.pt2": content.getvalue()}, {"operations": operations}, _run)
+    return Exporter({"model.pt2": content.getvalue()}, {"operations": operations}, _run_torch_export)
 
 
-def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
+def _run_torch_export(path: Path, batches: Sequence[Images]) -> list[Outputs]:
     return run_in_process(["-W", "ignore", "-c", SCRIPT, path], batches)
+
+
+def prepare_saved_model(source: Source) -> Exporter:
+    """Prepare the export of a model to a folder for TensorFlow.
+
+    Raises:
+        UsageError: the network has a layer that the graph cannot hold.
+        EnvironmentFault: TensorFlow is not installed, or fails.
+    """
+    layers = plain_layers(source.network, source.model.header.architecture, "saved_model")
+    check_packages(FORMATS["saved_model"])
+    graph = channels_last(layers)
+    with tempfile.TemporaryDirectory() as folder:
+        description, written = Path(folder, "description"), Path(folder, "written")
+        description.mkdir()
+        operations = json.dumps([asdict(operation) for operation in graph.operations])
+        Path(description, "operations.json").write_text(operations)
+        np.savez(description / "constants.npz", **graph.constants)  # type: ignore[arg-type]
+        run_python([PROGRAM, "write", description, written], ENVIRONMENT)
+        names = [name for name in FORMATS["saved_model"].files if name != ASSETS_FILE]
+        files = {name: Path(written, name).read_bytes() for name in names}
+    files[ASSETS_FILE] = json.dumps(describe(source), indent=2).encode()
+    return Exporter(files, {"operations": len(graph.operations)}, _run_saved_model)
+
+
+def _run_saved_model(path: Path, batches: Sequence[Images]) -> list[Outputs]:
+    return run_in_process([PROGRAM, "run", path], batches, ENVIRONMENT)
 
 
 def run_python(arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
