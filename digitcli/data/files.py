@@ -20,7 +20,7 @@ PICTURE_SUFFIXES = (
     *("avif", "bmp", "gif", "heic", "heif", "jfif", "jpeg", "jpg", "pbm", "pgm"),
     *("png", "pnm", "ppm", "tif", "tiff", "webp"),
 )
-DECOMPRESSORS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+DECOMPRESSORS: dict[str, Callable[[Path, Any], Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 MAX_BYTES = 4 * 2**30  # after decompression; ten times the largest published dataset of digits
 
 
@@ -41,7 +41,8 @@ def walk_pictures(
             yield path
             continue
         try:
-            if not (_enter(path, entered) or (excluded and _is_same(path, excluded))):
+            is_excluded = excluded is not None and excluded.exists() and path.samefile(excluded)
+            if not (_enter(path, entered) or is_excluded):
                 stack += reversed(_list_folder(path, suffixes))
         except OSError as error:
             yield error
@@ -86,14 +87,10 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
     try:
         if path.exists() and not path.is_file():  # opening a named pipe would block for ever
             raise InputError(f"{path} is not a file.", "Give a file.")
-        with DECOMPRESSORS.get(path.suffix.lower(), _open_plain)(path) as file:
+        with DECOMPRESSORS.get(path.suffix.lower(), Path.open)(path, "rb") as file:
             yield file
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Download or make the file again.") from error
-
-
-def _open_plain(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def _enter(folder: Path, entered: set[tuple[int, int]]) -> bool:
@@ -103,10 +100,6 @@ def _enter(folder: Path, entered: set[tuple[int, int]]) -> bool:
     was_entered = identity in entered
     entered.add(identity)
     return was_entered
-
-
-def _is_same(folder: Path, excluded: Path) -> bool:
-    return excluded.exists() and folder.samefile(excluded)
 
 
 def _list_folder(folder: Path, suffixes: Collection[str]) -> list[tuple[Path, bool]]:

@@ -153,25 +153,20 @@ def find_dataset(spec: str) -> Path | None:
         return None
     if not spec.strip():
         raise UsageError("The name of a dataset is empty.", FORMS)
-    path = _find_path(spec)
+    try:
+        path = Path(spec).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder without permission, an unknown user
+        raise InputError(f"{spec} cannot be read: {error}.", "Check the path.") from error
+    if not exists and (path.suffix or os.sep in spec or "/" in spec):
+        raise InputError(f"There is no file or folder {spec}.", "Check the path.")
+    if not exists:
+        raise UsageError(f"There is no dataset named {spec}.", did_you_mean(spec.lower(), DATASETS))
     if path.is_dir() or _format_suffix(path) in FILE_LOADERS:
         return path
     if "-ubyte" in path.name:
         raise UsageError(f"{spec} is one of several IDX files.", f"Give the folder: {path.parent}")
     raise UsageError(f"{spec} is not in a format of labelled digits.", FORMS)
-
-
-def _find_path(spec: str) -> Path:
-    """Return the path that `spec` means if something exists there."""
-    try:
-        path = Path(spec).expanduser()
-        if path.exists():
-            return path
-    except (OSError, RuntimeError) as error:  # a name too long, a folder without permission, an unknown user
-        raise InputError(f"{spec} cannot be read: {error}.", "Check the path.") from error
-    if path.suffix or os.sep in spec or "/" in spec:
-        raise InputError(f"There is no file or folder {spec}.", "Check the path.")
-    raise UsageError(f"There is no dataset named {spec}.", did_you_mean(spec.lower(), DATASETS))
 
 
 def _format_suffix(path: Path) -> str:
@@ -220,12 +215,9 @@ def _load_part(name: str, part: dict[str, Any]) -> tuple[Array, Array]:
     labels = np.asarray(loaded.labels if hasattr(loaded, "labels") else loaded.targets)
     if published.transposed:
         images = images.transpose(0, 2, 1)
-    if published.black_border:
-        border = published.black_border
+    if border := published.black_border:
         images = np.pad(images, ((0, 0), (border, border), (border, border)))
-    if labels.ndim == 2:  # QMNIST has eight labels; the first is the digit
-        labels = labels[:, 0]
-    return images, labels
+    return images, labels[:, 0] if labels.ndim == 2 else labels  # of QMNIST's eight, the first is the digit
 
 
 @contextmanager
@@ -246,18 +238,13 @@ def _explain(error: Exception, name: str, folder: Path) -> InputError | Environm
     text = str(error).strip() or type(error).__name__
     detail = text.splitlines()[-1].strip("<>. ")
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
-        return EnvironmentFault(
-            f"The cache folder for {name} cannot be used: {detail}.",
-            f"Set {CACHE_VARIABLE} to a folder that you may write to.",
-        )
+        cause = f"The cache folder for {name} cannot be used: {detail}."
+        return EnvironmentFault(cause, f"Set {CACHE_VARIABLE} to a folder that you may write to.")
     is_network = isinstance(error, (URLError, TimeoutError, ConnectionError, HTTPException))
     if is_network or text.startswith("Error downloading"):
-        return InputError(
-            f"The dataset {name} is not in the cache and cannot be downloaded: {detail}.",
-            f"Put {', '.join(published.files)} from {published.url} into {folder}, "
-            "or choose other data: --data mnist needs no network.",
-        )
-    return InputError(
-        f"The files of {name} in {folder} cannot be read: {detail}.",
-        "Delete that folder and run again to download them anew, or choose other data with --data.",
-    )
+        cause = f"The dataset {name} is not in the cache and cannot be downloaded: {detail}."
+        files = f"{', '.join(published.files)} from {published.url} into {folder}"
+        return InputError(cause, f"Put {files}, or choose other data: --data mnist needs no network.")
+    cause = f"The files of {name} in {folder} cannot be read: {detail}."
+    remedy = "Delete that folder and run again to download them anew, or choose other data with --data."
+    return InputError(cause, remedy)

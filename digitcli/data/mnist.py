@@ -83,9 +83,8 @@ def parse_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     expected = start + math.prod(shape)
     if len(content) != expected:
         size = f"more than {expected}" if len(content) > expected else str(len(content))
-        raise InputError(
-            f"{name} is damaged: it has {size} bytes, but its header announces {expected}.", _FETCH_AGAIN
-        )
+        cause = f"{name} is damaged: it has {size} bytes, but its header announces {expected}."
+        raise InputError(cause, _FETCH_AGAIN)
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
@@ -110,7 +109,6 @@ def _parse_header(content: bytes, name: str) -> tuple[int, tuple[int, ...]]:
         raise InputError(f"{name} is damaged: its header is cut short or invalid.", _FETCH_AGAIN)
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
     if math.prod(shape) > MAX_BYTES:
-        raise InputError(
-            f"{name} is damaged or too large: its header announces {math.prod(shape)} bytes.", _FETCH_AGAIN
-        )
+        cause = f"{name} is damaged or too large: its header announces {math.prod(shape)} bytes."
+        raise InputError(cause, _FETCH_AGAIN)
     return start, shape

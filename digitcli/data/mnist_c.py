@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +70,11 @@ def _with_groups(name: str, train: Digits, parts: Mapping[str, Digits]) -> Datas
 
 
 def _read_digits(folder: Path) -> Digits:
+    files = [folder / f"test_{kind}.npy" for kind in ("images", "labels")]
     try:
-        images, labels = (_read_array(folder / f"test_{kind}.npy") for kind in ("images", "labels"))
+        if any(file.stat().st_size > MAX_BYTES for file in files):
+            raise ValueError("they are too large")
+        images, labels = (np.asarray(np.load(file, allow_pickle=False)) for file in files)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"The test digits in {folder} cannot be read: {error}.", _UNPACK) from error
     if images.ndim == 4:  # as published, with one channel
@@ -81,12 +84,6 @@ def _read_digits(folder: Path) -> Digits:
         cause = f"The arrays in {folder} are not labelled images of 28x28 pixels."
         raise InputError(cause, _UNPACK)
     return Digits(np.asarray(images, np.uint8), labels.astype(np.int64))
-
-
-def _read_array(path: Path) -> npt.NDArray[np.generic]:
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path.name} is too large")
-    return np.asarray(np.load(path, allow_pickle=False))
 
 
 def corrupt(name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -153,22 +150,21 @@ def motion_blur(images: Images, random: np.random.Generator) -> Images:
 
 def shear(images: Images, random: np.random.Generator) -> Images:
     """Slant by 0.4 radians to the left or to the right, as scikit-image did then: the height changes too."""
-    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64)
     sine, cosine = np.sin(0.4), np.cos(0.4)
-    return _warp(images, {sign: [[1, -sign * sine], [0, cosine]] for sign in (-1.0, 1.0)}, signs)
+    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64).tolist()
+    return _warp(images, [[[1, -sign * sine], [0, cosine]] for sign in signs])
 
 
 def scale(images: Images, random: np.random.Generator) -> Images:
     """Shrink to 70 %."""
-    return _warp(images, {1.0: [[1 / 0.7, 0], [0, 1 / 0.7]]}, np.ones(len(images)))
+    return _warp(images, [[[1 / 0.7, 0], [0, 1 / 0.7]]] * len(images))
 
 
 def rotate(images: Images, random: np.random.Generator) -> Images:
     """Rotate by 0.4 radians (23 degrees) in either direction."""
-    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64)
     sine, cosine = np.sin(0.4), np.cos(0.4)
-    matrices = {sign: [[cosine, -sign * sine], [sign * sine, cosine]] for sign in (-1.0, 1.0)}
-    return _warp(images, matrices, signs)
+    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64).tolist()
+    return _warp(images, [[[cosine, -sign * sine], [sign * sine, cosine]] for sign in signs])
 
 
 def brightness(images: Images, random: np.random.Generator) -> Images:
@@ -250,20 +246,20 @@ def _blur(images: Images, sigma_px: float, across: bool = True) -> Images:
     return np.asarray(gaussian_filter(images, sigmas, mode="nearest"))
 
 
-def _warp(images: Images, matrices: Mapping[float, Matrix], signs: npt.NDArray[np.float64]) -> Images:
+def _warp(images: Images, matrices: Sequence[Matrix]) -> Images:
     """Take each pixel from the place to which a matrix about the centre maps it, with linear interpolation.
 
-    matrices: the matrix (2, 2), which maps (x, y), for each sign that an image (N,) may have.
+    matrices: for each image the matrix (2, 2), which maps (x, y).
     """
     from skimage.transform import AffineTransform, warp
 
-    maps = {}
-    for sign, matrix in matrices.items():
+    warped = []
+    for image, matrix in zip(images, matrices, strict=True):
         about_centre = np.eye(3)
         about_centre[:2, :2] = matrix
         about_centre[:2, 2] = CENTRE_PX * (1 - np.sum(matrix, axis=1))
-        maps[sign] = AffineTransform(about_centre)
-    return np.stack([warp(image, maps[sign]) for image, sign in zip(images, signs.tolist(), strict=True)])
+        warped.append(warp(image, AffineTransform(about_centre)))
+    return np.stack(warped)
 
 
 def _plasma(count: int, random: np.random.Generator) -> Images:

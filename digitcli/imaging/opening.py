@@ -197,9 +197,8 @@ def _open_source(source: Path | bytes, name: str) -> BinaryIO:
 def _open_regular(path: Path, name: str) -> BinaryIO:
     """Open a regular file and nothing else; a pipe that replaces the file meanwhile cannot block."""
     _check_regular(path.stat(), name)
-    stream = os.fdopen(
-        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-    )
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    stream = os.fdopen(os.open(path, flags), "rb")
     try:
         _check_regular(os.fstat(stream.fileno()), name)
     except PictureError:
@@ -212,9 +211,8 @@ def _check_regular(status: os.stat_result, name: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise PictureError("not_regular_file", f"{name} is a folder.", "Give a picture file.")
     if not stat.S_ISREG(status.st_mode):
-        raise PictureError(
-            "not_regular_file", f"{name} is a pipe, a socket or a device.", "Give a picture file."
-        )
+        cause = f"{name} is a pipe, a socket or a device."
+        raise PictureError("not_regular_file", cause, "Give a picture file.")
     if status.st_size == 0:
         raise _empty_error(name)
 
@@ -224,22 +222,19 @@ def _empty_error(name: str) -> PictureError:
 
 
 def _unreadable_error(fault: OSError | ValueError, name: str) -> PictureError:
+    if not isinstance(fault, OSError) or fault.errno in _NOT_FOUND:
+        return PictureError("not_found", f"{name} does not exist.", "Check the path.")
+    what = fault.strerror or fault
     if isinstance(fault, PermissionError):
-        return PictureError(
-            "permission", f"You have no permission to read {name}.", "Change its permissions."
-        )
-    if isinstance(fault, OSError) and fault.errno == errno.ELOOP:
-        return PictureError(
-            "not_found", f"{name} is a link that leads back to itself.", "Give the file itself."
-        )
-    if isinstance(fault, OSError) and fault.errno in _OUT_OF_RESOURCES:
-        return PictureError(
-            "internal", f"{name} cannot be opened: {fault.strerror}.", "Close other programs and try again."
-        )
-    if isinstance(fault, OSError) and fault.errno not in _NOT_FOUND:
-        cause = f"{name} cannot be read: {fault.strerror or fault}."
-        return PictureError("corrupt", cause, "Check the disk or the network.")
-    return PictureError("not_found", f"{name} does not exist.", "Check the path.")
+        cause = f"You have no permission to read {name}."
+        return PictureError("permission", cause, "Change its permissions.")
+    if fault.errno == errno.ELOOP:
+        cause = f"{name} is a link that leads back to itself."
+        return PictureError("not_found", cause, "Give the file itself.")
+    if fault.errno in _OUT_OF_RESOURCES:
+        cause = f"{name} cannot be opened: {what}."
+        return PictureError("internal", cause, "Close other programs and try again.")
+    return PictureError("corrupt", f"{name} cannot be read: {what}.", "Check the disk or the network.")
 
 
 def _identify(stream: BinaryIO, name: str, truncated: bool) -> Image.Image:
@@ -342,18 +337,14 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     if not image.width * image.height:
         raise PictureError("not_an_image", f"{name} has no pixels.", READABLE)
     if image.width * image.height > max_pixels:
-        raise PictureError(
-            "too_large",
-            f"{name} has {image.width} x {image.height} pixels; the limit is {max_pixels:,}.",
-            "Make the picture smaller.",
-        )
+        cause = f"{name} has {image.width} x {image.height} pixels; the limit is {max_pixels:,}."
+        raise PictureError("too_large", cause, "Make the picture smaller.")
 
 
 def _undecodable_error(fault: Exception, name: str, truncated: bool) -> PictureError:
     if isinstance(fault, Image.DecompressionBombError | MemoryError):
-        return PictureError(
-            "too_large", f"{name} has too many pixels to be read.", "Make the picture smaller."
-        )
+        cause = f"{name} has too many pixels to be read."
+        return PictureError("too_large", cause, "Make the picture smaller.")
     if truncated or isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
         return truncated_error(name)
     return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", DAMAGED)

@@ -37,13 +37,7 @@ from digitcli.synthesis.page_parts import (
     fill_with_sums,
 )
 from digitcli.synthesis.stamps import Scribe, Stamp, side_by_side
-from digitcli.synthesis.texts import (
-    LOWER,
-    UPPER,
-    sample_integer,
-    sample_number,
-    sample_word,
-)
+from digitcli.synthesis.texts import LOWER, UPPER, sample_integer, sample_number, sample_word
 
 # Range of the gap between two numbers in a line, in heights of a digit.
 NUMBER_GAP = (0.45, 0.9)
@@ -69,11 +63,9 @@ def fill_with_free_numbers(desk: Desk) -> None:
     """Put lines of one to three numbers anywhere, each line with an angle of its own on some pages."""
     tilt = desk.uniform(0, 14) if desk.chance(0.3) else 0.0
     words = desk.label_scribe()
-    for _ in range(int(desk.random.integers(1, 14))):
+    for _ in range(desk.count(1, 14)):
         if desk.chance(0.2):
-            text = sample_word(desk.random)
-            stamp = words.word(desk.random, text, desk.height_px * desk.uniform(0.7, 1.1))
-            _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, tilt)))
+            _put_freely(desk, desk.word(words, 0.7, 1.1), Kind.OTHER, "", float(desk.random.normal(0, tilt)))
             continue
         text, stamp = _line_of_numbers(desk)
         if desk.chance(FRACTION_SHARE):
@@ -88,21 +80,18 @@ def fill_with_table(desk: Desk) -> None:
     """Draw a table of numbers with row labels, column heads, empty cells, dashes and ticks."""
     height = desk.height_px
     single = desk.chance(0.35)  # digits in cells of their own
-    longest = 1 if single else int(desk.random.integers(2, 7))
+    longest = 1 if single else desk.count(2, 7)
     has_row_lines, has_column_lines = desk.chance(0.75), desk.chance(0.65)
     row_px = height * desk.uniform(1.15, 2.6)
-    column_px = height * (
-        desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
-    )
+    widths = desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
+    column_px = height * widths
     gap_px = 0.0 if has_column_lines else height * UNRULED_GAP
     column_px += gap_px
     left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
     has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
     label_px = height * desk.uniform(2, 6) if has_labels else 0.0
-    columns = max(
-        1, min(int((desk.page.width - left - label_px) / column_px), int(desk.random.integers(1, 14)))
-    )
-    rows = max(1, min(int((desk.page.height - top) / row_px), int(desk.random.integers(1, 18))))
+    columns = max(1, min(int((desk.page.width - left - label_px) / column_px), desk.count(1, 14)))
+    rows = max(1, min(int((desk.page.height - top) / row_px), desk.count(1, 18)))
     if single and rows == 1:  # a single row of equal boxes is one number
         draw_comb(desk, max(left, 0.1 * height), max(top, 0.4 * height))
         return
@@ -138,10 +127,8 @@ def fill_with_form(desk: Desk) -> None:
         x = desk.uniform(0, 1.5) * height
         while x < desk.page.width:
             if desk.chance(0.75):
-                for _ in range(int(desk.random.integers(1, 3))):
-                    stamp = words.word(
-                        desk.random, sample_word(desk.random), height * desk.uniform(0.35, 0.8)
-                    )
+                for _ in range(desk.count(1, 3)):
+                    stamp = desk.word(words, 0.35, 0.8)
                     desk.page.put(stamp, x, y + height - stamp.height, Kind.OTHER)
                     x += stamp.width + 0.3 * height
             x = _field(desk, x, y) + desk.uniform(0.8, 3) * height
@@ -163,18 +150,10 @@ def fill_with_text(desk: Desk) -> None:
             else:
                 text, kind = "", Kind.OTHER
                 stamp = scribe.word(desk.random, sample_word(desk.random), desk.height_px)
-            desk.page.put(
-                stamp,
-                x,
-                y + desk.height_px - stamp.height / 2 + desk.random.normal(0, 0.04 * desk.height_px),
-                kind,
-                text,
-            )
-            x += (
-                stamp.width
-                + desk.uniform(0.35, 0.9) * desk.height_px
-                + (0.6 * desk.height_px if kind is Kind.NUMBER else 0)
-            )
+            drop_px = desk.random.normal(0, 0.04 * desk.height_px)
+            desk.page.put(stamp, x, y + desk.height_px - stamp.height / 2 + drop_px, kind, text)
+            x += stamp.width + desk.uniform(0.35, 0.9) * desk.height_px
+            x += 0.6 * desk.height_px if kind is Kind.NUMBER else 0
         y += step
 
 
@@ -207,12 +186,12 @@ def fill_with_one_character(desk: Desk) -> None:
     """Write one digit, or sometimes one letter, that fills much of the page."""
     is_letter = desk.chance(LETTER_SHARE)
     text = str(desk.random.choice(list(CLEAR_LETTERS))) if is_letter else _digit(desk)
-    writer = desk.label_scribe() if is_letter else desk.scribe
+    write = desk.label_scribe().word if is_letter else desk.scribe.number
     height_px = desk.uniform(0.5, 0.98) * desk.page.height
-    stamp = (writer.word if is_letter else writer.number)(desk.random, text, height_px)
+    stamp = write(desk.random, text, height_px)
     if stamp.width > desk.page.width or stamp.height > desk.page.height:
         height_px *= 0.98 * min(desk.page.width / stamp.width, desk.page.height / stamp.height)
-        stamp = (writer.word if is_letter else writer.number)(desk.random, text, height_px)
+        stamp = write(desk.random, text, height_px)
     spare_x, spare_y = desk.page.width - stamp.width, desk.page.height - stamp.height
     x, y = (spare * np.clip(desk.random.normal(0.5, 0.15), 0, 1) for spare in (spare_x, spare_y))
     desk.page.put(stamp, x, y, Kind.OTHER if is_letter else Kind.NUMBER, "" if is_letter else text)
@@ -233,41 +212,30 @@ def fill_with_no_number(desk: Desk) -> None:
 
 def fill_with_nothing(desk: Desk) -> None:
     """Draw what is no number: words, ticks, scribbles, shapes, frames, or digits too large for the page."""
-    height = desk.height_px
     kinds = desk.random.random(6) < 0.4
     if kinds[0]:
         words = desk.label_scribe()
-        for _ in range(int(desk.random.integers(1, 10))):
-            stamp = words.word(desk.random, sample_word(desk.random), height * desk.uniform(0.6, 1.5))
-            _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
-    for _ in range(int(desk.random.integers(1, 6)) if kinds[1] else 0):
+        for _ in range(desk.count(1, 10)):
+            _put_freely(desk, desk.word(words, 0.6, 1.5), Kind.OTHER, "", float(desk.random.normal(0, 5)))
+    for _ in range(desk.count(1, 6) if kinds[1] else 0):
         draw_tick(desk, desk.uniform(0, desk.page.width), desk.uniform(0, desk.page.height))
-    for _ in range(int(desk.random.integers(1, 8)) if kinds[2] else 0):
+    for _ in range(desk.count(1, 8) if kinds[2] else 0):
         draw_curve(desk)
-    for _ in range(int(desk.random.integers(1, 5)) if kinds[3] else 0):
+    for _ in range(desk.count(1, 5) if kinds[3] else 0):
         (draw_shape if desk.chance(0.5) else draw_discs)(desk)
     if kinds[3] and desk.chance(0.3):
         draw_rubber_stamp(desk)
     if kinds[4]:
-        draw_table_lines(
-            desk,
-            *(
-                np.sort(desk.random.uniform(0, side, int(desk.random.integers(2, 9))))
-                for side in (desk.page.width, desk.page.height)
-            ),
-            rows=desk.chance(0.75),
-            columns=desk.chance(0.65),
-        )
+        sides = (desk.page.width, desk.page.height)
+        xs, ys = (np.sort(desk.random.uniform(0, side, desk.count(2, 9))) for side in sides)
+        draw_table_lines(desk, xs, ys, rows=desk.chance(0.75), columns=desk.chance(0.65))
     if desk.chance(0.5) and not desk.page.labels:  # a photograph of things, without paper
         desk.page.layers.sheet[:] = 0
     if kinds[5] and desk.chance(0.5):
         large = min(desk.uniform(1.5, 3) * min(desk.page.height, desk.page.width), 400)
         stamp = desk.scribe.number(desk.random, str(desk.random.choice(list(DIGITS))), large)
-        x = (
-            desk.uniform(-0.8, 0.2) * stamp.width
-            if stamp.width < desk.page.width
-            else desk.uniform(desk.page.width - stamp.width, 0)
-        )
+        spare = desk.page.width - stamp.width
+        x = desk.uniform(-0.8, 0.2) * stamp.width if spare > 0 else desk.uniform(spare, 0)
         desk.page.put(stamp, x, desk.uniform(desk.page.height - stamp.height, 0), Kind.NUMBER, "")
 
 
@@ -279,7 +247,7 @@ def fill_with_things(desk: Desk) -> None:
 def fill_with_words(desk: Desk) -> None:
     """Write words of two letters or more: a single one may look like a digit."""
     words = desk.label_scribe()
-    for _ in range(int(desk.random.integers(3, 16))):
+    for _ in range(desk.count(3, 16)):
         text = next(word for word in iter(lambda: sample_word(desk.random), "") if len(word) > 1)
         stamp = words.word(desk.random, text, desk.height_px * desk.uniform(0.6, 1.5))
         _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
@@ -330,10 +298,8 @@ def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
     if not desk.chance(0.15):
         return first, desk.number(first)
     second = sample_integer(desk.random, 1, 4)
-    return f"{first} {second}", side_by_side(
-        [desk.number(first), desk.number(second)],
-        desk.uniform(*NUMBER_GAP) * desk.height_px,
-    )
+    stamps = [desk.number(first), desk.number(second)]
+    return f"{first} {second}", side_by_side(stamps, desk.uniform(*NUMBER_GAP) * desk.height_px)
 
 
 def _fraction(desk: Desk) -> Stamp:
@@ -353,7 +319,7 @@ def _fraction(desk: Desk) -> Stamp:
 def _with_unit(desk: Desk, text: str) -> tuple[str, Stamp]:
     """Write a number and letters that nearly touch it, for example a unit or a currency."""
     scribe = desk.scribe if desk.chance(0.7) else desk.label_scribe()
-    letters = "".join(desk.random.choice(list(LOWER + UPPER), int(desk.random.integers(1, 4))))
+    letters = "".join(desk.random.choice(list(LOWER + UPPER), desk.count(1, 4)))
     word = scribe.word(desk.random, letters, desk.height_px * desk.uniform(0.7, 1.05))
     gap_px = desk.uniform(0.05, 0.45) * desk.height_px
     number = desk.number(text)
@@ -386,14 +352,12 @@ def _put_in_cell(
     if spare_x < -LARGEST_OVERFLOW * desk.height_px:
         return
     jitter_x, jitter_y = desk.random.normal(0, 0.12, 2) * desk.height_px
-    desk.page.put(
-        stamp, x0 + align * spare_x + jitter_x, y0 + spare_y * desk.uniform(0.3, 0.7) + jitter_y, kind, text
-    )
+    y = y0 + spare_y * desk.uniform(0.3, 0.7) + jitter_y
+    desk.page.put(stamp, x0 + align * spare_x + jitter_x, y, kind, text)
 
 
 def _put_word_in_cell(desk: Desk, words: Scribe, cell: Sequence[float]) -> None:
-    stamp = words.word(desk.random, sample_word(desk.random), desk.height_px * desk.uniform(0.5, 0.9))
-    _put_in_cell(desk, stamp, cell, Kind.OTHER, "", desk.uniform(0, 0.6))
+    _put_in_cell(desk, desk.word(words, 0.5, 0.9), cell, Kind.OTHER, "", desk.uniform(0, 0.6))
 
 
 def _field(desk: Desk, x: float, y: float) -> float:
@@ -411,7 +375,6 @@ def _field(desk: Desk, x: float, y: float) -> float:
         bottom = y + height * desk.uniform(0.95, 1.2)
         desk.page.line([(x, bottom), (x + width, bottom)], rule_width(desk), desk.uniform(80, 255))
     if desk.chance(0.85):
-        desk.page.put(
-            stamp, x + desk.uniform(0.1, 0.4) * height, y + (height - stamp.height) / 2, Kind.NUMBER, text
-        )
+        left = x + desk.uniform(0.1, 0.4) * height
+        desk.page.put(stamp, left, y + (height - stamp.height) / 2, Kind.NUMBER, text)
     return x + width

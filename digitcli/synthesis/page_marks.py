@@ -38,6 +38,20 @@ class Desk:
         """Write a number, sometimes by another scribe."""
         return self.scribe.number(self.random, text, self.height_px * self.uniform(0.92, 1.08))
 
+    def word(self, scribe: Scribe, smallest: float, largest: float) -> Stamp:
+        """Let someone write a random word; the range of its size is in heights of a digit."""
+        return scribe.word(
+            self.random, sample_word(self.random), self.height_px * self.uniform(smallest, largest)
+        )
+
+    def count(self, fewest: int, end: int) -> int:
+        """Return a number from `fewest` up to the one before `end`."""
+        return int(self.random.integers(fewest, end))
+
+    def anywhere(self) -> npt.NDArray[np.float64]:
+        """Return a point x, y of the page."""
+        return np.asarray(self.random.uniform([0, 0], [self.page.width, self.page.height]), np.float64)
+
     def label_scribe(self) -> Scribe:
         """Return who writes the words: mostly a printer or a penman, for pens have few letters."""
         kind = self.random.random()
@@ -84,58 +98,39 @@ def decorate(desk: Desk, box: tuple[float, float, float, float]) -> None:
         desk.page.reverse((x0 - margin, y0 - margin / 2, x1 + margin, y1 + margin / 2))
     elif kind < 0.4:
         y = y1 + desk.uniform(-0.02, 0.25) * height
-        desk.page.line(
-            [
-                (x0 - desk.uniform(-0.2, 0.4) * height, y),
-                (x1 + desk.uniform(-0.2, 0.4) * height, y + desk.random.normal(0, 0.06) * height),
-            ],
-            pen,
-            level,
-        )
+        start = x0 - desk.uniform(-0.2, 0.4) * height, y
+        end = x1 + desk.uniform(-0.2, 0.4) * height, y + desk.random.normal(0, 0.06) * height
+        desk.page.line([start, end], pen, level)
     elif kind < 0.65:
         margin = desk.uniform(0.05, 0.4) * height
         desk.page.frame((x0 - margin, y0 - margin, x1 + margin, y1 + margin), pen, level)
     elif kind < 0.9:
         angles = np.linspace(0, desk.uniform(5.8, 7.5), 40) + desk.uniform(0, 6)
         radii = np.array([(x1 - x0) / 2 + desk.uniform(0.1, 0.5) * height, height * desk.uniform(0.6, 0.95)])
-        desk.page.line(
-            np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-            + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1),
-            pen,
-            level,
-        )
+        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        desk.page.line(centre + radii * _directions(angles), pen, level)
     else:
-        desk.page.line(
-            [(x0 - 0.1 * height, desk.uniform(y0, y1)), (x1 + 0.1 * height, desk.uniform(y0, y1))],
-            pen * 0.6,
-            level * 0.6,
-        )
+        ends = [(x0 - 0.1 * height, desk.uniform(y0, y1)), (x1 + 0.1 * height, desk.uniform(y0, y1))]
+        desk.page.line(ends, pen * 0.6, level * 0.6)
 
 
 def draw_tick(desk: Desk, x: float, y: float) -> None:
     """Draw a tick, a cross or a dash."""
-    size, kind, pen = (
-        desk.height_px * desk.uniform(0.3, 0.9),
-        desk.random.random(),
-        max(1.0, desk.height_px * desk.uniform(0.03, 0.15)),
-    )
+    size, kind = desk.height_px * desk.uniform(0.3, 0.9), desk.random.random()
+    pen = max(1.0, desk.height_px * desk.uniform(0.03, 0.15))
+    left, right, top, bottom = x - size / 2, x + size / 2, y - size / 2, y + size / 2
     if kind < 0.35:
-        desk.page.line(
-            [(x - size / 2, y), (x - size / 6, y + size / 3), (x + size / 2, y - size / 2)], pen, 255
-        )
+        desk.page.line([(left, y), (x - size / 6, y + size / 3), (right, top)], pen, 255)
     elif kind < 0.6:
-        desk.page.line([(x - size / 2, y - size / 2), (x + size / 2, y + size / 2)], pen, 255)
-        desk.page.line([(x + size / 2, y - size / 2), (x - size / 2, y + size / 2)], pen, 255)
+        desk.page.line([(left, top), (right, bottom)], pen, 255)
+        desk.page.line([(right, top), (left, bottom)], pen, 255)
     else:
-        desk.page.line([(x - size / 2, y), (x + size / 2, y + desk.random.normal(0, 0.1) * size)], pen, 255)
+        desk.page.line([(left, y), (right, y + desk.random.normal(0, 0.1) * size)], pen, 255)
 
 
 def draw_rubber_stamp(desk: Desk) -> None:
     """Draw a round or square stamp: a pale double frame around a turned word."""
-    size, centre = (
-        desk.uniform(2, 6) * desk.height_px,
-        desk.random.uniform([0, 0], [desk.page.width, desk.page.height]),
-    )
+    size, centre = desk.uniform(2, 6) * desk.height_px, desk.anywhere()
     level, angle, ratio = desk.uniform(60, 200), desk.uniform(-0.5, 0.5), desk.uniform(0.4, 1)
     corners = np.linspace(0, 2 * np.pi, 40 if desk.chance(0.5) else 5) + angle
     for radius in (size, 0.85 * size):
@@ -148,16 +143,13 @@ def draw_rubber_stamp(desk: Desk) -> None:
 
 def draw_curve(desk: Desk) -> None:
     """Draw a scribble, an arrow or a signature: a random walk of a pen."""
-    steps = int(desk.random.integers(3, 25))
-    start = desk.random.uniform([0, 0], [desk.page.width, desk.page.height])
+    steps, start = desk.count(3, 25), desk.anywhere()
     path = start + np.cumsum(desk.random.normal(0, desk.uniform(0.2, 1) * desk.height_px, (steps, 2)), axis=0)
-    smooth = np.stack(
-        [np.interp(np.linspace(0, steps - 1, 4 * steps), np.arange(steps), path[:, axis]) for axis in (0, 1)],
-        axis=1,
+    fine = np.linspace(0, steps - 1, 4 * steps)
+    axes = [np.convolve(np.interp(fine, np.arange(steps), axis), np.ones(5) / 5, "valid") for axis in path.T]
+    desk.page.line(
+        np.stack(axes, axis=1), max(1.0, desk.height_px * desk.uniform(0.03, 0.2)), desk.uniform(120, 255)
     )
-    kernel = np.ones(5) / 5
-    smooth = np.stack([np.convolve(smooth[:, axis], kernel, "valid") for axis in (0, 1)], axis=1)
-    desk.page.line(smooth, max(1.0, desk.height_px * desk.uniform(0.03, 0.2)), desk.uniform(120, 255))
 
 
 def draw_discs(desk: Desk) -> None:
@@ -166,10 +158,7 @@ def draw_discs(desk: Desk) -> None:
     Unlike a zero, a disc is filled, and may have a slot, a cross or a hole.
     """
     radius, count = desk.uniform(0.25, 2) * desk.height_px, int(desk.random.choice([1, 1, 2, 3, 4, 5, 6]))
-    pitch, x, y = (
-        desk.uniform(2.1, 4) * radius,
-        *desk.random.uniform([0, 0], [desk.page.width, desk.page.height]),
-    )
+    pitch, (x, y) = desk.uniform(2.1, 4) * radius, desk.anywhere()
     if not desk.page.is_free((x - radius, y - radius, x + (count - 1) * pitch + radius, y + radius)):
         return
     fill, rim, width_px = desk.uniform(40, 255), desk.uniform(40, 255), rule_width(desk)
@@ -193,10 +182,10 @@ def _directions(angles: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 def draw_shape(desk: Desk) -> None:
     """Draw a filled polygon or ellipse, sharp or blurred, as photographs show things."""
-    centre = desk.random.uniform([0, 0], [desk.page.width, desk.page.height])
+    centre = desk.anywhere()
     radii = desk.random.uniform(0.5, 5, 2) * desk.height_px
-    angles = np.sort(desk.random.uniform(0, 2 * np.pi, int(desk.random.integers(3, 14))))
-    outline = centre + radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    angles = np.sort(desk.random.uniform(0, 2 * np.pi, desk.count(3, 14)))
+    outline = centre + radii * _directions(angles)
     layer = desk.page.layers.rules
     cv2.fillPoly(layer, [np.round(outline).astype(np.int32)], int(desk.uniform(30, 256)), cv2.LINE_AA)
     if desk.chance(0.3):

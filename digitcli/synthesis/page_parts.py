@@ -70,7 +70,7 @@ class CombStyle:
 
 def fill_with_one_comb(desk: Desk) -> None:
     """Write one number into a row of boxes that fills the page, as in a field cut out of a form."""
-    cells, box_width = int(desk.random.integers(2, 11)), desk.uniform(*BOX_WIDTH)
+    cells, box_width = desk.count(2, 11), desk.uniform(*BOX_WIDTH)
     width = desk.page.width * desk.uniform(0.7, 0.97)
     height_px = min(width / (cells * box_width), desk.uniform(0.4, 0.8) * desk.page.height)
     desk = replace(desk, height_px=height_px)
@@ -87,7 +87,7 @@ def fill_with_combs(desk: Desk) -> None:
     indent = height * desk.uniform(3, 5) if has_names and is_beside else 0.0
     step = style.above + height + style.below + height * desk.uniform(*COMB_DISTANCE)
     step += 0.0 if is_beside else 1.5 * name_px
-    longest, x = int(desk.random.integers(2, 11)), height * desk.uniform(0.1, 1.5)
+    longest, x = desk.count(2, 11), height * desk.uniform(0.1, 1.5)
     while x < desk.page.width:
         for y in np.arange(height * desk.uniform(0.5, 1.5), desk.page.height, step):
             name = words.word(desk.random, sample_word(desk.random), name_px)
@@ -95,7 +95,7 @@ def fill_with_combs(desk: Desk) -> None:
                 desk.page.put(name, x, y + height - name.height, Kind.OTHER)
             elif has_names and not is_beside:
                 desk.page.put(name, x, y - style.above - 1.2 * name.height, Kind.OTHER)
-            cells = longest if desk.chance(0.6) else int(desk.random.integers(1, longest + 1))
+            cells = longest if desk.chance(0.6) else desk.count(1, longest + 1)
             draw_comb(desk, x + indent, y, cells, style)
         x += indent + longest * style.pitch + height * desk.uniform(0.8, 3)
 
@@ -113,7 +113,7 @@ def draw_comb(
 
     Some boxes may stay empty unless the row `is_full`.
     """
-    cells, style = cells or int(desk.random.integers(2, 11)), style or CombStyle.sample(desk)
+    cells, style = cells or desk.count(2, 11), style or CombStyle.sample(desk)
     top, bottom = y - style.above, y + desk.height_px + style.below
     for index in range(cells):
         left = x + index * style.pitch
@@ -123,12 +123,10 @@ def draw_comb(
         elif style.has_tops:
             desk.page.frame((left, top, right, bottom), style.pen_px, style.level)
         else:
-            desk.page.line(
-                [(left, (top + bottom) / 2), (left, bottom), (right, bottom), (right, (top + bottom) / 2)],
-                style.pen_px,
-                style.level,
-            )
-    filled = cells if is_full or desk.chance(0.6) else int(desk.random.integers(0, cells + 1))
+            middle = (top + bottom) / 2
+            sides = [(left, middle), (left, bottom), (right, bottom), (right, middle)]
+            desk.page.line(sides, style.pen_px, style.level)
+    filled = cells if is_full or desk.chance(0.6) else desk.count(0, cells + 1)
     start = cells - filled if desk.chance(0.3) else 0
     digits = sample_integer(desk.random, filled, filled) if filled else ""
     _write_at_pitch(desk, digits, x + start * style.pitch + style.width / 2, y, style.pitch)
@@ -168,16 +166,16 @@ def fill_with_choices(desk: Desk) -> None:
             stamp = writer.number(desk.random, text, height)
         else:
             text, kind = "", Kind.OTHER
-            stamp = words.word(desk.random, sample_word(desk.random), height * desk.uniform(0.8, 1.2))
+            stamp = desk.word(words, 0.8, 1.2)
         desk.page.put(stamp, x, y + (height - stamp.height) / 2, kind, text)
         return x + stamp.width
 
     while y < desk.page.height:
         x = left
-        for _ in range(int(desk.random.integers(0, 4))):
+        for _ in range(desk.count(0, 4)):
             x = write(x, min(number_share, 0.2)) + 0.8 * height
         y, x = y + step_px, indented
-        for _ in range(int(desk.random.integers(1, MOST_ANSWERS + 1))):
+        for _ in range(desk.count(1, MOST_ANSWERS + 1)):
             if is_behind:
                 x = write(x, number_share) + gap_px
             box.draw(desk, x + box.width_px / 2, y + height / 2)
@@ -233,9 +231,8 @@ def _sample_box(desk: Desk, least_exponent: float = 2.0) -> _Box:
     height_px = width_px * desk.uniform(0.9, 1.15)
     outline *= np.array([width_px, height_px]) / 2
     layer = desk.page.layers.writing if desk.chance(0.5) else desk.page.layers.rules
-    return _Box(
-        layer, outline, width_px, height_px, rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6)
-    )
+    pen_px, level, ticked_share = rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6)
+    return _Box(layer, outline, width_px, height_px, pen_px, level, ticked_share)
 
 
 def fill_with_column(desk: Desk, rows: int, pitch_px: float) -> None:
@@ -293,7 +290,7 @@ def fill_with_sums(desk: Desk) -> None:
         y, widest = desk.uniform(0, 1) * height, height
         while y < desk.page.height:
             right = x + height * desk.uniform(2, 5)
-            for index in range(int(desk.random.integers(2, 5))):
+            for index in range(desk.count(2, 5)):
                 text = sample_integer(desk.random, 1, 5) if desk.chance(0.7) else sample_number(desk.random)
                 if index and desk.chance(0.2):
                     text = str(desk.random.choice(list("+-×"))) + text
@@ -302,11 +299,9 @@ def fill_with_sums(desk: Desk) -> None:
                 widest = max(widest, stamp.width)
                 y += height * desk.uniform(1.15, 1.7)
             if desk.chance(0.7):
-                for _ in range(int(desk.random.integers(1, 3))):
-                    slope = desk.random.normal(0, 0.05) * height
-                    desk.page.line(
-                        [(right - widest * 1.1, y), (right + 0.2 * height, y + slope)], rule_width(desk), 255
-                    )
+                for _ in range(desk.count(1, 3)):
+                    end = right + 0.2 * height, y + desk.random.normal(0, 0.05) * height
+                    desk.page.line([(right - widest * 1.1, y), end], rule_width(desk), 255)
                     y += 0.25 * height
             y += height * desk.uniform(0.3, 1.2)
         x += widest + height * desk.uniform(2, 5)
@@ -316,7 +311,7 @@ def fill_with_letters(desk: Desk) -> None:
     """Write columns of single letters, as answers to choose from, on half of the pages beside numbers."""
     height, x = desk.height_px, desk.uniform(0, 2) * desk.height_px
     writer = desk.scribe if desk.chance(0.6) else desk.label_scribe()
-    letters = CHOICES[: int(desk.random.integers(2, len(CHOICES) + 1))] if desk.chance(0.7) else CLEAR_LETTERS
+    letters = CHOICES[: desk.count(2, len(CHOICES) + 1)] if desk.chance(0.7) else CLEAR_LETTERS
     has_numbers, end = desk.chance(0.5), str(desk.random.choice(["", ".", ")"]))
     step, question = height * desk.uniform(1.2, 2.5), 1
     while x < desk.page.width:

@@ -45,10 +45,9 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
     width = max(MIN_WIDTH_PX, round(ink.shape[1] * STRIP_HEIGHT_PX / CANVAS_PX))
     strokes, marks = _shrink(ink, width), _shrink(distractors, width)
     if random.random() < 0.3:  # a pencil, or a pen that runs dry
-        grain = random.uniform(0.1, 0.45) * np.abs(
-            _cut_noise(random, strokes.shape, int(random.integers(0, 4)))
-        )
-        strokes = np.asarray(strokes * np.clip(1 - grain, 0, 1), np.float32)
+        depth, grain = random.uniform(0.1, 0.45), int(random.integers(0, 4))
+        left = np.clip(1 - depth * np.abs(_cut_noise(random, strokes.shape, grain)), 0, 1)
+        strokes = np.asarray(strokes * left, np.float32)
     dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
     light = _light_paper(random, (STRIP_HEIGHT_PX, width), dark)
     light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
@@ -117,12 +116,10 @@ def _light_of_page(
     if random.random() < 0.25:
         light *= 1 - np.float32(random.uniform(0.05, 0.6) * dark) * _ruled_paper(random, shape, digit_px)
     if random.random() < 0.5:
-        blotches = random.standard_normal((int(random.integers(2, 12)), int(random.integers(2, 12)))).astype(
-            np.float32
-        )
-        light *= 1 + np.float32(0.1 * random.random() ** 2 + 0.005) * cv2.resize(
-            blotches, (width, height), interpolation=cv2.INTER_CUBIC
-        )
+        cells = int(random.integers(2, 12)), int(random.integers(2, 12))
+        blotches = random.standard_normal(cells).astype(np.float32)
+        texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
+        light *= 1 + np.float32(0.1 * random.random() ** 2 + 0.005) * texture
     if random.random() < 0.35:
         x = np.linspace(-0.5, 0.5, width, dtype=np.float32) * np.float32(random.normal(0, 0.4))
         y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.float32(random.normal(0, 0.4))
@@ -144,9 +141,8 @@ def _fold(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     side = (x - ends[0, 0]) * direction[1] - (y - ends[0, 1]) * direction[0]
     distance = side / max(float(np.hypot(*direction)), 1.0)
     tones = np.where(distance > 0, tones, 1).astype(np.float32)
-    return np.asarray(
-        tones * (1 - np.float32(random.uniform(-0.2, 0.4)) * np.exp(-((distance / 1.5) ** 2))), np.float32
-    )
+    edge = np.float32(random.uniform(-0.2, 0.4)) * np.exp(-((distance / 1.5) ** 2))
+    return np.asarray(tones * (1 - edge), np.float32)
 
 
 def _ruled_paper(random: np.random.Generator, shape: tuple[int, int], digit_px: float) -> Light:
@@ -179,13 +175,16 @@ def _expose(random: np.random.Generator, light: Light, digit_px: float) -> Mask:
     if random.random() < 0.6:
         grain = int(random.integers(0, len(_GRAINS_PX)))
         light = light + np.float32(0.045 * random.random() ** 2) * _cut_noise(random, light.shape, grain)
+    return _stored(random, light, 0.45, 20)
+
+
+def _stored(random: np.random.Generator, light: Light, share: float, lowest_quality: int) -> Mask:
+    """Return light (H, W) in whole grey levels, a share of the pictures after compression as JPEG."""
     grey = np.clip(light * 255, 0, 255).astype(np.uint8)
-    if random.random() < 0.45:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(20, 95))]
-        grey = np.asarray(
-            cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE), np.uint8
-        )
-    return grey
+    if random.random() >= share:
+        return grey
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(lowest_quality, 95))]
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 def security_pattern(random: np.random.Generator, shape: tuple[int, int]) -> Light:
@@ -215,9 +214,8 @@ def _sample_phase(random: np.random.Generator, x: Light, y: Light) -> Light:
     phase = _plane_wave(x, y, angle, period_px)
     if kind < 0.6:
         amplitude_px, wave_px = random.uniform(0, 12), random.uniform(15, 120)
-        wave = np.sin(
-            _plane_wave(x, y, random.uniform(0, np.pi), wave_px) + np.float32(random.uniform(0, 2 * np.pi))
-        )
+        across = _plane_wave(x, y, random.uniform(0, np.pi), wave_px)
+        wave = np.sin(across + np.float32(random.uniform(0, 2 * np.pi)))
         phase = np.asarray(phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave, np.float32)
     return phase
 
@@ -251,9 +249,8 @@ def _take_photograph(random: np.random.Generator, light: Light) -> Mask:
     """Turn light (H, W) into a picture: uint8, blurred, grainy, of fewer pixels, compressed."""
     shape = height, width = light.shape
     if random.random() < 0.3:
-        light = light + np.float32(random.uniform(0.005, 0.04)) * _cut_noise(
-            random, shape, int(random.integers(1, 5))
-        )
+        strength, grain = np.float32(random.uniform(0.005, 0.04)), int(random.integers(1, 5))
+        light = light + strength * _cut_noise(random, shape, grain)
     if random.random() < 0.7:
         light = _blur(light, random.uniform(0.2, 0.9))
     if random.random() < 0.3:
@@ -263,12 +260,7 @@ def _take_photograph(random: np.random.Generator, light: Light) -> Mask:
         light = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if random.random() < 0.7:
         light = light + np.float32(random.uniform(0, 0.025)) * _cut_noise(random, shape, 0)
-    grey = np.clip(light * 255, 0, 255).astype(np.uint8)
-    if random.random() < 0.5:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 95))]
-        decoded = cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE)
-        grey = np.asarray(decoded, np.uint8)
-    return grey
+    return _stored(random, light, 0.5, 25)
 
 
 def _shrink(ink: Mask, width: int) -> Light:

@@ -35,6 +35,7 @@ TABLET_SHARE = 0.7  # of the rest write with strokes of a person, if there are a
 PEN_WIDTH = (0.006, 0.24)  # range of the width of a pen, in heights of a digit
 LETTER_GAP = (0.02, 0.2)  # range of the gap between written letters, in heights
 FONT_STEP = 1.2  # ratio of the sizes in which fonts are loaded; sizes between are scaled
+PAD_PX = 4  # around what is printed
 SMALLEST_FONT_PX = 8
 LARGEST_FONT_PX = 160
 LEAST_DRAWN_PX = 9.0  # smaller digits are drawn at this height and shrunk, so that they have ink
@@ -118,26 +119,17 @@ class FontScribe:
     def _print(self, pieces: Sequence[str], height_px: float) -> Stamp:
         font, scale = _font_of(self.font, height_px)
         spacing = self.spacing * height_px / scale
-        ends = np.cumsum([0.0, *(font.getlength(piece) + spacing for piece in pieces)])
-        pad = 4
-        bounds = [font.getbbox(piece) for piece in pieces]
-        top = int(min(bound[1] for bound in bounds)) - pad
-        bottom = int(max(bound[3] for bound in bounds)) + pad
-        left = int(min(bound[0] + end for bound, end in zip(bounds, ends, strict=False))) - pad
-        right = int(max(bound[2] + end for bound, end in zip(bounds, ends, strict=False))) + pad + 1
-        image = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+        starts = np.cumsum([0.0, *(font.getlength(piece) + spacing for piece in pieces[:-1])])
+        boxes = np.array([font.getbbox(piece) for piece in pieces], np.float64)  # n, 4: x0 y0 x1 y1
+        boxes[:, ::2] += starts[:, None]
+        left, top = boxes[:, :2].min(axis=0).astype(int) - PAD_PX
+        right, bottom = boxes[:, 2:].max(axis=0).astype(int) + PAD_PX
+        image = Image.new("L", (max(1, right + 1 - left), max(1, bottom - top)))
         draw = ImageDraw.Draw(image)
-        for piece, end in zip(pieces, ends, strict=False):
-            draw.text((end - left, -top), piece, 255, font)
-        boxes = np.array(
-            [
-                (bound[0] + end - left, bound[1] - top, bound[2] + end - left, bound[3] - top)
-                for bound, end in zip(bounds, ends, strict=False)
-            ],
-            np.float32,
-        )
-        mask = np.asarray(image, np.uint8)
-        stamp = _shrunk(Stamp(mask, boxes), scale)
+        for piece, start in zip(pieces, starts, strict=True):
+            draw.text((start - left, -top), piece, 255, font)
+        boxes = (boxes - [left, top, left, top]).astype(np.float32)
+        stamp = _shrunk(Stamp(np.asarray(image, np.uint8), boxes), scale)
         width = round(self.growth * height_px)
         if width > 1:
             brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
@@ -154,12 +146,8 @@ class Fonts:
 
     def split(self, *, held_out: bool) -> Fonts:
         """Return the fonts to train with, or one third that is held out."""
-        parts = ((self.handwritten, 3), (self.printed, 3))
-        chosen = (
-            tuple(f for i, f in enumerate(fonts) if (i % step == step - 1) == held_out)
-            for fonts, step in parts
-        )
-        return Fonts(*chosen)
+        parts = (self.handwritten, self.printed)
+        return Fonts(*(tuple(f for i, f in enumerate(part) if (i % 3 == 2) == held_out) for part in parts))
 
 
 class WritingRoom:
@@ -188,9 +176,8 @@ class WritingRoom:
         pen = float(np.exp(random.uniform(*np.log(PEN_WIDTH)))) if random.random() < 0.5 else style.pen
         style = dataclasses.replace(style, pen=pen)
         if kind < FONT_SHARE + DISPLAY_SHARE:
-            return PenScribe(
-                Writer(sample_printed_style(random), self._images, seven_segment_writer(), random)
-            )
+            style = sample_printed_style(random)
+            return PenScribe(Writer(style, self._images, seven_segment_writer(), random))
         return PenScribe(Writer(style, self._images, self._strokes(random), random))
 
     def printer(self, random: np.random.Generator) -> FontScribe:
@@ -264,9 +251,8 @@ def _stamp_of_strokes(strokes: Sequence[npt.NDArray[np.floating]], pen_px: float
 
 def _font_of(content: bytes, height_px: float) -> tuple[ImageFont.FreeTypeFont, float]:
     """Return a font, and the factor that scales its digits to a height."""
-    steps = np.log(np.clip(height_px, SMALLEST_FONT_PX, LARGEST_FONT_PX) / SMALLEST_FONT_PX) / np.log(
-        FONT_STEP
-    )
+    times = np.clip(height_px, SMALLEST_FONT_PX, LARGEST_FONT_PX) / SMALLEST_FONT_PX
+    steps = np.log(times) / np.log(FONT_STEP)
     font, digit_px = _load_font(content, int(np.ceil(steps)))
     return font, height_px / digit_px
 

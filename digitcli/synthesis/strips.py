@@ -171,14 +171,12 @@ def _with_neighbours(random: np.random.Generator, label: Label, boxes: _Boxes) -
 
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:
     """Cut out a line, unless it is too small, or cut off so that its text is in doubt."""
-    box = line_box(label)
+    box, outside = line_box(label), label.shares_outside(scene.picture.shape[::-1])
     if box.height < LEAST_HEIGHT_PX:
         return []
-    size = scene.picture.shape[::-1]
     if text == OTHER:
-        is_whole = label.shares_outside(size).mean() <= LARGEST_CUT
+        is_whole = outside.mean() <= LARGEST_CUT
         return [_cut(random, scene, _jittered(random, box), text, label.corners)] if is_whole else []
-    outside = label.shares_outside(size)
     if ((outside > LARGEST_CUT) & (outside < UNREADABLE_CUT)).any():
         return []
     corners, seen = label.corners[outside < INVISIBLE_CUT], _seen_text(text, outside)
@@ -202,20 +200,12 @@ def _seen_text(text: str, outside: npt.NDArray[np.floating]) -> str:
 def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     """Cut out a place that no label touches, of several the one of most contrast."""
     height, width = scene.picture.shape
+    largest = 0.8 * min(height, width) + LEAST_HEIGHT_PX
     places: list[tuple[float, LineBox]] = []
     for _ in range(NOTHING_PLACES):
-        size = float(
-            np.exp(
-                random.uniform(np.log(LEAST_HEIGHT_PX), np.log(0.8 * min(height, width) + LEAST_HEIGHT_PX))
-            )
-        )
-        box = LineBox(
-            random.uniform(0, width),
-            random.uniform(0, height),
-            size * random.uniform(0.3, 4),
-            size,
-            random.normal(0, 0.1),
-        )
+        size = float(np.exp(random.uniform(np.log(LEAST_HEIGHT_PX), np.log(largest))))
+        x, y = random.uniform(0, width), random.uniform(0, height)
+        box = LineBox(x, y, size * random.uniform(0.3, 4), size, random.normal(0, 0.1))
         low, high = _surroundings(box)
         if all(_is_apart(label.corners, low, high) for label in scene.labels):
             (x0, y0), (x1, y1) = low.clip(0).astype(int), np.ceil(high).astype(int)
@@ -233,9 +223,8 @@ def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -
     height = float(np.ptp(corners[:, 1])) * random.uniform(0.2, 0.45)
     if height < LEAST_HEIGHT_PX:
         return []
-    box = LineBox(
-        float(centre[0]), float(centre[1]), height * random.uniform(0.5, 1.5), height, random.normal(0, 0.1)
-    )
+    length = height * random.uniform(0.5, 1.5)
+    box = LineBox(float(centre[0]), float(centre[1]), length, height, random.normal(0, 0.1))
     return [_cut(random, scene, box, "", NO_CORNERS)]
 
 
@@ -261,14 +250,11 @@ def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[
 
 
 def _jittered(random: np.random.Generator, box: LineBox) -> LineBox:
-    along, across = (
-        np.array([np.cos(box.angle), np.sin(box.angle)]),
-        np.array([-np.sin(box.angle), np.cos(box.angle)]),
-    )
+    along = np.array([np.cos(box.angle), np.sin(box.angle)])
+    across = np.array([-along[1], along[0]])
     start, end = random.normal(0, END_SHIFT, 2) * box.height
-    centre = (
-        np.array([box.x, box.y]) + along * (start + end) / 2 + across * random.normal(0, SHIFT) * box.height
-    )
+    centre = np.array([box.x, box.y]) + along * (start + end) / 2
+    centre = centre + across * random.normal(0, SHIFT) * box.height
     return dataclasses.replace(
         box,
         x=float(centre[0]),
@@ -288,8 +274,6 @@ def _cut(
 def _labelled(strip: Strip, text: str, corners: Corners) -> LabelledStrip:
     inverse = np.linalg.inv(strip.to_picture[:, :2])
     placed = (corners - strip.to_picture[:, 2].astype(np.float32)) @ inverse.T.astype(np.float32)
-    boxes = (
-        np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1) if len(placed) else np.zeros((0, 4))
-    )
+    boxes = np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1)
     limits = np.tile(np.array(strip.image.shape[:0:-1], np.float32), 2)
     return LabelledStrip(strip.image, text, np.clip(boxes, 0, limits).astype(np.float32))

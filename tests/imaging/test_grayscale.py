@@ -1,4 +1,4 @@
-"""The same digit in every encoding gives the same image."""
+"""The same digit in every encoding gives the same image, and any bytes give pages or a PictureError."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from digitcli.imaging.digits import digit_from_picture
-from digitcli.imaging.opening import open_picture
+from digitcli.errors import PictureError
+from digitcli.imaging.binarization import find_ink
+from digitcli.imaging.digits import digit_from_picture, normalize_central_digit
+from digitcli.imaging.opening import open_pages, open_picture
 from tests.support.pictures import distance, drawn, encoded
+from tests.support.property_based import damaged, few_examples
 
 GREY = drawn()
 PAPER = Image.fromarray(GREY)
@@ -81,43 +87,85 @@ ENCODINGS: dict[str, tuple[Callable[[], bytes], float]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODINGS)
-def test_every_encoding_gives_the_same_digit(name: str) -> None:
-    encode, tolerance = ENCODINGS[name]
+def test_every_encoding_gives_the_same_digit() -> None:
     expected = digit_from_picture(encoded(PAPER))
     assert expected.max() == 255
-    assert distance(digit_from_picture(encode()), expected) <= tolerance
-
-
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_is_undone(form: str, orientation: int) -> None:
-    stored_as = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    wide = PAPER.crop((10, 0, 110, 120))
-    stored = wide.transpose(stored_as[orientation]) if orientation > 1 else wide
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    grey = open_picture(encoded(stored, form, exif=exif))
-    assert grey.shape == (120, 100)
-    assert np.abs(grey - np.asarray(wide) / 255).mean() < 0.02
-
-
-def test_a_transparent_margin_leaves_dark_ink_on_light_paper_readable() -> None:
+    for name, (encode, tolerance) in ENCODINGS.items():
+        assert distance(digit_from_picture(encode()), expected) <= tolerance, name
     alpha = np.zeros((120, 120), np.uint8)
     alpha[10:110, 10:110] = 255
-    picture = _merged("RGBA", PAPER, PAPER, PAPER, Image.fromarray(alpha))
-    assert distance(digit_from_picture(encoded(picture)), digit_from_picture(encoded(PAPER))) <= EXACT
+    margin = _merged(
+        "RGBA", PAPER, PAPER, PAPER, Image.fromarray(alpha)
+    )  # dark ink on paper in a transparent one
+    assert distance(digit_from_picture(encoded(margin)), expected) <= EXACT
+    nothing = encoded(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF")
+    assert digit_from_picture(nothing).max() == 0
 
 
-def test_a_picture_of_nan_alone_is_blank() -> None:
-    assert (
-        digit_from_picture(encoded(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF")).max() == 0
-    )
+def test_every_exif_orientation_is_undone() -> None:
+    wide = PAPER.crop((10, 0, 110, 120))
+    turn = Image.Transpose
+    stored_as = [None, turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.FLIP_TOP_BOTTOM]
+    stored_as += [turn.TRANSPOSE, turn.ROTATE_90, turn.TRANSVERSE, turn.ROTATE_270]
+    for form in ("JPEG", "PNG", "TIFF", "WEBP"):
+        for orientation, stored in enumerate(stored_as, start=1):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            grey = open_picture(encoded(wide if stored is None else wide.transpose(stored), form, exif=exif))
+            assert grey.shape == (120, 100), (form, orientation)
+            assert np.abs(grey - np.asarray(wide) / 255).mean() < 0.02, (form, orientation)
+
+
+REASONS = {"empty_file", "not_an_image", "unsupported_format", "truncated", "corrupt", "too_large"}
+MAX_PIXELS = 100_000
+WHOLE = {
+    "PNG": encoded(drawn("5", 24)),
+    "JPEG": encoded(drawn("5", 24), "JPEG"),
+    "GIF": encoded(drawn("5", 24), "GIF"),
+    "TIFF": encoded(drawn("5", 24), "TIFF", compression="tiff_lzw", save_all=True),
+    "PPM": encoded(Image.fromarray(drawn("5", 24)).convert("RGB"), "PPM"),
+}
+pixels = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def check_pages(content: bytes) -> None:
+    pages = list(open_pages(content, max_pixels=MAX_PIXELS))
+    assert pages
+    for _, page in pages:
+        if isinstance(page, PictureError):
+            assert page.reason in REASONS and page.cause and page.remedy
+        else:
+            assert page.dtype == np.float32 and page.ndim == 2 and page.size <= MAX_PIXELS
+            assert page.min() >= 0 and page.max() <= 1
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_a_damaged_picture_gives_pages_or_picture_errors(form: str) -> None:
+    @few_examples
+    @given(damaged(WHOLE[form]))
+    def check(content: bytes) -> None:
+        check_pages(content)
+
+    check()
+
+
+@few_examples
+@given(
+    st.sampled_from([b"", *(whole[:8] for whole in WHOLE.values()), b"%PDF-1.7\n"]), st.binary(max_size=80)
+)
+def test_any_bytes_give_pages_or_picture_errors(start: bytes, rest: bytes) -> None:
+    check_pages(start + rest)
+
+
+@few_examples
+@given(pixels, st.sampled_from(["PNG", "GIF", "TIFF", "BMP", "PPM"]))
+def test_a_lossless_picture_gives_the_pixels_that_were_saved(saved: np.ndarray, form: str) -> None:
+    np.testing.assert_allclose(open_picture(encoded(saved, form)), saved / np.float32(255), atol=1e-6)
+
+
+@few_examples
+@given(pixels)
+def test_any_picture_has_ink_from_0_to_1_and_a_digit_of_28_by_28_pixels(saved: np.ndarray) -> None:
+    ink = find_ink(saved.astype(np.float32) / 255)
+    assert ink.shape == saved.shape and ink.min() >= 0 and ink.max() <= 1
+    assert normalize_central_digit(ink).shape == (28, 28)

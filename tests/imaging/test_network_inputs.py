@@ -20,32 +20,24 @@ from digitcli.imaging.network_inputs import (
 )
 
 
-def test_a_flat_picture_is_neutral_and_keeps_its_grey() -> None:
-    page = finder_input(np.full((90, 120), 200, np.uint8), 45, 60)
-    assert page.shape == (4, 45, 60)
-    assert (page[:3] == NEUTRAL).all()
-    assert (page[3] == 200).all()
-
-
-@pytest.mark.parametrize("factor", [2, 3.5, 7, 16])
-def test_a_stroke_of_two_pixels_survives_any_shrinking(factor: float) -> None:
+def test_a_stroke_of_two_pixels_and_the_last_row_survive_any_shrinking() -> None:
     picture = np.full((640, 640), 230, np.uint8)
     picture[:, 301:303] = 20
-    side = round(640 / factor)
-    _, darkest, lightest = shrink(picture, side, side)
-    assert (darkest.min(axis=1) == 20).all()
-    assert (lightest == 230).any(axis=1).all()
-
-
-def test_an_enlarged_picture_has_three_equal_channels() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
-    mean, darkest, lightest = shrink(picture, 40, 60)
-    assert mean.shape == (40, 60)
-    assert np.array_equal(mean, darkest)
-    assert np.array_equal(mean, lightest)
+    for factor in (2, 3.5, 7, 16):
+        side = round(640 / factor)
+        _, darkest, lightest = shrink(picture, side, side)
+        assert (darkest.min(axis=1) == 20).all() and (lightest == 230).any(axis=1).all(), factor
+    odd = np.full((333, 517), 255, np.uint8)
+    odd[-1] = 0
+    assert (shrink(odd, 20, 31)[1][-1] == 0).all()
+    small = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    mean, darkest, lightest = shrink(small, 40, 60)  # an enlarged picture has three equal channels
+    assert mean.shape == (40, 60) and np.array_equal(mean, darkest) and np.array_equal(mean, lightest)
 
 
 def test_weak_light_changes_little_but_the_grey_itself() -> None:
+    page = finder_input(np.full((90, 120), 200, np.uint8), 45, 60)
+    assert page.shape == (4, 45, 60) and (page[:3] == NEUTRAL).all() and (page[3] == 200).all()
     random = np.random.default_rng(1)
     picture = np.full((128, 128), 240, np.uint8)
     for _ in range(12):
@@ -57,13 +49,6 @@ def test_weak_light_changes_little_but_the_grey_itself() -> None:
     assert np.abs(bright_input[3] - dim_input[3]).max() > 100
 
 
-def test_an_odd_size_is_shrunk_without_losing_its_last_row() -> None:
-    picture = np.full((333, 517), 255, np.uint8)
-    picture[-1] = 0
-    _, darkest, _ = shrink(picture, 20, 31)
-    assert (darkest[-1] == 0).all()
-
-
 def _picture(angle: float, ink: int = 20, paper: int = 220) -> np.ndarray:
     """Draw a bar of 160 x 30 pixels about the middle of a page, turned by an angle in radians."""
     page = np.full((300, 400), paper, np.uint8)
@@ -72,21 +57,15 @@ def _picture(angle: float, ink: int = 20, paper: int = 220) -> np.ndarray:
     return page
 
 
-@pytest.mark.parametrize("angle", [0.0, 0.3, -0.5])
-def test_a_sloping_line_becomes_level(angle: float) -> None:
-    strip = cut_strip(_picture(angle), LineBox(200, 150, 160, 30, angle), margin=0.5)
-    rows = np.flatnonzero((strip.image[0] < 64).mean(axis=1) > 0.5)
-    assert strip.image.shape[:2] == (3, STRIP_HEIGHT_PX)
-    assert strip.image.shape[2] % 4 == 0
-    assert rows.min() == pytest.approx(10, abs=1)  # the margin is half of the height
-    assert rows.max() == pytest.approx(29, abs=1)
-
-
-def test_points_of_a_strip_lead_back_to_the_picture() -> None:
-    box = LineBox(200, 150, 160, 30, 0.3)
-    strip = cut_strip(_picture(0.3), box, margin=0.2)
-    middle = np.array([strip.image.shape[2] / 2, STRIP_HEIGHT_PX / 2, 1])
-    assert strip.to_picture @ middle == pytest.approx([200, 150], abs=0.01)
+def test_a_sloping_line_becomes_level_and_its_points_lead_back_to_the_picture() -> None:
+    for angle in (0.0, 0.3, -0.5):
+        strip = cut_strip(_picture(angle), LineBox(200, 150, 160, 30, angle), margin=0.5)
+        rows = np.flatnonzero((strip.image[0] < 64).mean(axis=1) > 0.5)
+        assert strip.image.shape[:2] == (3, STRIP_HEIGHT_PX) and strip.image.shape[2] % 4 == 0
+        assert rows.min() == pytest.approx(10, abs=1)  # the margin is half of the height
+        assert rows.max() == pytest.approx(29, abs=1)
+        middle = np.array([strip.image.shape[2] / 2, STRIP_HEIGHT_PX / 2, 1])
+        assert strip.to_picture @ middle == pytest.approx([200, 150], abs=0.01)
 
 
 def test_dark_and_light_ink_lie_on_either_side_of_the_paper() -> None:
@@ -97,9 +76,7 @@ def test_dark_and_light_ink_lie_on_either_side_of_the_paper() -> None:
     assert light.max() >= 254
     assert np.median(dark) == np.median(light) == 128
     assert cut_strip(np.full((300, 400), 90, np.uint8), box, 0.2).image.std() == 0
-
-
-def test_a_line_at_the_edge_of_the_picture_is_extended_by_its_border() -> None:
+    # Beyond the edge of the picture is paper.
     strip = cut_strip(np.full((50, 50), 200, np.uint8), LineBox(0, 0, 40, 30, 0), 0.2)
     assert strip.image.shape[1] == STRIP_HEIGHT_PX
     assert (strip.image == 128).all()
