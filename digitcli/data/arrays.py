@@ -52,16 +52,6 @@ def load_npz(path: Path) -> Dataset:
     Raises:
         InputError: the archive is damaged or too large, or contains other arrays.
     """
-    arrays = _read_npz(path)
-    train, failures = digits_from_arrays(arrays[0], arrays[1], path.name)
-    if len(arrays) == 2:
-        return Dataset(path.name, train, None, failures)
-    test, test_failures = digits_from_arrays(arrays[2], arrays[3], f"{path.name} (test)")
-    return Dataset(path.name, train, test, failures + test_failures)
-
-
-def _read_npz(path: Path) -> list[Array]:
-    """Read the images and labels of the training part and, if there is one, of the test part."""
     try:
         # NumPy warns about headers that Python 2 wrote.
         with warnings.catch_warnings(action="ignore"), open_decompressed(path) as file:
@@ -71,11 +61,12 @@ def _read_npz(path: Path) -> list[Array]:
             if sum(archive.zip.getinfo(f"{name}.npy").file_size for name in names) > MAX_BYTES:
                 cause = f"{path} decompresses to more than {MAX_BYTES} bytes."
                 raise InputError(cause, "Split it into smaller files.")
-            return [np.asarray(archive[name]) for name in names]
+            arrays = [np.asarray(archive[name]) for name in names]
     except InputError:
         raise
     except Exception as error:  # NumPy parses a header as Python code, which fails in many ways
         raise InputError(f"{path} cannot be read as a NumPy archive: {error}.", NPZ_REMEDY) from error
+    return dataset_from_arrays(path.name, *arrays)
 
 
 def _choose_arrays(path: Path, names: list[str]) -> tuple[str, ...]:
@@ -182,6 +173,25 @@ def _first_fault(path: Path, label_column: int) -> str | None:
                 if not 0 <= value <= 255:
                     return f"{place} {value}, which is not from 0 to 255"
     return None
+
+
+def dataset_from_arrays(
+    name: str,
+    images: Array,
+    labels: Array,
+    test_images: Array | None = None,
+    test_labels: Array | None = None,
+) -> Dataset:
+    """Return a dataset of arrays of its training part and, if there is one, of its test part.
+
+    Raises:
+        InputError: see `digits_from_arrays`.
+    """
+    train, failures = digits_from_arrays(images, labels, name)
+    if test_images is None or test_labels is None:
+        return Dataset(name, train, None, failures)
+    test, test_failures = digits_from_arrays(test_images, test_labels, f"{name} (test)")
+    return Dataset(name, train, test, failures + test_failures)
 
 
 def digits_from_arrays(images: Array, labels: Array, origin: str) -> tuple[Digits, tuple[Failure, ...]]:

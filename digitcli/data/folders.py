@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.data.arrays import digits_from_arrays, map_in_order
+from digitcli.data.arrays import dataset_from_arrays, map_in_order
 from digitcli.data.dataset import Dataset, Digits, Failure
 from digitcli.data.files import PICTURE_SUFFIXES, is_picture, natural_order, walk_pictures
 from digitcli.data.mnist import read_idx
@@ -108,25 +108,19 @@ def _load_idx_folder(path: Path, files: Sequence[Path], name: str) -> Dataset:
         names = ", ".join(sorted(map(repr, prefixes)))
         cause = f"{path} contains several datasets, whose file names begin with {names}."
         raise InputError(cause, "Put each dataset in a folder of its own.")
-    train, failures = _read_idx_part(path, file_of, "train")
-    if not any(part == "test" for part, _ in file_of):
-        return Dataset(name, train, None, failures)
-    test, test_failures = _read_idx_part(path, file_of, "test")
-    return Dataset(name, train, test, failures + test_failures)
-
-
-def _read_idx_part(
-    path: Path, file_of: dict[tuple[str, str], Path], part: str
-) -> tuple[Digits, tuple[Failure, ...]]:
-    for kind, dimensions in (("images", 3), ("labels", 1)):
-        if (part, kind) not in file_of:
-            name = f"{'train' if part == 'train' else 't10k'}-{kind}-idx{dimensions}-ubyte"
-            raise InputError(f"{path} has no file of {part} {kind}.", f"Add one, named like MNIST's {name}.")
-    file = file_of[part, "images"]
-    images = read_idx(file)
-    if file.name.lower().startswith("emnist") and images.ndim == 3:
-        images = images.transpose(0, 2, 1)  # EMNIST is published transposed
-    return digits_from_arrays(images, read_idx(file_of[part, "labels"]), f"{path.name}/{file.name}")
+    has_test = any(part == "test" for part, _ in file_of)
+    arrays = []
+    for part, like in (("train", "train"), ("test", "t10k"))[: 1 + has_test]:
+        for kind, dimensions in (("images", 3), ("labels", 1)):
+            if (part, kind) not in file_of:
+                remedy = f"Add one, named like MNIST's {like}-{kind}-idx{dimensions}-ubyte."
+                raise InputError(f"{path} has no file of {part} {kind}.", remedy)
+            file = file_of[part, kind]
+            array = read_idx(file)
+            if file.name.lower().startswith("emnist") and array.ndim == 3:
+                array = array.transpose(0, 2, 1)  # EMNIST is published transposed
+            arrays.append(array)
+    return dataset_from_arrays(name, *arrays)
 
 
 def _load_parts(path: Path, part_folders: Sequence[Path], name: str) -> Dataset:

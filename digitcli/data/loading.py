@@ -21,7 +21,7 @@ from urllib.error import URLError
 import numpy as np
 import platformdirs
 
-from digitcli.data.arrays import Array, digits_from_arrays, load_csv, load_npz
+from digitcli.data.arrays import Array, dataset_from_arrays, load_csv, load_npz
 from digitcli.data.dataset import Dataset
 from digitcli.data.files import DECOMPRESSORS
 from digitcli.data.folders import load_folder
@@ -184,9 +184,7 @@ def _load_published_dataset(name: str) -> Dataset:
         InputError: The dataset is not in the cache and cannot be downloaded, or its files are damaged.
     """
     published = PUBLISHED_DATASETS[name]
-    train, failures = digits_from_arrays(*_load_part(name, published.train), name)
-    test, test_failures = digits_from_arrays(*_load_part(name, published.test), f"{name} (test)")
-    return Dataset(name, train, test, failures + test_failures)
+    return dataset_from_arrays(name, *_load_part(name, published.train), *_load_part(name, published.test))
 
 
 def cache_folder() -> Path:

@@ -136,9 +136,9 @@ def test_idx_files_that_are_missing_or_do_not_match_are_named(tmp_path: Path, di
         (digits.labels[:-1], "40 images but 39 labels"),
         (digits.labels + 1, "that are not digits: 4 of 40, the first being 10"),
     ):
-        write_idx(tmp_path, "train", Digits(digits.images, labels))
+        write_idx(tmp_path / "other", "train", Digits(digits.images, labels))
         with pytest.raises(InputError, match=words):
-            load_folder(tmp_path)
+            load_folder(tmp_path / "other")
 
 
 def test_pictures_in_folders_of_digits_are_read(tmp_path: Path, digits: Digits, few_digits: Digits) -> None:

@@ -27,7 +27,7 @@ from digitcli.synthesis.lines import (
     synthesize_characters,
 )
 
-MANY = 250
+MANY = 150
 
 
 @pytest.mark.parametrize("kind", ["from_mnist", "from_strokes"])
@@ -118,30 +118,22 @@ def test_a_box_stays_around_its_ink() -> None:
     assert moved > 8
 
 
-@pytest.fixture(scope="module")
-def characters(digits: Digits) -> Digits:
-    return synthesize_characters(digits, render_letters(), seed=1, count=1_200)
-
-
-def test_half_of_the_characters_are_letters_and_all_have_ink(characters: Digits) -> None:
-    counts = np.bincount(characters.labels, minlength=11)
-    assert 540 < counts[NO_DIGIT] < 660 and counts[:10].min() > 30
-    assert characters.images.shape == (1_200, 28, 28) and (characters.images.max(axis=(1, 2)) > 60).all()
-
-
-def test_digits_look_like_their_labels_and_letters_like_no_digit_in_particular(characters: Digits) -> None:
-    digits = characters.labels != NO_DIGIT
-    probabilities = load_classifier("cnn").probabilities(characters.images)
-    assert (probabilities.argmax(axis=1) == characters.labels)[digits].mean() > 0.75
-    assert np.bincount(probabilities.argmax(axis=1)[~digits], minlength=10).max() < 0.5 * (~digits).sum()
-
-
-def test_characters_depend_on_the_seed_and_not_on_the_number_of_processes(
-    digits: Digits, characters: Digits
+def test_half_of_the_characters_are_letters_whatever_the_number_of_processes(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = synthesize_characters(digits, render_letters(), seed=1, count=1_200, processes=2)
+    monkeypatch.setattr(composing, "PORTION_SIZE", 150)
+    letters = render_letters()
+    characters = synthesize_characters(digits, letters, seed=1, count=400)
+    counts = np.bincount(characters.labels, minlength=11)
+    assert 160 < counts[NO_DIGIT] < 240 and counts[:10].min() > 8
+    assert characters.images.shape == (400, 28, 28) and (characters.images.max(axis=(1, 2)) > 60).all()
+    is_digit = characters.labels != NO_DIGIT
+    answers = load_classifier("cnn").probabilities(characters.images).argmax(axis=1)
+    assert (answers == characters.labels)[is_digit].mean() > 0.75
+    assert np.bincount(answers[~is_digit], minlength=10).max() < 0.5 * (~is_digit).sum()
+    again = synthesize_characters(digits, letters, seed=1, count=400, processes=2)
     assert np.array_equal(again.images, characters.images) and np.array_equal(again.labels, characters.labels)
-    other = synthesize_characters(digits, render_letters(), seed=2, count=30)
+    other = synthesize_characters(digits, letters, seed=2, count=30)
     assert not np.array_equal(other.images, characters.images[:30])
 
 
@@ -167,26 +159,19 @@ def test_pictures_labels_and_boxes_match(tmp_path: Path) -> None:
     assert [event.done for event in events] == list(range(1, 13)) and events[0].count == 12
 
 
-def test_a_line_depends_only_on_the_seed_and_its_number(tmp_path: Path) -> None:
+def test_a_line_of_a_folder_depends_only_on_the_seed_and_its_number(tmp_path: Path) -> None:
     for name, count, seed in (("few", 3, 1), ("more", 5, 1), ("other", 3, 2)):
         write_lines(tmp_path / name, count, seed)
     few, more, other = ((tmp_path / name / "00002.png").read_bytes() for name in ("few", "more", "other"))
     assert few == more != other
-
-
-def test_a_folder_that_is_not_empty_is_refused_without_force(tmp_path: Path) -> None:
-    (tmp_path / "letter.txt").write_text("dear")
+    (tmp_path / "few" / "letter.txt").write_text("dear")
     with pytest.raises(OutputError, match="not empty"):
-        write_lines(tmp_path, 1, 0)
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
-    write_lines(tmp_path, 1, 0, force=True)
-    assert (tmp_path / "letter.txt").read_text() == "dear" and len(rows_of(tmp_path)) == 1
-
-
-def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+        write_lines(tmp_path / "few", 1, 0)
+    assert len(rows_of(tmp_path / "few")) == 3
+    write_lines(tmp_path / "few", 1, 0, force=True)
+    assert (tmp_path / "few" / "letter.txt").read_text() == "dear" and len(rows_of(tmp_path / "few")) == 1
     (tmp_path / "link").symlink_to(tmp_path / "link")
-    for name in ("file", "file/below", "link", "x" * 300):
+    for name in ("few/letter.txt", "few/letter.txt/below", "link", "x" * 300):
         with pytest.raises(OutputError):
             check_output_folder(tmp_path / name, force=True)
 

@@ -58,12 +58,6 @@ def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom) 
                     assert window.any(), layout
 
 
-def test_the_same_generator_gives_the_same_scene(composer: SceneComposer) -> None:
-    first, again = (composer.page(np.random.default_rng(3), 200, 300) for _ in range(2))
-    assert np.array_equal(first.picture, again.picture)
-    assert [label.text for label in first.labels] == [label.text for label in again.labels]
-
-
 def test_combs_have_one_digit_in_each_box_and_equal_boxes_below_each_other(room: WritingRoom) -> None:
     for seed in range(5):
         writer = desk(room, seed, 500, 900)
@@ -227,7 +221,9 @@ def test_what_paper_cuts_off_has_no_label_beside_it(
                 assert share > 0.5 or seen.any()
 
 
-def test_scenes_fill_most_of_a_square_and_do_not_overlap(composer: SceneComposer) -> None:
+def test_scenes_fill_most_of_a_square_and_do_not_overlap(
+    composer: SceneComposer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled = []
     for seed in range(12):
         placed = composer.square(np.random.default_rng(seed), 256)
@@ -240,9 +236,9 @@ def test_scenes_fill_most_of_a_square_and_do_not_overlap(composer: SceneComposer
         assert covered.max() == 1
         filled += [covered.mean()] if len(placed) > 1 else []
     assert np.mean(filled) > 0.6  # a line or a character may leave a part of its tile empty
-
-
-def test_a_square_of_one_shade_has_no_label(composer: SceneComposer, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again = (composer.square(np.random.default_rng(3), 256)[0].scene for _ in range(2))
+    assert np.array_equal(first.picture, again.picture)
+    assert [label.text for label in first.labels] == [label.text for label in again.labels]
     monkeypatch.setattr("digitcli.synthesis.scenes.PLAIN_SHARE", 1.0)
     (tile,) = composer.square(np.random.default_rng(0), 64)
     assert np.ptp(tile.scene.picture) == 0 and not tile.scene.labels
@@ -264,30 +260,19 @@ def test_a_column_has_rows_below_each_other_or_one_number(composer: SceneCompose
     assert alone >= 5
 
 
-def test_a_line_is_a_scene_of_one_number_or_of_nothing(composer: SceneComposer) -> None:
-    random = np.random.default_rng(2)
-    scenes = [composer.line(random) for _ in range(40)]
-    assert {len(scene.labels) for scene in scenes} == {0, 1}
-    for scene in scenes:
-        assert scene.picture.shape[0] == 40
-        for label in scene.labels:
-            assert len(label.corners) == len(label.text)
-
-
-def test_a_picture_of_one_character_shows_a_digit_or_a_letter(composer: SceneComposer) -> None:
+def test_pictures_of_a_line_a_character_or_nothing_have_one_label_at_most(composer: SceneComposer) -> None:
     random = np.random.default_rng(4)
-    scenes = [composer.character(random) for _ in range(60)]
-    assert {scene.labels[0].kind for scene in scenes} == {Kind.NUMBER, Kind.OTHER}
-    for scene in scenes:
-        (label,) = scene.labels
-        height, width = scene.picture.shape
-        assert 0.5 < width / height < 2
+    lines = [composer.line(random) for _ in range(40)]
+    assert {len(scene.labels) for scene in lines} == {0, 1}
+    assert all(scene.picture.shape[0] == 40 for scene in lines)
+    assert all(len(label.corners) == len(label.text) for scene in lines for label in scene.labels)
+    characters = [composer.character(random) for _ in range(60)]
+    assert {scene.labels[0].kind for scene in characters} == {Kind.NUMBER, Kind.OTHER}
+    for scene in characters:
+        (label,), (height, width) = scene.labels, scene.picture.shape
+        assert 0.5 < width / height < 2 and len(label.text) <= 1
         assert label.text.isdecimal() == (label.kind is Kind.NUMBER)
-        assert len(label.text) <= 1
         assert line_box(label).share_outside((width, height)) < 0.3
-
-
-def test_a_picture_without_a_number_is_labelled_so(composer: SceneComposer) -> None:
     scenes = [composer.empty(np.random.default_rng(seed)) for seed in range(40)]
     assert not any(label.text for scene in scenes for label in scene.labels)
     assert {strip_of_picture(scene).text for scene in scenes} == {"", OTHER}
