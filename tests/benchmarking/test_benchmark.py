@@ -12,20 +12,22 @@ import pytest
 import torch
 
 from digitcli.benchmarking import measurement
-from digitcli.benchmarking.benchmark import benchmark
+from digitcli.benchmarking.benchmark import _prepare, benchmark
 from digitcli.benchmarking.benchmark_results import (
     BenchmarkConfig,
     BenchmarkReport,
+    Candidate,
     Event,
     Measuring,
     describe_environment,
 )
 from digitcli.benchmarking.measurement import Calls
 from digitcli.data.dataset import Digits
-from digitcli.errors import EnvironmentFault, ModelError
+from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
+from digitcli.export.export import runtime_graph
 from digitcli.inference.checkpoint import Header, read_header, write_checkpoint
-from digitcli.inference.model_resolution import shipped_models
+from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.torch_runtime import infer, load_model
 from tests.support.benchmarks import FEW, NO_MEMORY, notices, run
 
@@ -61,18 +63,15 @@ def test_a_model_that_cannot_be_exported_is_left_out(monkeypatch: pytest.MonkeyP
     prepare = measurement.prepare_model
 
     def failing(candidate: Any, device: torch.device, runtime: str, *rest: Any) -> Any:
-        if (candidate.name, runtime) == ("softmax", "onnxruntime"):
+        if runtime == "onnxruntime":
             raise RuntimeError("no graph\nof it")
         return prepare(candidate, device, runtime, *rest)
 
     monkeypatch.setattr(measurement, "prepare_model", failing)
-    report, events = run("softmax", "mlp", batch_sizes=(1,), runtimes=("torch", "onnxruntime"))
-    assert [(row.name, row.runtime) for row in report.results] == [
-        ("softmax", "torch"), ("mlp", "torch"), ("mlp", "onnxruntime"),
-    ]  # fmt: skip
-    assert any(
-        "softmax with onnxruntime is left out: RuntimeError: no graph" in note for note in notices(events)
-    )
+    report, events = run("softmax", batch_sizes=(1,), runtimes=("onnxruntime", "torch"))
+    assert [row.runtime for row in report.results] == ["torch"]
+    (note,) = (note for note in notices(events) if "left out" in note)
+    assert note == "softmax with onnxruntime is left out: RuntimeError: no graph"
 
 
 def test_models_are_measured_with_every_combination_that_can_run_them(
@@ -159,3 +158,47 @@ def raising(error: BaseException) -> Callable[..., Calls]:
         raise error
 
     return measure
+
+
+def test_each_runtime_has_a_row_with_its_accuracy_and_its_size() -> None:
+    pytest.importorskip("ai_edge_litert")
+    report, _ = run("fast", runtimes=("torch", "onnxruntime", "tflite"), batch_sizes=(1, 3))
+    assert [(row.runtime, row.batch_size) for row in report.results] == [
+        ("torch", 1), ("torch", 3), ("onnxruntime", 1), ("onnxruntime", 3), ("tflite", 1), ("tflite", 3),
+    ]  # fmt: skip
+    assert len({row.accuracy for row in report.results}) == 1 and report.results[0].accuracy
+    model = resolve_model("fast")
+    assert model.graph_path is not None
+    checkpoint, graph = model.path.stat().st_size, model.graph_path.stat().st_size
+    sizes = [row.size_bytes for row in report.results[::2]]
+    assert sizes[:2] == [checkpoint, checkpoint + graph] and sizes[2] > 4 * 109_242
+    assert report.environment.onnxruntime and report.environment.litert
+
+
+def test_what_cannot_be_measured_has_a_reason() -> None:
+    cuda = torch.device("cuda")
+    for name, device, runtime, words in [
+        ("softmax", cuda, "tflite", "tflite computes on the CPU"),
+        ("softmax", cuda, "onnxruntime", "onnxruntime computes on the CPU"),
+        ("resnet", CPU, "tflite", "cannot hold resnet: it has"),
+    ]:
+        reason = _prepare(Candidate(name, None), device, runtime, runtime_graph)
+        assert isinstance(reason, str) and words in reason
+
+
+def test_a_network_that_no_runtime_takes_is_an_error_that_names_it() -> None:
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(UsageError, match="resnet cannot be measured with tflite on cpu") as failure:
+        run("resnet", runtimes=("tflite",))
+    assert "--runtime torch" in failure.value.remedy
+    _, events = run("resnet", "softmax", runtimes=("tflite",))
+    assert any("resnet with tflite is left out" in message for message in notices(events))
+
+
+def test_a_missing_package_ends_the_benchmark_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(EnvironmentFault, match="ai_edge_litert") as failure:
+        run("softmax", runtimes=("torch", "tflite"))
+    assert "pip install '.[tflite]'" in failure.value.remedy
