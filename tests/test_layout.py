@@ -157,7 +157,6 @@ train --print-config
 train --teacher nothing-like-it
 train --teacher reader
 train --members 1
-train --member-archs cnn,nothing-like-it
 predict
 predict x.png --model nothing-like-it
 predict x.png --device abacus
@@ -189,9 +188,7 @@ adapt .
 benchmark --arch nothing-like-it
 benchmark --device abacus
 benchmark --batch-size 1,,2
-benchmark --dtype int3
-benchmark --threads 0
-benchmark --train --runtime torch.compile
+benchmark --runtime tvm
 report nothing-like-it
 report x.json -o x.pdf
 export nothing-like-it
@@ -201,8 +198,6 @@ export fast -o fast.pt
 compress fast
 compress nothing-like-it --steps int8
 compress fast --steps int8,int8
-compress fast --max-size 64
-compress fast --max-accuracy-loss little
 synthesize --out a --count 0
 """
 # Run all arguments in one process; print the first that load torch, and those with unknown options.

@@ -1,22 +1,26 @@
 """Model surgery: the changes that a recipe makes to a network of any architecture after it is built.
 
-A recipe can replace batch normalization, initialize the weights by another method, and set stochastic depth.
+A recipe can replace batch normalization, initialize the weights by another method, set stochastic depth, and
+freeze stages: a stage is a layer with weights or a block of layers, for example a residual block, together
+with the normalization that follows it.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.capsules import Routing
 from digitcli.architectures.layers import DropPath
 from digitcli.architectures.patches import QueryKeyValue
 from digitcli.architectures.recipe import Initialization, Normalization
-from digitcli.errors import UsageError
+from digitcli.errors import UsageError, counted
 
 GROUP_CHANNELS = 8  # channels; the largest group of group normalization
 LSTM_GATES = 4  # matrices that PyTorch stacks in each weight of an LSTM
@@ -137,3 +141,91 @@ def set_stochastic_depth(network: nn.Module, probability: float) -> None:
     drops = [layer for layer in network.modules() if isinstance(layer, DropPath)]
     for number, layer in enumerate(drops, start=1):
         layer.probability = probability * number / len(drops)
+
+
+NORMALIZATIONS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm, ScaleAndShift)
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a network.
+
+    layers: Its layers and blocks with weights, by their names in the network.
+    parameters: The weights of all of them.
+    """
+
+    layers: Mapping[str, nn.Module]
+    parameters: tuple[nn.Parameter, ...]
+
+
+def stages_of(network: nn.Module) -> tuple[Stage, ...]:
+    """Return the stages of a network from the input to the output; each parameter belongs to one of them.
+
+    The stages are the children of the network in their order. In a network that is not an `nn.Sequential`,
+    children that are one are opened. Children that a network names in `parallel`, which have the same input,
+    are one stage. Parameters outside of all children, for example position embeddings, belong to the first.
+    """
+    groups: list[dict[str, nn.Module]] = []
+    parallel: tuple[str, ...] = getattr(network, "parallel", ())
+    for name, layer in list(_layers(network)) or [("", network)]:
+        follows = isinstance(layer, NORMALIZATIONS) or name in parallel[1:]
+        if groups and follows:
+            groups[-1][name] = layer
+        else:
+            groups.append({name: layer})
+    owner: dict[nn.Parameter, int] = {}
+    for number, group in enumerate(groups):
+        for layer in group.values():
+            for parameter in layer.parameters():
+                owner.setdefault(parameter, number)
+    return tuple(
+        Stage(group, tuple(each for each in network.parameters() if owner.get(each, 0) == number))
+        for number, group in enumerate(groups)
+    )
+
+
+def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the children that have weights, with their names in the whole network."""
+    children = [(f"{prefix}{name}", child) for name, child in network.named_children() if child.state_dict()]
+    if len(children) == 1 and any(children[0][1].children()):  # a wrapper around the network itself
+        yield from _layers(children[0][1], f"{children[0][0]}.")
+        return
+    for name, child in children:
+        if isinstance(child, CONTAINERS) and not isinstance(network, nn.Sequential):
+            yield from (
+                (f"{name}.{part}", layer) for part, layer in child.named_children() if layer.state_dict()
+            )
+        else:
+            yield name, child
+
+
+def freeze(network: nn.Module, count: int) -> None:
+    """Exclude the first `count` stages of a network from training; a negative `count` leaves the last ones.
+
+    Raises:
+        UsageError: there are not so many stages that one would be left to train.
+    """
+    if count == 0:
+        return
+    stages = stages_of(network)
+    if abs(count) >= len(stages):
+        number = counted(len(stages), "stage")
+        cause = f"--freeze is {count}, but the network has {number}, of which one or more must be trained."
+        remedy = "Leave --freeze out." if len(stages) == 1 else f"Give a number up to {len(stages) - 1}."
+        raise UsageError(cause, remedy)
+    for stage in stages[:count]:
+        for parameter in stage.parameters:
+            parameter.requires_grad_(False)
+
+
+def set_training_mode(network: nn.Module) -> None:
+    """Put a network into training mode, but normalize frozen stages by the statistics that they have.
+
+    Frozen layers then compute as in evaluation mode, except dropout and stochastic depth, which have no
+    weights and go on.
+    """
+    network.train()
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm) and layer.weight is not None and not layer.weight.requires_grad:
+            layer.eval()

@@ -31,8 +31,8 @@ ENTRY_POINT_GROUPS: dict[str, Task] = {
 }
 NAMED_OTHERS = 4  # architectures at most that a remedy names (chosen by hand)
 MODULES = {  # of the families that have no file of their own name
-    "perceptron": "baselines", "recurrent": "baselines", "hog": "baselines", "reader": "line_readers",
-    "ensemble": "averaging",
+    "perceptron": "baselines", "recurrent": "baselines", "hog": "baselines", "compact": "convnet",
+    "reader": "text_networks", "finder": "text_networks", "ensemble": "averaging",
 }  # fmt: skip
 PLUGIN_REMEDY = "Reinstall or remove the package that provides it."
 

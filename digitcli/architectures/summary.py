@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from digitcli.architectures.stages import stages_of
+from digitcli.architectures.model_surgery import stages_of
 
 WHOLE = "AllOutputs.network"  # the name of the network in PyTorch's counter
 INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200), "page": (1, 4, 256, 256)}  # by task

@@ -14,7 +14,7 @@ from digitcli.imaging.grayscale import Grey
 from digitcli.imaging.network_inputs import NEUTRAL, LineBox, finder_input, turn, turned_shape
 from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
 
-Maps = npt.NDArray[np.float32]  # (6, H / 4, W / 4), see `architectures.finder`
+Maps = npt.NDArray[np.float32]  # (6, H / 4, W / 4), see `architectures.text_networks`
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the page
 RunFinder = Callable[[Grey], Maps]  # from an input (4, H, W) to maps
 

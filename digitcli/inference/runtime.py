@@ -75,7 +75,7 @@ class LineOutput:
 
     logits: (T, A + 1); the last class is the CTC blank.
     distances: (T, 4), from a column to the edges of its character, see
-        `architectures.line_readers.Reader.locate`; None if the network does not predict them.
+        `architectures.text_networks.Reader.locate`; None if the network does not predict them.
     """
 
     logits: npt.NDArray[np.float32]

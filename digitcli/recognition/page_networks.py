@@ -65,7 +65,7 @@ class Glance:
 
 @dataclass(frozen=True)
 class PictureNetwork:
-    """A network that sees a whole picture as a strip, see `architectures.line_readers.picture_network`.
+    """A network that sees a whole picture as a strip, see `architectures.text_networks.picture_network`.
 
     acceptance: the weights of the confidence, see `recognition.page_decision`.
     presence: those of the probability that a number stands there although nobody found one.

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from digitcli.architectures.stages import set_training_mode
+from digitcli.architectures.model_surgery import set_training_mode
 from digitcli.errors import DivergedError, Interrupted, counted, quoted
 from digitcli.events import EpochDone, StepDone
 from digitcli.inference.checkpoint import RESUME_FILE, TRAIN_HASHES

@@ -9,10 +9,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.compression import Change
-from digitcli.architectures.model_surgery import initialize, set_stochastic_depth
+from digitcli.architectures.model_surgery import freeze, initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, accepts_argument, create_model
-from digitcli.architectures.stages import freeze
 from digitcli.errors import UsageError
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import load_network

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from digitcli.architectures.layers import DropPath
+from digitcli.architectures.model_surgery import stages_of
 from digitcli.architectures.recipe import RECIPES
 from digitcli.architectures.registry import ARCHITECTURES, Architecture, create_model, resolve_recipe
-from digitcli.architectures.stages import stages_of
 from digitcli.architectures.summary import input_shape, summarize
 from digitcli.inference.torch_runtime import infer_lines
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from digitcli.architectures.model_surgery import freeze, stages_of
 from digitcli.architectures.recipe import Optimizer, Recipe
 from digitcli.architectures.registry import create_model
-from digitcli.architectures.stages import freeze, stages_of
 from digitcli.errors import UsageError
 from digitcli.training.network import create_network
 from digitcli.training.optimization import (
