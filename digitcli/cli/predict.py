@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Literal
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
@@ -18,9 +18,15 @@ from digitcli.errors import InputError, Interrupted, PartialInputError, UsageErr
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
-from digitcli.recognition.reading_formats import Per, format_of, format_readings
 from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, Rotation, check_ranges
-from digitcli.recognition.result_writer import ResultWriter, new_results, resume_results
+from digitcli.recognition.results import (
+    Per,
+    ResultWriter,
+    format_of,
+    format_readings,
+    new_results,
+    resume_results,
+)
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
     find_sources,
@@ -131,8 +137,7 @@ class PredictOptions:
         "each digit; red ones are uncertain or refused.", unit="dir",
     )  # fmt: skip
     show_steps: bool = setting(
-        False, OUTPUT, "Show the steps from a picture to what the networks see; with --annotate also as a "
-        "picture, FILE.steps.png.",
+        False, OUTPUT, "Show the steps from a picture to what the networks see.",
     )  # fmt: skip
 
     @property
@@ -231,12 +236,12 @@ def read_pictures(
         PartialInputError: some pictures could not be read.
     """
     with ExitStack() as stack:
-        listing = None if options.files_from is None else _open_list(stack, options.files_from)
+        names = _open_list(stack, options.files_from)
         annotator = None
         if options.annotate:
             from digitcli.recognition.annotation import Annotator
 
-            annotator = Annotator(options.annotate, options.force, options.show_steps)
+            annotator = Annotator(options.annotate, options.force)
         with console.Busy("Loading the models"), wait_with_signals():
             from digitcli.cli.readings_view import ReadingView
 
@@ -253,7 +258,6 @@ def read_pictures(
                 thresholds=_describe_thresholds(options, reader, is_resumed=bool(results.read_before)),
             )
         )
-        names = None if listing is None else read_list(listing)
         if names is None and STANDARD_INPUT not in options.pictures:
             view.count_ahead(results.left(_sources(options, None)))
         skipped: Counter[str] = Counter()
@@ -305,11 +309,14 @@ def _describe_thresholds(options: PredictOptions, reader: Reader, *, is_resumed:
     return f"In the pictures read now: {refused[0].lower()}{refused[1:]}" if is_resumed else refused
 
 
-def _open_list(stack: ExitStack, name: str) -> BinaryIO:
+def _open_list(stack: ExitStack, name: str | None) -> Iterator[str] | None:
+    """Open a list of pictures now, and return the names in it, which are read when they are needed."""
+    if name is None:
+        return None
     if name == STANDARD_INPUT:
-        return sys.stdin.buffer
+        return read_list(sys.stdin.buffer)
     try:
-        return stack.enter_context(Path(name).open("rb"))
+        return read_list(stack.enter_context(Path(name).open("rb")))
     except (OSError, ValueError) as error:
         cause = f"The list '{name}' cannot be read: {getattr(error, 'strerror', None) or error}."
         raise InputError(cause, "Name a text file with one path per line.") from error
@@ -330,31 +337,33 @@ def _open_results(
     """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows."""
     if options.output is None:
         yield ResultWriter(console.show_data)
-    elif options.resume:
+        return
+    kept = _options_of_results(options, constraints)
+    if options.resume:
         per = options.per if options.form == "csv" else None
-        with resume_results(options.output, model, per, _options_of_results(options, constraints)) as results:
+        with resume_results(options.output, model, per, kept) as results:
             yield results
-    else:
-        kept = _options_of_results(options, constraints) if options.form in ("csv", "jsonl") else None
-        with new_results(options.output, force=options.force, options=kept) as write:
-            try:
-                yield ResultWriter(write)
-            except Interrupted as stopped:
-                lost = f"{options.output} was not written, and the results are lost."
-                stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
-                raise
+        return
+    can_resume = options.form in ("csv", "jsonl")
+    with new_results(options.output, force=options.force, options=kept if can_resume else None) as write:
+        try:
+            yield ResultWriter(write)
+        except Interrupted as stopped:
+            lost = f"{options.output} was not written, and the results are lost."
+            stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
+            raise
 
 
 def _options_of_results(options: PredictOptions, constraints: Constraints | None) -> dict[str, str]:
     """Return the given options on which results depend, by their names; their models are in the results."""
     given = {
-        "--device": None if options.device == "auto" else options.device,
-        "--runtime": None if options.runtime == "auto" else options.runtime,
-        "--rotate": None if options.rotate == "auto" else options.rotate,
+        "--device": options.device,
+        "--runtime": options.runtime,
+        "--rotate": options.rotate,
         "--min-confidence": options.min_confidence,
         "--max-error": options.max_error,
     }
-    kept = {name: str(value) for name, value in given.items() if value is not None}
+    kept = {name: str(value) for name, value in given.items() if value not in (None, "auto")}
     return kept | (constraints.options() if constraints else {})
 
 
@@ -385,13 +394,11 @@ def _show(
 def _raise_failures(view: ReadingView) -> None:
     """Raise the error whose exit code tells how many pictures could not be read."""
     failed, total = view.counts["error"], sum(view.counts.values())
-    if not total:
-        return
     if view.held_error is not None:
         raise view.held_error
+    if not failed:
+        return
+    remedy = "Each failure is explained above."
     if failed == total and not view.read_before:
-        cause = f"Of {counted(total, 'picture')}, none could be read."
-        raise InputError(cause, "Each failure is explained above.")
-    if failed:
-        cause = f"{failed} of {counted(total, 'picture')} could not be read."
-        raise PartialInputError(cause, "Each failure is explained above.")
+        raise InputError(f"Of {counted(total, 'picture')}, none could be read.", remedy)
+    raise PartialInputError(f"{failed} of {counted(total, 'picture')} could not be read.", remedy)

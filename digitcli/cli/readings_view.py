@@ -66,8 +66,6 @@ class ReadingView:
     shows_steps: whether the steps of each picture are shown.
     read_before: the number of pictures that an earlier run read.
     thresholds: a sentence about the numbers that are refused, which ends the summary; None for no sentence.
-    counts: the number of readings of each status.
-    held_error: the error that is held back.
     """
 
     def __init__(
@@ -82,7 +80,7 @@ class ReadingView:
         self.shows_steps = shows_steps
         self.read_before = read_before
         self.thresholds = thresholds
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()  # by status
         self.held_error: PictureError | None = None
         self._files = 0
         self._all_files = 0  # 0 until all are counted
@@ -271,19 +269,13 @@ def _row(
 
 def draw_numbers(numbers: Sequence[Number]) -> Columns:
     """Draw lines, and digits that stand apart, each above its candidates."""
-    cells = [
-        cell
-        for number in numbers
-        for cell in (
-            [_cell(digit) for digit in number.digits] if _is_separate(number) else [_line(number, DRAWN_ROWS)]
-        )
-    ]
+    cells: list[Group] = []
+    for number in numbers:
+        if number.line is None or all(digit.image is not None for digit in number.digits):
+            cells += [_digit(digit) for digit in number.digits]
+        else:
+            cells.append(_line(number, DRAWN_ROWS))
     return Columns(cells, padding=(0, 2, 1, 0))
-
-
-def _is_separate(number: Number) -> bool:
-    """Tell whether a digit network saw every digit by itself."""
-    return number.line is None or all(digit.image is not None for digit in number.digits)
 
 
 def _line(number: Number, rows: int) -> Group:
@@ -292,15 +284,16 @@ def _line(number: Number, rows: int) -> Group:
     return Group(_fitted(number.line, rows), *_candidates(number.raw, number.confidence, number.alternatives))
 
 
-def _cell(digit: Digit) -> Group:
-    candidates = _candidates(digit.digit, digit.confidence, digit.alternatives)
-    return Group(*([] if digit.image is None else [Picture(digit.image, DIGIT_COLUMNS)]), *candidates)
+def _digit(digit: Digit) -> Group:
+    picture = [] if digit.image is None else [Picture(digit.image, DIGIT_COLUMNS)]
+    return Group(*picture, *_candidates(digit.digit, digit.confidence, digit.alternatives))
 
 
 def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, float]]) -> list[Text]:
     """Return the best candidate and the alternatives that are not negligible, a line each."""
-    shown = [pair for pair in alternatives if pair[1] >= LEAST_SHOWN]
-    rest = [Text(f"{text} {as_percentage(share)}", "dim") for text, share in shown]
+    rest = [
+        Text(f"{text} {as_percentage(share)}", "dim") for text, share in alternatives if share >= LEAST_SHOWN
+    ]
     return [Text(f"{best} {as_percentage(confidence)}", "bold"), *rest]
 
 
@@ -308,35 +301,40 @@ def draw_steps(reading: Reading) -> Group:
     """Draw the steps of one picture: it in grey, its ink with boxes or its detections, and its crops."""
     assert reading.picture is not None
     height, width = reading.picture.shape
-    number = itertools.count(1)
-    first = (
-        f"{next(number)}  {console.printable(reading.file)}, grey, as it was read, {width} x {height} pixels"
-    )
-    pictures = [Group(Text(first), _fitted(_bytes(reading.picture)))]
+    name = console.printable(reading.file)
+    pictures = [(f"{name}, grey, as it was read, {width} x {height} pixels", _bytes(reading.picture))]
     if reading.ink is not None:
-        second = f"{next(number)}  the ink without light and ruled lines, and the boxes of the digits"
-        pictures.append(Group(Text(second), _fitted(_boxed_ink(reading))))
+        title = "the ink without light and ruled lines, and the boxes of the digits"
+        pictures.append((title, _boxed_ink(reading)))
     if reading.detections:
         passed_over = sum(not each.has_number for each in reading.detections)
         rest = f", {passed_over} of them passed over" if passed_over else ""
-        second = f"{next(number)}  lines that the page finder detects: {len(reading.detections)}{rest}"
-        pictures.append(Group(Text(second), _fitted(_framed_detections(reading))))
-    parts: list[RenderableType] = [Columns(pictures, padding=(0, 2))]
+        title = f"lines that the page finder detects: {len(reading.detections)}{rest}"
+        pictures.append((title, _framed_detections(reading)))
+    titled = [
+        Group(Text(f"{step}  {title}"), _fitted(pixels)) for step, (title, pixels) in enumerate(pictures, 1)
+    ]
+    parts: list[RenderableType] = [Columns(titled, padding=(0, 2))]
+    step = itertools.count(len(pictures) + 1)
     if not reading.digits:
-        is_blank = reading.status == "blank"
-        return Group(*parts, Text(f"{next(number)}  nothing is {'written' if is_blank else 'a digit'}"))
-    lines = [_line(each, STEP_ROWS) for each in reading.numbers if each.line is not None]
-    if lines:
-        parts += [Text(f"{next(number)}  each number as networks see it, 40 pixels high, and its readings")]
-        parts += [Columns(lines, padding=(0, 2, 1, 0))]
-    digits = [_large_cell(digit) for digit in reading.digits if digit.image is not None]
-    if digits:
-        parts += [Text(f"{next(number)}  each digit as the digit network sees it, 28 x 28 pixels")]
-        parts += [Columns(digits, padding=(0, 2, 1, 0))]
+        nothing = "nothing is written" if reading.status == "blank" else "nothing is a digit"
+        return Group(*parts, Text(f"{next(step)}  {nothing}"))
+    for title, cells in (
+        (
+            "each number as networks see it, 40 pixels high, and its readings",
+            [_line(each, STEP_ROWS) for each in reading.numbers if each.line is not None],
+        ),
+        (
+            "each digit as the digit network sees it, 28 x 28 pixels",
+            [_large_digit(digit) for digit in reading.digits if digit.image is not None],
+        ),
+    ):
+        if cells:
+            parts += [Text(f"{next(step)}  {title}"), Columns(cells, padding=(0, 2, 1, 0))]
     return Group(*parts)
 
 
-def _large_cell(digit: Digit) -> Group:
+def _large_digit(digit: Digit) -> Group:
     assert digit.image is not None
     grid = Table.grid(padding=(0, 1))
     for name, share in ((digit.digit, digit.confidence), *digit.alternatives):

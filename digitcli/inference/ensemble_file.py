@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digitcli.architectures.registry import ENSEMBLE
-from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, library_versions, read_checkpoint, write_checkpoint
-from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.model_resolution import ResolvedModel, check_task
 from digitcli.inference.torch_runtime import load_network
 
 if TYPE_CHECKING:
@@ -37,10 +36,8 @@ def write_ensemble(
         OutputError: the file cannot be written; a file that was there before is unchanged.
     """
     tensors: dict[str, Tensor] = {}
+    check_task(models, "digit")
     for number, model in enumerate(models):
-        if model.header.task != "digit":
-            cause = f"The task of {model.name} is {model.header.task}s, not single digits."
-            raise ModelError(cause, "Name models of the task digit.")
         _, weights = read_checkpoint(model.path, model.sha256)
         if model.header.weight_bits:  # integers of a member would not be unpacked
             weights = load_network(model).state_dict()

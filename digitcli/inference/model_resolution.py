@@ -26,6 +26,7 @@ from digitcli.inference.checkpoint import (
     read_header_and_digest,
 )
 
+TASKS = {"digit": "single digits", "line": "lines", "page": "finding lines on pages"}
 DEFAULT_MODEL = "cnn"  # where no model is named and single digits are read
 
 
@@ -97,6 +98,18 @@ def resolve_model(name: ModelLike) -> ResolvedModel:
         cause = f"{name} holds {len(models)} models, but one is needed here."
         raise ModelError(cause, f"Name one of them: {', '.join(model.name for model in models)}.")
     return models[0]
+
+
+def check_task(models: Sequence[ResolvedModel], task: str) -> None:
+    """Check that all models have a task.
+
+    Raises:
+        ModelError: one has another.
+    """
+    for model in models:
+        if model.header.task != task:
+            cause = f"The task of {model.name} is {model.header.task}s, not {TASKS[task]}."
+            raise ModelError(cause, f"Name a model of the task {task}.")
 
 
 def check_distinct(models: Sequence[ResolvedModel]) -> None:

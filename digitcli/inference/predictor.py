@@ -24,7 +24,13 @@ from digitcli.inference.devices import (
     is_out_of_memory,
     may_have_accelerator,
 )
-from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model, resolve_models
+from digitcli.inference.model_resolution import (
+    ModelLike,
+    ResolvedModel,
+    check_task,
+    resolve_model,
+    resolve_models,
+)
 from digitcli.inference.onnx_runtime import import_onnxruntime, open_onnx_runtime
 from digitcli.inference.runtime import (
     DIGIT_BATCH_SIZE,
@@ -186,18 +192,15 @@ def load_classifier(
     Raises:
         UsageError: no model is named, the batch size is below 1, there is no such kind of device, or the
             runtime does not compute on it.
-        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it is a
-            line model.
+        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it has
+            another task.
         EnvironmentFault: this machine does not have the device, or the device computes wrongly.
     """
     _check_batch_size(batch_size)
     if not models:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
     resolved = resolve_models(models)
-    for model in resolved:
-        if model.header.task != "digit":
-            cause = f"The task of {model.name} is {model.header.task}s, not single digits."
-            raise ModelError(cause, "Name a model of the task digit.")
+    check_task(resolved, "digit")
     runtimes = _open_runtimes(resolved, device, runtime, threads)
     return DigitClassifier(resolved, runtimes, batch_size, temperature)
 
@@ -216,15 +219,11 @@ def load_line_recognizer(
     With `at_first_use`, ONNX Runtime loads the weights only when the model reads for the first time.
 
     Raises:
-        UsageError, EnvironmentFault: see `load_classifier`.
-        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it is a
-            model of single digits.
+        UsageError, ModelError, EnvironmentFault: see `load_classifier`.
     """
     _check_batch_size(batch_size)
     resolved = resolve_model(model)
-    if resolved.header.task != "line":
-        cause = f"The task of {resolved.name} is {resolved.header.task}s, not lines."
-        raise ModelError(cause, "Name a model of the task line.")
+    check_task([resolved], "line")
     (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
     return LineRecognizer(resolved, opened, batch_size)
 
@@ -240,13 +239,10 @@ def load_page_finder(
     """Load a model that finds lines on pages onto a device, see `load_line_recognizer`.
 
     Raises:
-        UsageError, EnvironmentFault: see `load_classifier`.
-        ModelError: there is no such model, its file is damaged or was not written by digitcli, or it reads
-            digits or lines.
+        UsageError, ModelError, EnvironmentFault: see `load_classifier`.
     """
     resolved = resolve_model(model)
-    if resolved.header.task != "page":
-        raise ModelError(f"{resolved.name} does not find lines on pages.", "Name a model of the task page.")
+    check_task([resolved], "page")
     (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
     return PageFinder(resolved, opened)
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
-from digitcli.recognition.readings import Detection, Digit, Number, Reading, as_percentage
+from digitcli.recognition.readings import Digit, Number, Reading, as_percentage
 
 # Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
 NAME_BYTES = 180
@@ -30,14 +30,10 @@ DIGIT_PX = 60
 MOST_TIMES_FOR_DIGITS = 4
 # Greatest number of pixels of a picture that is enlarged for the sake of its digits.
 MOST_ENLARGED_PIXELS = LARGEST_SIDE_PX**2
-# Greatest number of lines, and of digits, in the picture of the steps; more would not fit a screen.
-MAX_DRAWN = 12
 # Width in pixels of the outline of a digit's box.
 OUTLINE_PX = 2
 # Distance in pixels of the frame of a number from the boxes of its digits.
 FRAME_PX = 5
-# Times that the picture of the steps enlarges a crop.
-CROP_SCALE = 3
 # Confidence of a digit from which its box is green (chosen by hand).
 GREEN_CONFIDENCE = 0.95
 # Confidence of a digit from which its box is orange; below, the digit is probably wrong and its box red.
@@ -51,29 +47,23 @@ BANNER = (30, 30, 40)
 PAPER = (255, 255, 255)
 # Height in pixels of the text.
 TEXT_PX = 20
-# Height in pixels of the score of a detection.
-SCORE_PX = 13
 # Height in pixels of the banner below a picture, which holds one line of text.
 BANNER_PX = 34
 BANNER_CHARACTERS = 60  # of the answer; a table of 180 numbers would make a very wide picture
-# Height in pixels of the title and the margin of a step.
-STEP_MARGIN_PX = 44
-
 Rectangle = tuple[float, float, float, float]  # its left, upper, right and lower end in pixels
 
 
 class Annotator:
     """Writes an annotated picture for each reading into a folder: `photo.jpg` gives `photo.jpg.png`.
 
-    No two pictures get the same name. With `steps` it writes the steps of each picture too, for example
-    `photo.jpg.steps.png`.
+    No two pictures get the same name.
 
     Raises:
         OutputError: the path is not a folder, or the folder is not empty and `force` is not given.
     """
 
-    def __init__(self, folder: Path, force: bool = False, steps: bool = False) -> None:
-        self.folder, self.steps = folder, steps
+    def __init__(self, folder: Path, force: bool = False) -> None:
+        self.folder = folder
         self._taken_names: set[str] = set()
         self._next_numbers: dict[str, int] = {}
         with self._disk_errors():
@@ -91,10 +81,7 @@ class Annotator:
             with self._disk_errors():
                 self.folder.mkdir(parents=True, exist_ok=True)
             if reading.picture is not None:
-                path = self.folder / self._name(reading)
-                write_whole(path, annotate(reading))
-                if self.steps:
-                    write_whole(path.with_suffix(".steps.png"), draw_steps(reading))
+                write_whole(self.folder / self._name(reading), annotate(reading))
             yield reading
 
     @contextlib.contextmanager
@@ -130,9 +117,11 @@ def annotate(reading: Reading) -> bytes:
     """
     assert reading.picture is not None, "the reader does not keep pictures"
     heights = [digit.box[3] for digit in reading.digits]
-    image, scale = _canvas(reading.picture, _times_for_digits(reading.picture, heights))
+    image, scale = _canvas(reading.picture, heights)
     draw = ImageDraw.Draw(image)
-    _draw_detections(image, (each for each in reading.detections if not each.has_number), scale)
+    for each in reading.detections:
+        if not each.has_number:
+            draw.polygon([(x * scale, y * scale) for x, y in each.corners], outline=BLUE)
     taken = [_outline(digit, scale) for digit in reading.digits]
     for number in reading.numbers:
         is_refused = number.status == "refused"
@@ -142,76 +131,25 @@ def annotate(reading: Reading) -> bytes:
         if len(reading.numbers) > 1 and number.digits:
             colour = RED if is_refused else _colour(number.confidence)
             draw.rectangle(_frame(number, scale, image.size), outline=colour)
-    image = _with_banner(image, reading)
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    _with_banner(image, reading).save(stream, "PNG")
     return stream.getvalue()
 
 
-def draw_steps(reading: Reading) -> bytes:
-    """Return a PNG of the steps, one below the other: the picture, ink or detections, lines, digits."""
-    assert reading.picture is not None, "the reader does not keep pictures"
-    steps = [("the picture in grey, as it was read", _canvas(reading.picture)[0])]
-    if reading.ink is not None:
-        steps.append(("the ink that was found", _canvas(reading.ink)[0]))
-    if reading.detections:
-        image, scale = _canvas(reading.picture)
-        _draw_detections(image, reading.detections, scale, with_score=True)
-        steps.append(
-            ("lines that the page finder detects, with its score; in blue ones no number was read", image)
-        )
-    numbers = [(_title_of(number), number.line) for number in reading.numbers if number.line is not None]
-    digits = [
-        (f"{digit.digit}  {as_percentage(digit.confidence)}", digit.image)
-        for digit in reading.digits
-        if digit.image is not None
-    ]
-    crops = numbers or digits
-    steps += [(title, _enlarged(pixels)) for title, pixels in crops[:MAX_DRAWN]]
-    nothing = Image.new("RGB", (1, 1), PAPER)
-    if len(crops) > MAX_DRAWN:
-        steps.append((f"... and {len(crops) - MAX_DRAWN} more", nothing))
-    if not reading.numbers:
-        steps.append((_answer(reading), nothing))
-    font = ImageFont.load_default(TEXT_PX)
-    width = max(*(image.width for _, image in steps), *(round(font.getlength(text)) for text, _ in steps))
-    height = sum(image.height + STEP_MARGIN_PX for _, image in steps) + 10
-    page = Image.new("RGB", (width + 20, height), PAPER)
-    draw, y = ImageDraw.Draw(page), 8
-    for text, image in steps:
-        draw.text((10, y), text, BANNER, font)
-        page.paste(image, (10, y + 28))
-        y += image.height + STEP_MARGIN_PX
-    stream = io.BytesIO()
-    page.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _enlarged(pixels: np.ndarray) -> Image.Image:
-    """Enlarge a crop, uint8 (H, W), by `CROP_SCALE`; a long line is cut off."""
-    pixels = pixels[:, : LARGEST_SIDE_PX // CROP_SCALE]
-    return Image.fromarray(np.kron(pixels, np.ones((CROP_SCALE, CROP_SCALE), np.uint8))).convert("RGB")
-
-
-def _canvas(picture: np.ndarray, least_times: int = 1) -> tuple[Image.Image, float]:
+def _canvas(picture: np.ndarray, heights: Sequence[int]) -> tuple[Image.Image, float]:
     """Scale a picture to a size for screens, and return the scale too.
 
-    A small picture is enlarged by a whole number, `least_times` at least.
+    A small picture, and one of digits of small `heights` beside their labels, is enlarged by a whole number.
     """
-    side = max(picture.shape)
-    times = max(least_times, math.ceil(SMALLEST_SIDE_PX / side))
+    side, times = max(picture.shape), 1
+    if heights:
+        wanted = math.ceil(DIGIT_PX / statistics.median(heights))
+        times = min(wanted, MOST_TIMES_FOR_DIGITS, math.isqrt(MOST_ENLARGED_PIXELS // picture.size))
+    times = max(times, math.ceil(SMALLEST_SIDE_PX / side))
     scale = min(1.0, LARGEST_SIDE_PX / side) if times == 1 else float(times)
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     grey = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
-
-
-def _times_for_digits(picture: np.ndarray, heights: Sequence[int]) -> int:
-    """Return by which whole number a picture is enlarged so that its digits stand out from their labels."""
-    if not heights:
-        return 1
-    wanted = math.ceil(DIGIT_PX / statistics.median(heights))
-    return max(1, min(wanted, MOST_TIMES_FOR_DIGITS, math.isqrt(MOST_ENLARGED_PIXELS // picture.size)))
 
 
 def _outline(digit: Digit, scale: float) -> Rectangle:
@@ -251,28 +189,13 @@ def _place_label(
     corners = (left, upper - height), (left, lower), (right, upper), (left - width, upper)
     places = [(x, y, x + width, y + height) for x, y in corners]
     others = np.array(taken)  # N, 4
+
+    def covered_pixels(place: Rectangle) -> float:
+        ends = np.minimum(others[:, 2:], place[2:]) - np.maximum(others[:, :2], place[:2])  # N, 2
+        return float(np.maximum(ends, 0).prod(axis=1).sum())
+
     within = [place for place in places if min(place) >= 0 and place[2] <= size[0] and place[3] <= size[1]]
-    return min(within, key=lambda place: _covered_pixels(place, others), default=places[1])
-
-
-def _covered_pixels(place: Rectangle, others: np.ndarray) -> float:
-    """Return the number of pixels that a rectangle shares with others (N, 4)."""
-    ends = np.minimum(others[:, 2:], place[2:]) - np.maximum(others[:, :2], place[:2])  # N, 2
-    return float(np.maximum(ends, 0).prod(axis=1).sum())
-
-
-def _draw_detections(
-    image: Image.Image, detections: Iterable[Detection], scale: float, with_score: bool = False
-) -> None:
-    """Draw a frame around each detection; it is thin and blue where no number was read."""
-    draw, height = ImageDraw.Draw(image), image.height
-    for each in detections:
-        corners = [(x * scale, y * scale) for x, y in each.corners]
-        colour = GREEN if each.has_number else BLUE
-        draw.polygon(corners, outline=colour, width=2 if each.has_number else 1)
-        if with_score:
-            x, y = max(corners[3][0], 2), min(corners[3][1] + 2, height - SCORE_PX - 2)
-            draw.text((x, y), f"{each.score:.2f}", colour, ImageFont.load_default(SCORE_PX))
+    return min(within, key=covered_pixels, default=places[1])
 
 
 def _frame(number: Number, scale: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -281,11 +204,6 @@ def _frame(number: Number, scale: float, size: tuple[int, int]) -> tuple[float, 
     right = min(x + width + FRAME_PX, size[0] - 1)
     bottom = min(y + height + FRAME_PX, size[1] - 1)
     return max(x - FRAME_PX, 0), max(y - FRAME_PX, 0), right, bottom
-
-
-def _title_of(number: Number) -> str:
-    refusal = "" if number.reason is None else f"  refused: {number.reason.replace('_', ' ')}"
-    return f"{number.raw}  {as_percentage(number.confidence)}{refusal}"
 
 
 def _answer(reading: Reading) -> str:

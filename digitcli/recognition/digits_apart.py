@@ -90,10 +90,10 @@ def recognize_page(
 ) -> tuple[NumberResult, ...]:
     """Find the numbers in the regions of a page; digits and numbers have `top_k` candidates."""
     empty_threshold = EMPTY_ALONE if len(regions) == 1 else EMPTY_AMONG_OTHERS
-    return tuple(recognize_region(region, constraints, top_k, empty_threshold) for region in regions)
+    return tuple(recognize_digits(region, constraints, top_k, empty_threshold) for region in regions)
 
 
-def recognize_region(
+def recognize_digits(
     evidence: DigitEvidence,
     constraints: Constraints | None,
     top_k: int,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from digitcli.errors import PictureError
 from digitcli.imaging.grayscale import Box, Grey
 from digitcli.imaging.network_inputs import LineBox, Strip, cut_strip, cut_whole, strip_ink
 from digitcli.inference.line_finding import FoundLine, find_lines
-from digitcli.inference.predictor import PageFinder, load_page_finder
+from digitcli.inference.predictor import load_page_finder
 from digitcli.recognition.layout import group_lines
 from digitcli.strip_format import STRIP_HEIGHT_PX
 
@@ -166,9 +165,16 @@ def line_cutter(architecture: str, device: str = "auto") -> CutLines:
         ModelError, EnvironmentFault: the page finder cannot be loaded.
     """
     if architecture == PICTURE_READER:
-        return _cut_whole
-    cut = _cut_strips if architecture == STRIP_READER else _cut_ink
-    return partial(cut, finder=load_page_finder(FINDER, device))
+        return lambda grey: [cut_whole(as_levels(grey)).image]
+    finder, reads_raw = load_page_finder(FINDER, device), architecture == STRIP_READER
+
+    def cut(grey: np.ndarray) -> list[np.ndarray]:
+        levels = as_levels(grey)
+        regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
+        images = [region.strips[0].image for region in regions]
+        return images if reads_raw else [strip_ink(image) for image in images]
+
+    return cut
 
 
 def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
@@ -180,17 +186,3 @@ def longest_line(lines: list[np.ndarray], name: str) -> np.ndarray:
     if not lines:
         raise PictureError("blank", f"No number was found in {name}.", "Name a picture of a number.")
     return max(lines, key=lambda line: int(line.shape[-1]))
-
-
-def _cut_strips(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
-    levels = as_levels(grey)
-    regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
-    return [region.strips[0].image for region in regions]
-
-
-def _cut_ink(grey: np.ndarray, finder: PageFinder) -> list[np.ndarray]:
-    return [strip_ink(strip) for strip in _cut_strips(grey, finder)]
-
-
-def _cut_whole(grey: np.ndarray) -> list[np.ndarray]:
-    return [cut_whole(as_levels(grey)).image]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,10 +69,8 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
         ModelError: a default model is missing or damaged.
     """
     check_distinct(named)
-    _check_tasks(named)
     models = (*named, *resolve_models(_missing_defaults(named)))
-    _check_pair(models)
-    _check_picture_reader(models)
+    _check_fit(models)
     return models
 
 
@@ -91,9 +88,9 @@ def _missing_defaults(named: Sequence[ResolvedModel]) -> list[str]:
 
 def _was_measured_with(name: str, models: Sequence[ResolvedModel]) -> bool:
     """Return whether the guarantee or the risk of one of the models was measured together with a model."""
-    measured = [model.header.risk_companions for model in models]
-    measured += [model.header.guarantee.companions for model in models if model.header.guarantee is not None]
-    companions = set(itertools.chain.from_iterable(measured))
+    headers = [model.header for model in models]
+    companions = {digest for header in headers for digest in header.risk_companions}
+    companions |= {digest for header in headers if header.guarantee for digest in header.guarantee.companions}
     return bool(companions) and resolve_model(name).sha256 in companions
 
 
@@ -114,46 +111,30 @@ def _kind(model: ResolvedModel) -> str:
     return "strip" if reads_strips(model) else model.header.task
 
 
-def _check_tasks(models: Sequence[ResolvedModel]) -> None:
-    """Check that classifiers of single digits are not named together with models that read whole numbers.
+def _check_fit(models: Sequence[ResolvedModel]) -> None:
+    """Check that models can read together.
 
     Raises:
-        UsageError: they are.
+        UsageError: they read different things, or one is named twice or without another that it needs.
     """
-    digit_models = [model for model in models if model.header.task == "digit"]
-    others = [model for model in models if model not in digit_models]
-    if digit_models and others:
-        cause = f"{digit_models[0].name} reads single digits, and {others[0].name} numbers of several digits."
+    kinds = [_kind(model) for model in models]
+    digits, finders, strips, first = (
+        [model for model, kind in zip(models, kinds, strict=True) if kind == wanted]
+        for wanted in ("digit", "page", "strip", "picture")
+    )
+    if digits and len(digits) < len(models):
+        other = next(model for model in models if model not in digits)
+        cause = f"{digits[0].name} reads single digits, and {other.name} numbers of several digits."
         raise UsageError(cause, "Name models of one kind.")
-
-
-def _check_pair(models: Sequence[ResolvedModel]) -> None:
-    """Check that one page finder is named together with networks that read strips.
-
-    Raises:
-        UsageError: they are not.
-    """
-    finders = [model for model in models if model.header.task == "page"]
-    readers = [model for model in models if reads_strips(model)]
-    if readers and not finders:
-        cause = f"{readers[0].name} reads numbers, but needs a page finder that finds them."
+    if strips and not finders:
+        cause = f"{strips[0].name} reads numbers, but needs a page finder that finds them."
         raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['page']}.")
-    if finders and not readers:
+    if finders and not strips:
         cause = f"{finders[0].name} finds numbers, but does not read them."
         raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['strip']}.")
-    if len(finders) > 1:
-        raise UsageError("Several page finders are named.", "Name one.")
-
-
-def _check_picture_reader(models: Sequence[ResolvedModel]) -> None:
-    """Check that at most one model reads whole pictures, and that others read the pictures that it leaves.
-
-    Raises:
-        UsageError: that is not so.
-    """
-    first = [model for model in models if reads_pictures(model)]
-    if len(first) > 1:
-        raise UsageError("Several models for easy pictures are named.", "Name one.")
     if first and len(models) == 1:
         cause = f"{first[0].name} reads easy pictures only."
         raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['line']}, which reads the others.")
+    for name, several in (("page finders", finders), ("models for easy pictures", first)):
+        if len(several) > 1:
+            raise UsageError(f"Several {name} are named.", "Name one.")

@@ -72,7 +72,7 @@ def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Itera
         for name in names:
             yield from _named(name, leave_out)
     except InputError as error:
-        yield Source("", PictureError("not_found", error.cause, error.remedy))
+        yield _missing("", error.cause, error.remedy)
 
 
 def read_list(stream: BinaryIO) -> Iterator[str]:
@@ -114,15 +114,15 @@ def _decode(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
 def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
     """Yield a file, whatever it holds, or the pictures of a folder."""
     if not name:  # Path("") is the current folder
-        yield Source(name, PictureError("not_found", "A name is empty.", GIVE_PICTURES))
+        yield _missing(name, "A name is empty.")
         return
     if "\0" in name:
-        yield Source(name, PictureError("not_found", "A name holds a zero byte.", GIVE_PICTURES))
+        yield _missing(name, "A name holds a zero byte.")
         return
     if WEB_ADDRESS.match(name) and not os.path.lexists(name):
         cause = f"{name} is an address on the web, and digitcli fetches nothing from there."
         remedy = f"Fetch the picture with another program: curl -s {quoted(name)} | digitcli predict -"
-        yield Source(name, PictureError("not_found", cause, remedy))
+        yield _missing(name, cause, remedy)
         return
     if not _is_folder(name):
         yield Source(name, Path(name))
@@ -135,19 +135,22 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
         else:
             yield Source(_shown_path(name, picture), picture)
     if is_empty:
-        cause = f"'{name}' holds no pictures ({', '.join(SUFFIXES)})."
-        yield Source(name, PictureError("not_found", cause, GIVE_PICTURES))
+        yield _missing(name, f"'{name}' holds no pictures ({', '.join(SUFFIXES)}).")
+
+
+def _missing(name: str, cause: str, remedy: str = GIVE_PICTURES) -> Source:
+    return Source(name, PictureError("not_found", cause, remedy))
 
 
 def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
     """Yield the pictures that a pattern matches, each once, even if a folder and a file in it both match."""
     names = sorted(_expand(pattern), key=natural_order)
     if not names:
-        yield Source(pattern, PictureError("not_found", f"Nothing matches '{pattern}'.", GIVE_PICTURES))
+        yield _missing(pattern, f"Nothing matches '{pattern}'.")
     kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]
     if names and not kept:
         cause = f"'{pattern}' matches only files in '{leave_out}', the folder that is written to."
-        yield Source(pattern, PictureError("not_found", cause, "Name another folder to write to."))
+        yield _missing(pattern, cause, "Name another folder to write to.")
     yielded: set[str] = set()
     for name in kept:
         for source in _named(name, leave_out):
@@ -193,22 +196,19 @@ def _shown_path(folder: str, path: Path) -> str:
 
 
 def _listing_error(fault: OSError) -> PictureError:
+    folder = f"'{fault.filename}' cannot be listed"
     if fault.errno in (errno.EACCES, errno.EPERM):
-        return PictureError(
-            "permission",
-            f"The folder '{fault.filename}' cannot be listed: permission denied.",
-            "Change its permissions.",
-        )
-    return PictureError("not_found", f"'{fault.filename}' cannot be listed: {fault.strerror}.", GIVE_PICTURES)
+        cause = f"The folder {folder}: permission denied."
+        return PictureError("permission", cause, "Change its permissions.")
+    return PictureError("not_found", f"{folder}: {fault.strerror}.", GIVE_PICTURES)
 
 
 def _read_bytes(stream: BinaryIO) -> bytes | PictureError:
     try:
         content = stream.read(MAX_BYTES + 1)
     except OSError as fault:
-        return PictureError(
-            "not_found", f"Standard input cannot be read: {fault.strerror}.", "Pipe a picture into it."
-        )
+        cause = f"Standard input cannot be read: {fault.strerror}."
+        return PictureError("not_found", cause, "Pipe a picture into it.")
     if len(content) > MAX_BYTES:
         cause = f"Standard input holds more than {MAX_BYTES // 1_000_000} MB."
         return PictureError("too_large", cause, "Make the picture smaller.")

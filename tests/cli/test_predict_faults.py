@@ -162,36 +162,31 @@ def test_a_model_that_cannot_be_used_is_code_5(predict: Run, models: dict[str, s
     assert not Path("out.csv").exists() and not Path("out").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        ([], 2, "No picture"),
-        (["-", "-"], 2, "more than once"),
-        (["-", "--files-from", "-"], 2, "more than once"),
-        (["5.png", "--force"], 2, "--annotate"),
-        (["5.png", "-o", "out.txt"], 2, "--format"),
-        (["5.png", "-o", "out.csv", "--format", "table"], 2, "--format"),
-        (["5.png", "--per", "number", "-o", "out.jsonl"], 2, "for CSV"),
-        (["5.png", "--per", "number", "--format", "table"], 2, "for CSV"),
-        (["5.png", "--min-confidence", "nan"], 2, "from 0 to 1"),
-        (["5.png", "--min-confidence", "99"], 2, "from 0 to 1"),
-        (["5.png", "--format", "xml"], 2, "--format"),
-        (["5.png", "--device", "gpu"], 2, "cuda"),
-        (["5.png", "--device", "cuda:99"], 6, "It has:"),
-        (["5.png", "-o", ".", "--format", "csv"], 7, "is a folder"),
-        (["5.png", "-o", "/proc/out.csv"], 7, "cannot be written"),
-        (["5.png", "--annotate", "/proc/out"], 7, "cannot be used"),
-    ],
-    ids=str,
-)
-def test_a_mistake_is_a_cause_and_an_exit_code(
-    predict: Run, arguments: list[str], code: int, words: str
-) -> None:
+def test_a_mistake_is_a_cause_and_an_exit_code(predict: Run) -> None:
     put("5.png")
-    done = predict(*arguments)
-    assert done.returncode == code, done.stderr
-    assert words in done.stderr and done.stdout == ""
-    assert names_in() == ["5.png"]
+    mistakes: list[tuple[str, int, str]] = [
+        ("", 2, "No picture"),
+        ("- -", 2, "more than once"),
+        ("- --files-from -", 2, "more than once"),
+        ("5.png --force", 2, "--annotate"),
+        ("5.png -o out.txt", 2, "--format"),
+        ("5.png -o out.csv --format table", 2, "--format"),
+        ("5.png --per number -o out.jsonl", 2, "for CSV"),
+        ("5.png --per number --format table", 2, "for CSV"),
+        ("5.png --min-confidence nan", 2, "from 0 to 1"),
+        ("5.png --min-confidence 99", 2, "from 0 to 1"),
+        ("5.png --format xml", 2, "--format"),
+        ("5.png --device gpu", 2, "cuda"),
+        ("5.png --device cuda:99", 6, "It has:"),
+        ("5.png -o . --format csv", 7, "is a folder"),
+        ("5.png -o /proc/out.csv", 7, "cannot be written"),
+        ("5.png --annotate /proc/out", 7, "cannot be used"),
+    ]
+    for arguments, code, words in mistakes:
+        done = predict(*arguments.split())
+        assert done.returncode == code, (arguments, done.stderr)
+        assert words in done.stderr and done.stdout == ""
+        assert names_in() == ["5.png"]
 
 
 def test_a_terminal_as_standard_input_is_a_mistake_and_no_wait(on_terminal: Terminal) -> None:
@@ -210,34 +205,22 @@ def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("pictures", ["5.png", "5.png none.png"])
-def test_a_closed_pipe_ends_the_work_in_silence(tmp_path: Path, pictures: str) -> None:
-    put(tmp_path / "5.png")
-    done = shell(f"$DIGITS {pictures} --format jsonl | true; echo ${{PIPESTATUS[0]}}", tmp_path)
+def test_a_closed_pipe_ends_the_work_in_silence(tmp_path: Path) -> None:
+    put(tmp_path / "5.png"), put(tmp_path / "many.png", "24572457")
+    done = shell("$DIGITS 5.png none.png --format jsonl | true; echo ${PIPESTATUS[0]}", tmp_path)
     assert done.stdout == "141\n"
     assert "Traceback" not in done.stderr and "Broken" not in done.stderr
-
-
-def test_the_head_of_a_long_list_is_enough(tmp_path: Path) -> None:
-    """The list gives more than a pipe holds."""
-    put(tmp_path / "many.png", "24572457")
-    many = "many.png " * 120
+    many = "many.png " * 120  # more than a pipe holds
     done = shell(f"$DIGITS {many} --format jsonl | head -c 1; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert done.stdout == "{141\n" and done.stderr == ""
 
 
-@pytest.mark.parametrize("pictures", ["5.png", "5.png none.png"])
-def test_a_full_disk_is_code_7(tmp_path: Path, pictures: str) -> None:
+def test_a_full_disk_is_code_7_and_closed_streams_are_no_crash(tmp_path: Path) -> None:
     put(tmp_path / "5.png")
-    done = shell(f"$DIGITS {pictures} --format csv > /dev/full", tmp_path)
+    done = shell("$DIGITS 5.png none.png --format csv > /dev/full", tmp_path)
     assert done.returncode == 7, done.stderr
     assert "cannot be written: No space left" in done.stderr and "Exception ignored" not in done.stderr
-
-
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
-def test_closed_streams_are_no_crash(tmp_path: Path, closed: str) -> None:
-    put(tmp_path / "5.png")
-    done = shell(f"$DIGITS 5.png --format jsonl {closed}", tmp_path)
+    done = shell("$DIGITS 5.png --format jsonl >&- 2>&- <&-", tmp_path)
     assert done.returncode == 0 and done.stderr == ""
 
 
@@ -249,16 +232,14 @@ def test_where_text_is_ascii_so_is_everything(tmp_path: Path) -> None:
     assert done.stdout.isascii() and done.stderr.isascii() and "\\u" not in done.stdout
 
 
-@pytest.mark.parametrize("no_color", ["", "1"])
-def test_on_a_terminal_digits_are_drawn_in_colour_unless_that_is_unwanted(
-    on_terminal: Terminal, no_color: str
-) -> None:
+def test_on_a_terminal_digits_are_drawn_in_colour_unless_that_is_unwanted(on_terminal: Terminal) -> None:
     put("57.png", "57")
-    code, shown = on_terminal("predict", "57.png", NO_COLOR=no_color, COLUMNS="120")
-    assert code == 0, shown
-    assert ("▀" in shown) == (not no_color) and ("▒" in shown) == bool(no_color)
-    assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)
-    assert "Loading the models" in shown
+    for no_color in ("", "1"):
+        code, shown = on_terminal("predict", "57.png", NO_COLOR=no_color, COLUMNS="120")
+        assert code == 0, shown
+        assert ("▀" in shown) == (not no_color) and ("▒" in shown) == bool(no_color)
+        assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)
+        assert "Loading the models" in shown
 
 
 def wait_until(so: Callable[[], object]) -> None:

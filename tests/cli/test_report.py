@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.recognition.reading_formats import format_readings
+from digitcli.recognition.results import format_readings
 from tests.support.predictions import put
 from tests.support.processes import Run
 

@@ -35,15 +35,16 @@ def _line(
     return FoundLine(LineBox(x, y, length, height, angle), score, 0.0, level)
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(1, 1), (28, 28), (100, 300), (3000, 4000), (100, 30_000), (20_000, 15_000)]
-)
-def test_levels_grow_to_the_size_of_the_page_and_no_further_than_the_finest(height: int, width: int) -> None:
-    scales = scales_of(height, width)
-    assert scales == sorted(set(scales))
-    assert scales[-1] <= LARGEST_SCALE
-    assert scales[-1] ** 2 * height * width <= FINEST_PIXELS + 1
-    assert scales[-1] == LARGEST_SCALE or scales[-1] ** 2 * height * width >= FINEST_PIXELS - 1
+def test_levels_grow_to_the_size_of_the_page_and_no_further_than_the_finest() -> None:
+    for height, width in ((1, 1), (28, 28), (100, 300), (3000, 4000), (100, 30_000), (20_000, 15_000)):
+        scales = scales_of(height, width)
+        pixels = scales[-1] ** 2 * height * width
+        assert scales == sorted(set(scales)) and scales[-1] <= LARGEST_SCALE
+        assert pixels <= FINEST_PIXELS + 1
+        assert scales[-1] == LARGEST_SCALE or pixels >= FINEST_PIXELS - 1
+    for height, width in ((1, 60_000), (1, 10_000_000), (64_000_000, 1), (2, 2)):
+        scale = scales_of(height, width)[-1]
+        assert max(8, height * scale) * max(8, width * scale) <= 4_000_000
 
 
 def maps_of(core: np.ndarray, height_px: float = 28.0, slope: float = 0.0, offset: float = 0.0) -> np.ndarray:
@@ -61,12 +62,6 @@ def core_at(rows: slice, columns: slice) -> np.ndarray:
     return core
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 60_000), (1, 10_000_000), (64_000_000, 1), (2, 2)])
-def test_a_picture_of_any_shape_takes_little_memory(height: int, width: int) -> None:
-    scale = scales_of(height, width)[-1]
-    assert max(8, height * scale) * max(8, width * scale) <= 4_000_000
-
-
 def test_a_core_is_a_line_of_the_predicted_height_around_it() -> None:
     (line,) = decode_maps(maps_of(core_at(slice(9, 11), slice(10, 20)), height_px=30), 2.0, 2.0)
     assert (line.box.x, line.box.y) == pytest.approx((15 * 4 * 2, 10 * 4 * 2))
@@ -75,12 +70,9 @@ def test_a_core_is_a_line_of_the_predicted_height_around_it() -> None:
     assert line.score == pytest.approx(0.982, abs=0.001) and line.other_score < 0.01
 
 
-def test_the_offset_moves_the_line_away_from_its_core() -> None:
+def test_the_offset_moves_the_line_away_from_its_core_and_the_slope_turns_it() -> None:
     (line,) = decode_maps(maps_of(core_at(slice(9, 11), slice(10, 20)), 30, offset=0.1), 1.0, 1.0)
     assert line.box.y == pytest.approx(10 * 4 - 3)
-
-
-def test_the_slope_turns_the_line() -> None:
     core = np.zeros((20, 40), bool)
     for column in range(10, 30):
         core[5 + column // 4, column] = True
@@ -97,17 +89,13 @@ def test_cores_of_doubtful_cells_alone_are_no_lines() -> None:
 
 
 def test_the_surer_of_two_overlapping_lines_is_kept() -> None:
-    whole, part, apart = (
-        _line(100, 50, 120, 30, 0.95),
-        _line(70, 50, 30, 30, 0.8),
-        _line(300, 50, 60, 30, 0.6),
-    )
+    whole, part = _line(100, 50, 120, 30, 0.95), _line(70, 50, 30, 30, 0.8)
+    apart = _line(300, 50, 60, 30, 0.6)
     assert suppress([part, apart, whole]) == [whole, apart]
-
-
-def test_a_line_of_a_trusted_height_wins_over_the_same_line_on_another_level() -> None:
-    right, small = _line(100, 50, 120, 30, 0.9, level=30), _line(100, 50, 110, 28, 0.95, level=11)
-    assert suppress([small, right]) == [right]
+    trusted, small = _line(100, 50, 120, 30, 0.9, level=30), _line(100, 50, 110, 28, 0.95, level=11)
+    assert suppress([small, trusted]) == [trusted]
+    rows = [_line(100, 50, 120, 30), _line(100, 78, 120, 30)]  # they touch
+    assert sorted(suppress(rows), key=lambda line: line.box.y) == rows
 
 
 def test_of_many_lines_none_overlaps_another() -> None:
@@ -121,39 +109,30 @@ def test_of_many_lines_none_overlaps_another() -> None:
     assert suppress(kept) == kept and suppress([]) == []
 
 
-def test_neighbouring_rows_that_touch_are_both_kept() -> None:
-    rows = [_line(100, 50, 120, 30), _line(100, 78, 120, 30)]
-    assert sorted(suppress(rows), key=lambda line: line.box.y) == rows
-
-
-@pytest.mark.parametrize("scale", [1, 2])
-def test_boxes_are_in_pixels_of_the_page_whatever_the_level(scale: int) -> None:
-    page = np.kron(page_of_bars((60, 50, 70, 20)), np.ones((scale, scale), np.uint8))
-    findings = find_lines(page, FakeFinder().maps)
-    (line,) = findings.lines
-    assert (line.box.x, line.box.y) == pytest.approx((95 * scale, 60 * scale), abs=5 * scale)
-    assert line.box.height == pytest.approx(20 * scale, abs=6 * scale)
-    assert findings.other < 0.01
-
-
-def test_other_writing_is_told_apart() -> None:
+def test_boxes_are_in_pixels_of_the_page_whatever_the_level() -> None:
+    for scale in (1, 2):
+        page = np.kron(page_of_bars((60, 50, 70, 20)), np.ones((scale, scale), np.uint8))
+        findings = find_lines(page, FakeFinder().maps)
+        (line,) = findings.lines
+        assert (line.box.x, line.box.y) == pytest.approx((95 * scale, 60 * scale), abs=5 * scale)
+        assert line.box.height == pytest.approx(20 * scale, abs=6 * scale)
+        assert findings.other < 0.01
     findings = find_lines(page_of_bars((60, 50, 70, 20), level=OTHER_WRITING), FakeFinder().maps)
     assert findings.lines == () and findings.other > 0.99
 
 
-@pytest.mark.parametrize("shape", [(50, 130), (1, 300), (300, 1), (1, 2)])
-def test_inputs_are_padded_to_whole_cells_of_the_deepest_stage(shape: tuple[int, int]) -> None:
+def test_inputs_are_padded_to_whole_cells_of_the_deepest_stage() -> None:
     shapes = []
 
     def run(level: np.ndarray) -> np.ndarray:
         shapes.append(level.shape)
         return np.full((6, level.shape[1] // 4, level.shape[2] // 4), NOTHING, np.float32)
 
-    findings = find_lines(page_of_bars(shape=shape), run)
-    assert findings.lines == () and findings.other < 0.01
-    assert shapes and all(
-        channels == 4 and not height % 32 and not width % 32 for channels, height, width in shapes
-    )
+    for shape in ((50, 130), (1, 300), (300, 1), (1, 2)):
+        findings = find_lines(page_of_bars(shape=shape), run)
+        assert findings.lines == () and findings.other < 0.01
+    for channels, height, width in shapes:
+        assert channels == 4 and not height % 32 and not width % 32
 
 
 def sides_searched(page: np.ndarray) -> list[int]:
@@ -209,18 +188,14 @@ class TimidFinder(FakeFinder):
         return maps
 
 
-@pytest.mark.parametrize("degrees", [-30, -12, 20, 30])
-def test_a_page_whose_lines_slope_is_turned_until_they_are_level(degrees: float) -> None:
+def test_a_page_whose_lines_slope_is_turned_until_they_are_level() -> None:
     level = page_of_bars((60, 185, 280, 30), shape=(400, 400))
-    page = turn(level, math.radians(-degrees)).picture
-    (line,) = find_lines(page, TimidFinder().maps).lines
-    assert math.degrees(line.box.angle) == pytest.approx(degrees, abs=4)
-    assert (line.box.x, line.box.y) == pytest.approx(np.array(page.shape[::-1]) / 2, abs=8)
-
-
-def test_a_line_that_slopes_on_a_large_page_is_turned_too() -> None:
-    page = page_of_bars((2000, 1500, 160, 24), shape=(3000, 4000))
-    page = turn(page, math.radians(-20)).picture
+    for degrees in (-30, -12, 20, 30):
+        page = turn(level, math.radians(-degrees)).picture
+        (line,) = find_lines(page, TimidFinder().maps).lines
+        assert math.degrees(line.box.angle) == pytest.approx(degrees, abs=4)
+        assert (line.box.x, line.box.y) == pytest.approx(np.array(page.shape[::-1]) / 2, abs=8)
+    page = turn(page_of_bars((2000, 1500, 160, 24), shape=(3000, 4000)), math.radians(-20)).picture
     (line,) = find_lines(page, TimidFinder().maps).lines
     assert math.degrees(line.box.angle) == pytest.approx(20, abs=6)
 
@@ -249,18 +224,19 @@ def test_a_turn_that_loses_most_lines_is_taken_back() -> None:
     assert len(find_lines(page, look).lines) == len(find_lines(page, NarrowFinder().maps).lines) == 4
 
 
-def test_the_slope_of_a_single_digit_does_not_turn_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    turned = _count_turns(monkeypatch)
+def test_single_digits_and_pictures_of_a_line_are_not_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned: list[float] = []
+
+    def counted(page: np.ndarray, angle: float) -> TurnedPage:
+        turned.append(angle)
+        return turn(page, angle)
+
+    monkeypatch.setattr(line_finding, "turn", counted)
     find_lines(page_of_bars((60, 60, 16, 40), shape=(200, 200)), SteepFinder().maps)
+    find_lines(page_of_bars((100, 5, 5000, 20), shape=(30, 6000)), SteepFinder().maps)
     assert turned == []
     find_lines(page_of_bars((60, 60, 100, 30), shape=(200, 200)), SteepFinder().maps)
     assert [round(math.degrees(angle)) for angle in turned] == [30]  # 60 degrees would be too far
-
-
-def test_a_picture_of_a_line_is_not_turned_into_a_large_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    turned = _count_turns(monkeypatch)
-    find_lines(page_of_bars((100, 5, 5000, 20), shape=(30, 6000)), SteepFinder().maps)
-    assert turned == []
 
 
 class SteepFinder(FakeFinder):
@@ -271,15 +247,3 @@ class SteepFinder(FakeFinder):
         maps = super().maps(page)
         maps[4] = 0.5
         return maps
-
-
-def _count_turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return a list that gets the angle of each turn."""
-    angles: list[float] = []
-
-    def counted(page: np.ndarray, angle: float) -> TurnedPage:
-        angles.append(angle)
-        return turn(page, angle)
-
-    monkeypatch.setattr(line_finding, "turn", counted)
-    return angles

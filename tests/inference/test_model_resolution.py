@@ -27,31 +27,24 @@ def test_a_shipped_name_stands_for_its_checkpoint_and_its_graph() -> None:
     assert re.fullmatch(r"cnn@[0-9a-f]{8}", model.id) and model.sha256.startswith(model.id[-8:])
 
 
-def test_every_shipped_model_has_a_graph_without_weights() -> None:
-    for model in resolve_models(shipped_models()):
+def test_shipped_models_have_graphs_without_weights_and_fit_the_size_limit() -> None:
+    models = resolve_models(shipped_models())
+    for model in models:
         assert model.graph_path is not None
         assert model.graph_path.stat().st_size < max(20_000, 0.03 * model.path.stat().st_size)
-
-
-def test_shipped_models_fit_the_size_limit() -> None:
-    assert sum(path.stat().st_size for path in shipped_models().values()) < 30_000_000
+    assert sum(model.path.stat().st_size for model in models) < 30_000_000
 
 
 def test_a_file_and_its_run_folder_stand_for_the_same_model(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     path = saved(tmp_path / "run" / "model.safetensors")
+    (tmp_path / "run" / "model.onnx").write_bytes(b"of another program")
     by_file, by_folder = resolve_models([path, str(path.parent)])
     assert by_file.path == by_folder.path == path
     assert by_file.id == by_folder.id and by_file.id.startswith("run@")
     assert by_file.graph_path is None
-
-
-def test_a_resolved_model_is_not_resolved_again_and_survives_pickling(tmp_path: Path) -> None:
-    path = saved(tmp_path / "own.safetensors")
-    model = resolve_model(path)
-    path.unlink()
-    assert resolve_models([model]) == (model,)
-    assert pickle.loads(pickle.dumps(model)) == model
+    path.unlink()  # what is resolved is not resolved again
+    assert resolve_models([by_file]) == (by_file,) == (pickle.loads(pickle.dumps(by_file)),)
 
 
 def test_a_damaged_shipped_model_leaves_the_graphs_of_others(
@@ -64,12 +57,6 @@ def test_a_damaged_shipped_model_leaves_the_graphs_of_others(
     start = {"sha256": resolve_model("fast").sha256}
     write_checkpoint(tmp_path / "own.safetensors", dataclasses.replace(header, start=start), tensors)
     assert resolve_model(tmp_path / "own.safetensors").graph_path == shipped["fast"].with_suffix(".onnx")
-
-
-def test_a_graph_beside_an_own_model_is_ignored(tmp_path: Path) -> None:
-    saved(tmp_path / "model.safetensors")
-    (tmp_path / "model.onnx").write_bytes(b"of another program")
-    assert resolve_model(tmp_path).graph_path is None
 
 
 def test_a_shipped_model_is_the_same_under_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,18 +88,13 @@ def test_a_folder_of_several_adapted_models_stands_for_all_of_them(tmp_path: Pat
         resolve_model(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"models": []}', '{"models": ["../cnn"]}', '{"models": 1}']
-)
-def test_a_damaged_list_of_adapted_models_is_a_model_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "adaptation.json").write_text(text)
-    with pytest.raises(ModelError, match=r"adaptation\.json does not name"):
-        resolve_model(tmp_path)
-
-
-def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None:
+def test_a_folder_that_names_no_model_is_a_model_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
         resolve_model(tmp_path)
+    for text in ("", "{}", "[]", '{"models": []}', '{"models": ["../cnn"]}', '{"models": 1}'):
+        (tmp_path / "adaptation.json").write_text(text)
+        with pytest.raises(ModelError, match=r"adaptation\.json does not name"):
+            resolve_model(tmp_path)
 
 
 def test_an_exported_model_is_said_to_be_one(tmp_path: Path) -> None:
@@ -132,27 +114,18 @@ def test_an_exported_model_is_said_to_be_one(tmp_path: Path) -> None:
         assert caught.value.remedy == "Name the model that it was exported from."
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
-def test_a_name_that_no_file_can_have_is_a_model_error(name: str) -> None:
-    with pytest.raises(ModelError):
-        resolve_model(name)
-
-
-def test_an_unknown_name_gets_suggestions() -> None:
-    with pytest.raises(ModelError, match="no model 'cmm'") as caught:
-        resolve_model("cmm")
-    assert "cnn" in caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    ("name", "folder"), [("lenet5", "runs/lenet5-1"), ("torchvision/resnet18", "runs/torchvision-resnet18-1")]
-)
-def test_the_name_of_an_architecture_is_no_model_and_the_remedy_names_a_run_folder(
-    name: str, folder: str
-) -> None:
-    with pytest.raises(ModelError, match=f"no model '{name}'") as caught:
-        resolve_model(name)
-    assert "architecture" in caught.value.remedy and folder in caught.value.remedy
+def test_a_name_without_a_model_is_an_error_with_suggestions() -> None:
+    for name, words in {
+        "x" * 300: "",
+        "a\0b": "",
+        "cmm": "cnn",
+        "lenet5": "runs/lenet5-1",
+        "torchvision/resnet18": "runs/torchvision-resnet18-1",
+    }.items():
+        with pytest.raises(ModelError) as caught:
+            resolve_model(name)
+        assert words in caught.value.remedy
+        assert ("is an architecture" in caught.value.remedy) == ("runs" in words)
 
 
 @pytest.mark.parametrize("models", [[], ["-m", "cnn", "-m", "fast"]], ids=["default", "two classifiers"])

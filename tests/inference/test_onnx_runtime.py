@@ -57,13 +57,6 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
     assert ours.logits(images[:0]).shape == (0, 10)
 
 
-@pytest.mark.parametrize("name", READING)
-def test_the_quantized_graph_of_a_network_was_made_of_its_weights(name: str) -> None:
-    model = resolve_model(name)
-    assert model.graph_path is not None
-    assert read_quantized_graph(model.graph_path, read_arrays(model.path)[1]) is not None
-
-
 @pytest.mark.parametrize("name", READING[:3])
 def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits) -> None:
     header = resolve_model(name).header
@@ -112,42 +105,50 @@ def test_a_quantized_finder_finds_hardly_more_lines(
     assert len(ours) <= len(theirs) + 1 + len(theirs) // 10
 
 
-def test_other_weights_are_not_run_by_a_quantized_graph() -> None:
+def test_a_quantized_graph_runs_only_the_weights_it_was_made_of_and_names_damage(tmp_path: Path) -> None:
+    for name in READING:
+        model = resolve_model(name)
+        assert model.graph_path is not None
+        assert read_quantized_graph(model.graph_path, read_arrays(model.path)[1]) is not None
     model = resolve_model("reader")
     assert model.graph_path is not None
     tensors = read_arrays(model.path)[1]
-    tensors["classes.bias"] = tensors["classes.bias"] + 1
-    assert read_quantized_graph(model.graph_path, tensors) is None
-    assert read_quantized_graph(model.graph_path.with_name("cnn.onnx"), tensors) is None
-
-
-@pytest.mark.parametrize("damage", ["cut", "changed"])
-def test_a_damaged_quantized_graph_is_named(tmp_path: Path, damage: str) -> None:
-    model = resolve_model("reader")
-    assert model.graph_path is not None
     for name in ("reader.int8.onnx", QUANTIZED_LIST):
         shutil.copy(model.graph_path.with_name(name), tmp_path)
     graph = tmp_path / "reader.int8.onnx"
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
-    graph.write_bytes(content[:-100] if damage == "cut" else content)
-    with pytest.raises(ModelError, match="int8.onnx is damaged"):
-        read_quantized_graph(tmp_path / "reader.onnx", read_arrays(model.path)[1])
+    for damaged in (content, content[:-100]):
+        graph.write_bytes(damaged)
+        with pytest.raises(ModelError, match="int8.onnx is damaged"):
+            read_quantized_graph(tmp_path / "reader.onnx", tensors)
+    tensors["classes.bias"] = tensors["classes.bias"] + 1
+    assert read_quantized_graph(model.graph_path, tensors) is None
+    assert read_quantized_graph(model.graph_path.with_name("cnn.onnx"), tensors) is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "foreign"])
-def test_a_graph_that_does_not_fit_is_a_model_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+def test_a_graph_that_does_not_fit_is_a_model_error_and_weights_are_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cnn = shipped_models()["cnn"]
-    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"cnn": tmp_path / "cnn.safetensors"})
     path, graph = tmp_path / "cnn.safetensors", cnn.with_suffix(".onnx").read_bytes()
+    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"cnn": path})
     shutil.copy(cnn, path)
-    if damage == "foreign":
-        saved(path, "softmax")
-    path.with_suffix(".onnx").write_bytes({"cut": graph[:-100], "text": b"no graph"}.get(damage, graph))
+    for content in (graph[:-100], b"no graph"):
+        path.with_suffix(".onnx").write_bytes(content)
+        with pytest.raises(ModelError, match="does not fit"):
+            open_onnx_runtime(resolve_model(path))
+    path.with_suffix(".onnx").write_bytes(graph)
+    saved(path, "softmax")
+    model_resolution._shipped_by_digest.cache_clear()
     with pytest.raises(ModelError, match="does not fit"):
         open_onnx_runtime(resolve_model(path))
+    damaged = bytearray(cnn.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    model_resolution._shipped_by_digest.cache_clear()
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_classifier(str(path), device="cpu", runtime="onnxruntime")
 
 
 def test_a_missing_onnxruntime_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,16 +156,3 @@ def test_a_missing_onnxruntime_is_an_environment_fault(monkeypatch: pytest.Monke
     with pytest.raises(EnvironmentFault, match="cannot be loaded") as caught:
         open_onnx_runtime(resolve_model("cnn"))
     assert "--runtime torch" in caught.value.remedy
-
-
-def test_weights_are_verified_before_a_graph_receives_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cnn = shipped_models()["cnn"]
-    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"cnn": tmp_path / "cnn.safetensors"})
-    damaged = bytearray(cnn.read_bytes())
-    damaged[-1] ^= 1
-    (tmp_path / "cnn.safetensors").write_bytes(damaged)
-    shutil.copy(cnn.with_suffix(".onnx"), tmp_path)
-    with pytest.raises(ModelError, match="SHA-256"):
-        load_classifier(str(tmp_path / "cnn.safetensors"), device="cpu", runtime="onnxruntime")

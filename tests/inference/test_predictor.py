@@ -68,27 +68,22 @@ def test_running_out_of_memory_halves_the_batch_for_good(
 def test_another_error_than_a_lack_of_memory_is_raised(
     monkeypatch: pytest.MonkeyPatch, digits: Digits
 ) -> None:
+    told: list[int] = []
+    classifier = load_classifier("cnn", device="cpu", batch_size=4)
+    classifier.logits(digits.images[:10], told.append)
+    assert told == [4, 8, 10]
+
     def broken(*arguments: object) -> None:
         raise RuntimeError("shapes do not fit")
 
-    classifier = load_classifier("cnn", device="cpu")
     monkeypatch.setattr(OnnxRuntime, "run", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         classifier.logits(digits.images[:4])
 
 
-def test_progress_is_reported_after_each_batch(digits: Digits) -> None:
-    told: list[int] = []
-    load_classifier("cnn", device="cpu", batch_size=4).logits(digits.images[:10], told.append)
-    assert told == [4, 8, 10]
-
-
-def test_a_line_model_is_no_classifier(tmp_path: Path) -> None:
+def test_a_line_model_is_no_classifier_and_a_batch_has_an_image(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="lines"):
         load_classifier(str(saved(tmp_path / "line.safetensors", task="line")), device="cpu")
-
-
-def test_a_batch_has_at_least_one_image() -> None:
     with pytest.raises(UsageError, match="--batch-size"):
         load_classifier("cnn", batch_size=0)
     with pytest.raises(UsageError, match="--batch-size"):
@@ -128,19 +123,15 @@ def test_the_runtime_follows_from_the_device_and_the_graph(
         assert choose_runtime(cnn, "auto") == runtime
 
 
-@pytest.mark.parametrize(
-    ("device", "runtime", "error"),
-    [
+def test_a_runtime_that_cannot_compute_is_an_error(tmp_path: Path) -> None:
+    models = resolve_models([str(saved(tmp_path / "fresh.safetensors"))])
+    cases: list[tuple[str, str, type[UsageError | ModelError]]] = [
         ("cuda", "onnxruntime", UsageError),
         ("cpu", "tensorflow", UsageError),
         ("abacus", "auto", UsageError),
         ("cpu", "onnxruntime", ModelError),
-    ],
-)
-def test_a_runtime_that_cannot_compute_is_an_error(
-    tmp_path: Path, device: str, runtime: str, error: type[Exception]
-) -> None:
-    fresh = str(saved(tmp_path / "fresh.safetensors"))
-    with pytest.raises(error) as caught:
-        choose_runtime(resolve_models([fresh]), device, runtime)
-    assert caught.value.remedy
+    ]
+    for device, runtime, error in cases:
+        with pytest.raises(error) as caught:
+            choose_runtime(models, device, runtime)  # type: ignore[arg-type]
+        assert caught.value.remedy

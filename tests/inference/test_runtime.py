@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from digitcli.inference.runtime import (
     average_probabilities,
@@ -13,7 +12,6 @@ from digitcli.inference.runtime import (
     padded_width,
     run_lines,
 )
-from tests.support.processes import modules_loaded_by
 
 COLUMN_PX = 4
 
@@ -56,35 +54,21 @@ def test_crops_of_similar_width_are_computed_together_in_batches() -> None:
 
 def test_the_output_of_a_crop_does_not_depend_on_the_other_crops() -> None:
     images = crops(50, 64, 40, 500)
-    together = run_lines(RecordingRuntime(), images)
+    together = run_lines(RecordingRuntime(predicts_distances=True), images)
     for image, output in zip(images, together, strict=True):
         (alone,) = run_lines(RecordingRuntime(), [image])
-        assert np.array_equal(alone.logits, output.logits)
-
-
-def test_distances_are_cut_like_the_logits() -> None:
-    outputs = run_lines(RecordingRuntime(predicts_distances=True), crops(30, 100))
-    for output in outputs:
-        assert output.distances is not None
+        assert np.array_equal(alone.logits, output.logits) and output.distances is not None
         assert np.array_equal(output.distances, output.logits[:, :1] - 1)
+    assert run_lines(RecordingRuntime(), []) == []
 
 
-def test_no_crops_give_no_outputs() -> None:
-    runtime = RecordingRuntime()
-    assert run_lines(runtime, []) == [] and runtime.shapes == []
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_probabilities_of_several_models_are_averaged(count: int) -> None:
+def test_probabilities_of_several_models_are_averaged() -> None:
     random = np.random.default_rng(0)
-    probabilities = random.dirichlet(np.ones(10), (count, 5)).astype(np.float32)  # models, N, 10
-    averaged = average_probabilities(list(np.log(probabilities)))
-    assert averaged.dtype == np.float32
-    np.testing.assert_allclose(averaged, np.log(probabilities.mean(axis=0)), rtol=1e-5)
-
-
-def test_importing_the_module_loads_no_torch() -> None:
-    assert "torch" not in modules_loaded_by("import digitcli.inference.runtime")
+    for count in (1, 2, 3):
+        probabilities = random.dirichlet(np.ones(10), (count, 5)).astype(np.float32)  # models, N, 10
+        averaged = average_probabilities(list(np.log(probabilities)))
+        assert averaged.dtype == np.float32
+        np.testing.assert_allclose(averaged, np.log(probabilities.mean(axis=0)), rtol=1e-5)
 
 
 def test_lines_are_padded_by_paper_on_their_right() -> None:

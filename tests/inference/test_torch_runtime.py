@@ -50,34 +50,18 @@ def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> N
     assert accuracy(infer(network, digits.images[:500]), labels) >= header.metrics["test_accuracy"] - 0.01
 
 
-def test_logits_do_not_depend_on_the_batch_size(digits: Digits) -> None:
+def test_infer_takes_any_batch_size_and_memory_layout_and_restores_the_mode(digits: Digits) -> None:
     torch.manual_seed(0)
-    network = create_model("cnn")
+    network = create_model("cnn").train()
     logits = infer(network, digits.images[:50])
-    assert logits.shape == (50, 10)
+    assert logits.shape == (50, 10) and network.training
     torch.testing.assert_close(infer(network, digits.images[:50], batch_size=7), logits, rtol=1e-4, atol=1e-5)
-
-
-def test_infer_restores_the_mode_of_the_network(digits: Digits) -> None:
-    network = create_model("mlp").train()
-    infer(network, digits.images[:4])
-    assert network.training
-
-
-def test_infer_accepts_images_that_cannot_be_written(digits: Digits) -> None:
     images = digits.images[:4].copy()
     images.flags.writeable = False
-    assert infer(create_model("softmax"), images).shape == (4, 10)
-
-
-def test_infer_accepts_any_memory_layout(digits: Digits) -> None:
-    network = create_model("softmax")
+    torch.testing.assert_close(infer(network, images), logits[:4], rtol=1e-4, atol=1e-5)
     turned = infer(network, digits.images[:8][::-1])
-    torch.testing.assert_close(turned.flip(0), infer(network, digits.images[:8]))
-
-
-def test_infer_runs_a_network_without_parameters(digits: Digits) -> None:
-    assert infer(torch.nn.Flatten(), digits.images[:3]).shape == (3, 784)
+    torch.testing.assert_close(turned.flip(0), logits[:8], rtol=1e-4, atol=1e-5)
+    assert infer(torch.nn.Flatten(), digits.images[:3]).shape == (3, 784)  # without parameters
 
 
 def test_an_ensemble_answers_with_the_mean_of_calibrated_probabilities(
@@ -91,18 +75,20 @@ def test_an_ensemble_answers_with_the_mean_of_calibrated_probabilities(
     torch.testing.assert_close(together, ((one / 2.0).softmax(-1) + two.softmax(-1)) / 2)
 
 
-def test_weights_of_another_architecture_are_a_model_error(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    write_checkpoint(path, Header(architecture="lenet5"), create_model("softmax").state_dict())
-    with pytest.raises(ModelError, match="does not fit"):
-        load_model(str(path))
-
-
-def test_a_model_of_an_architecture_that_is_not_installed_is_a_model_error(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    write_checkpoint(path, Header(architecture="spikenet"), create_model("softmax").state_dict())
-    with pytest.raises(ModelError, match="spikenet"):
-        load_model(str(path))
+def test_what_does_not_fit_its_architecture_is_a_model_error(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "model.safetensors", create_model("softmax").state_dict()
+    for name, cause in (("lenet5", "does not fit"), ("spikenet", "spikenet")):
+        write_checkpoint(path, Header(architecture=name), tensors)
+        with pytest.raises(ModelError, match=cause):
+            load_model(str(path))
+    tensors = create_model("mlp").state_dict()
+    meaningless: list[dict[str, object]] = [
+        {"hidden": "x"}, {"dropout": 5}, {"name": "x"}, {"hidden": 10**9}, {"hidden": -1}, {"no_such": 1},
+    ]  # fmt: skip
+    for arguments in meaningless:
+        write_checkpoint(path, Header(architecture="mlp", arguments=arguments), tensors)
+        with pytest.raises(ModelError):
+            load_model(str(path))
 
 
 def needs_values() -> nn.Module:
@@ -130,20 +116,6 @@ def test_half_precision_on_disk_computes_in_float32(tmp_path: Path) -> None:
     loaded = load_model(str(tmp_path / "half.safetensors"))
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     np.testing.assert_allclose(loaded.state_dict()["2.weight"], half["2.weight"].float())
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [{"hidden": "x"}, {"dropout": 5}, {"name": "x"}, {"hidden": 10**9}, {"hidden": -1}, {"no_such": 1}],
-    ids=str,
-)
-def test_arguments_that_cannot_be_meant_are_a_model_error(
-    tmp_path: Path, arguments: dict[str, object]
-) -> None:
-    path = tmp_path / "model.safetensors"
-    write_checkpoint(path, Header(architecture="mlp", arguments=arguments), create_model("mlp").state_dict())
-    with pytest.raises(ModelError):
-        load_model(str(path))
 
 
 def test_a_device_that_computes_wrongly_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from digitcli.errors import OutputError
-from digitcli.recognition.annotation import FRAME_PX, MAX_DRAWN, Annotator, annotate, draw_steps
+from digitcli.recognition.annotation import FRAME_PX, Annotator, annotate
 from digitcli.recognition.readings import Detection, Digit, Number, Reading, Status
 
 GREEN, ORANGE, RED, BLUE = (0, 130, 60), (190, 110, 0), (200, 30, 30), (40, 90, 210)
@@ -63,7 +63,7 @@ def test_the_colour_of_a_box_shows_the_confidence_of_its_digit_or_a_refusal() ->
     assert image_of(annotate(refused)).getpixel((198, 200)) == RED
 
 
-def test_places_that_are_passed_over_have_a_blue_frame_and_the_steps_show_all_places() -> None:
+def test_places_that_are_passed_over_have_a_blue_frame() -> None:
     corners = ((20.0, 300.0), (80.0, 300.0), (80.0, 340.0), (20.0, 340.0))
     passed_over, read = Detection(corners, 0.61, has_number=False), Detection(corners, 0.98, has_number=True)
     with_one, with_other = (
@@ -71,10 +71,6 @@ def test_places_that_are_passed_over_have_a_blue_frame_and_the_steps_show_all_pl
     )
     assert image_of(annotate(with_one)).getpixel((50, 300)) == BLUE
     assert image_of(annotate(with_other)).getpixel((50, 300)) == (255, 255, 255)
-    steps = [image_of(draw_steps(each)) for each in (reading(), with_one, with_other)]
-    assert steps[0].height + 400 < steps[1].height == steps[2].height
-    colours = [{colour for _, colour in image.getcolors(1 << 24)} for image in steps]
-    assert BLUE in colours[1] and GREEN in colours[2] and not {BLUE, GREEN} & colours[0]
 
 
 def test_a_frame_shows_which_digits_are_one_of_several_numbers() -> None:
@@ -131,7 +127,6 @@ def test_the_answer_stands_below_and_tells_blank_from_refused() -> None:
         assert (banner > 200).all(axis=-1).any() and (banner[0] == (30, 30, 40)).all()
         words.append(banner.tolist())
     assert words[1] != words[2]
-    assert (np.asarray(image_of(draw_steps(blank)))[-60:] < 100).any()
 
 
 def test_a_long_answer_does_not_widen_the_picture() -> None:
@@ -182,13 +177,3 @@ def test_a_folder_that_holds_something_wants_force_and_a_file_is_none(tmp_path: 
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OutputError, match="cannot be used"):
             list(Annotator(folder, force=True).write_all([reading("a.png")]))
-
-
-def test_the_steps_show_a_few_of_many_long_lines_and_say_so() -> None:
-    number = Number((), 0.9, "5", line=np.zeros((40, 4000), np.uint8))
-    drawn = dataclasses.replace(reading(), ink=np.zeros((400, 600), np.float32))
-    few, more, many = (
-        image_of(draw_steps(dataclasses.replace(drawn, numbers=(number,) * count))).size
-        for count in (MAX_DRAWN, MAX_DRAWN + 1, 5 * MAX_DRAWN)
-    )
-    assert few[0] == many[0] < 1700 and few[1] < more[1] == many[1] < few[1] + 60

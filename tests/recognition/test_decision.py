@@ -46,14 +46,13 @@ def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> 
     assert [number.reason for number in decision.numbers] == [None, "cut_off", "low_confidence"]
 
 
-def test_a_page_without_ink_is_blank() -> None:
+def test_a_page_without_ink_is_blank_and_ink_without_numbers_is_not_a_digit() -> None:
     assert decide([], None, 0.5) == BLANK
-
-
-def test_ink_without_numbers_is_not_a_digit() -> None:
     decision = decide([NumberResult(None, 0.95)], None, 0.5)
     assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
     assert decision.confidence == pytest.approx(0.95)
+    decision = decide([result("1", 0.3), result("7", 0.3)], None, 0.0)  # a photograph or a text
+    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
 
 
 def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
@@ -84,38 +83,24 @@ def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
     assert (decision.reason, decision.text) == ("not_a_digit", "")
 
 
-def test_broken_constraints_are_the_first_reason() -> None:
+def test_broken_constraints_and_the_edge_come_before_doubt() -> None:
     regions = [result("12", 0.1, breaks_constraints=True), result("34", 0.1, breaks_constraints=True)]
     decision = decide(regions, parse_constraints(length="3"), 0.5)
     assert (decision.reason, decision.text) == ("constraint", "12 34")
-
-
-def test_a_number_that_runs_out_of_the_picture_is_refused_as_cut_off() -> None:
     decision = decide([dataclasses.replace(result("1234", 0.99), runs_out=True)], None, 0.0)
     assert (decision.status, decision.reason, decision.text) == ("refused", "cut_off", "1234")
-
-
-def test_guesses_that_the_constraints_changed_do_not_meet_them() -> None:
     regions = [dataclasses.replace(result(text, 0.1), is_changed=True) for text in ("802", "314")]
     decision = decide(regions, parse_constraints(length="3"), 0.5)
     assert (decision.status, decision.reason, decision.text) == ("refused", "constraint", "802 314")
 
 
-def test_several_guesses_are_a_photograph_or_a_text() -> None:
-    decision = decide([result("1", 0.3), result("7", 0.3)], None, 0.0)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
-
-
-@pytest.mark.parametrize(
-    ("region", "reason"),
-    [
+def test_the_least_certain_region_gives_the_reason() -> None:
+    for region, reason in (
         (dataclasses.replace(result("1", 0.4), is_cut_off=True), "cut_off"),
         (dataclasses.replace(result("1", 0.45), rival_confidence=0.42), "two_candidates"),
         (dataclasses.replace(result("1", 0.45), rival_confidence=0.05), "low_confidence"),
-    ],
-)
-def test_the_least_certain_region_gives_the_reason(region: NumberResult, reason: str) -> None:
-    assert decide([region, result("7", 0.99)], None, 0.9).reason == reason
+    ):
+        assert decide([region, result("7", 0.99)], None, 0.9).reason == reason
 
 
 def test_faint_marks_are_blank_or_need_a_person() -> None:

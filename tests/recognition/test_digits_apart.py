@@ -10,7 +10,7 @@ from digitcli.errors import PictureError
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.decision import NumberResult
 from digitcli.recognition.digit_regions import Component, DigitCrops, Region
-from digitcli.recognition.digits_apart import DigitEvidence, central_digit, recognize_region
+from digitcli.recognition.digits_apart import DigitEvidence, central_digit, recognize_digits
 from digitcli.recognition.reader import Reader
 from tests.support.pictures import drawn, grey_of, written
 
@@ -31,7 +31,7 @@ def read(
     """Recognize a region of whose digits a classifier gives these probabilities."""
     crops = DigitCrops(place or region(len(digits)), np.zeros((len(digits), 2, 28, 28), np.uint8))
     answers = DigitEvidence(crops, digits, can_reject)
-    return recognize_region(answers, parse_constraints(**constraints), top_k)  # type: ignore[arg-type]
+    return recognize_digits(answers, parse_constraints(**constraints), top_k)  # type: ignore[arg-type]
 
 
 def text_of(result: NumberResult) -> str:
@@ -49,19 +49,18 @@ def even(share: float, digit: int = 7) -> np.ndarray:
 
 def test_digits_alone_are_the_product_of_their_probabilities() -> None:
     rows = np.vstack([probabilities(d3=0.9, d5=0.1), probabilities(d0=0.8, d6=0.2)])
-    result = read(rows, top_k=10)
-    assert result.number is not None and (result.number.text, result.number.raw) == ("30", "30")
+    place = region(components=2)
+    result = read(rows, place=place, top_k=10)
+    assert result.number is not None
+    boxes = [component.box for component in place.components]
+    assert [digit.box for digit in result.number.digits] == boxes and (
+        result.number.text,
+        result.number.raw,
+    ) == ("30", "30")
     assert result.confidence == pytest.approx(0.72, abs=0.001)
     assert result.rival_confidence == pytest.approx(0.18, abs=0.001)
     assert [digit.confidence for digit in result.number.digits] == pytest.approx([0.9, 0.8])
     assert len(result.number.digits[0].alternatives) == 9
-
-
-def test_digits_have_the_boxes_of_their_ink() -> None:
-    place = region(components=2)
-    number = read(np.eye(10)[[1, 5]], place=place).number
-    assert number is not None
-    assert [digit.box for digit in number.digits] == [component.box for component in place.components]
 
 
 def test_alternatives_are_the_next_likely_digits_and_texts() -> None:
@@ -72,44 +71,29 @@ def test_alternatives_are_the_next_likely_digits_and_texts() -> None:
     assert number.digits[0].alternatives[0] == ("7", pytest.approx(0.3))
 
 
-def test_networks_that_reject_make_a_lone_digit_less_likely() -> None:
+def test_networks_that_reject_make_a_lone_digit_less_likely_and_no_other() -> None:
     assert read(even(0.2), can_reject=True).confidence == pytest.approx(0.8 * 0.82)
     assert read(even(0.2)).confidence == pytest.approx(0.82)
     assert read(even(0.9), can_reject=True).number is None
     assert read(even(0.9)).number is not None
-
-
-def test_none_of_several_components_is_rejected() -> None:
     both = np.concatenate([even(0.9, 1), even(0.9, 5)])
     rejecting, plain = read(both, can_reject=True), read(both)
     assert text_of(rejecting) == text_of(plain) == "15" and rejecting.confidence == plain.confidence
-
-
-def test_constraints_do_not_silence_rejection() -> None:
     result = read(even(0.4), can_reject=True, values="0-9")
     assert text_of(result) == "7" and 0.5 < result.confidence < 1
 
 
-def test_a_text_that_meets_the_constraints_is_read_where_it_is_likely() -> None:
+def test_constraints_are_met_broken_or_doubted_by_what_is_likely() -> None:
     rows = np.vstack([probabilities(d1=0.6, d7=0.4), probabilities(d8=0.9, d9=0.1)])
     free, luhn = read(rows), read(rows, check_digit="luhn")
     assert text_of(free) == text_of(luhn) == "18" and not luhn.is_changed
     ranged = read(rows, values="70-99")
     assert text_of(ranged) == "78" and ranged.is_changed and not ranged.breaks_constraints
     assert ranged.confidence == pytest.approx(0.36 / (0.4 + 0.05 * 0.6), abs=0.01)
-
-
-def test_constraints_that_no_likely_text_meets_are_broken() -> None:
     result = read(np.eye(10)[[1, 8]], length="5")
     assert result.breaks_constraints and not result.is_changed and text_of(result) == "18"
-
-
-def test_constraints_make_no_unlikely_text_certain() -> None:
     result = read(probabilities(d1=0.93, d7=0.06), values="7")
     assert text_of(result) == "7" and result.is_changed and result.confidence < 0.6
-
-
-def test_a_number_that_likelier_breaks_the_constraints_keeps_its_text() -> None:
     result = read(probabilities(d1=0.98, d7=0.01), values="7")
     assert text_of(result) == "1" and result.breaks_constraints and not result.is_changed
 
@@ -119,36 +103,24 @@ def test_a_lone_component_at_the_edge_is_cut_off() -> None:
     assert read(probabilities(d1=0.4, d7=0.3), place=cut_off).is_cut_off
 
 
-@pytest.mark.parametrize(("text", "place"), [("4", 0), ("427", 1), ("40713", 2)])
-def test_the_digit_is_the_crop_that_predict_shows_the_network(text: str, place: int) -> None:
-    paper = written(text, gap=0.2)[0]
-    digit = central_digit(grey_of(paper), "number.png")
-    (number,) = Reader("fast", device="cpu").read(paper).numbers
-    assert digit.count == len(number.digits) == len(text) and not digit.may_touch
-    assert np.array_equal(digit.image, number.digits[place].image)
+def test_the_digit_is_the_crop_that_predict_shows_the_network() -> None:
+    reader = Reader("fast", device="cpu")
+    for text, place in (("4", 0), ("427", 1), ("40713", 2)):
+        paper = written(text, gap=0.2)[0]
+        digit = central_digit(grey_of(paper), "number.png")
+        (number,) = reader.read(paper).numbers
+        assert digit.count == len(number.digits) == len(text) and not digit.may_touch
+        assert np.array_equal(digit.image, number.digits[place].image)
+        wide = np.pad(paper, ((0, 0), (0, 250)), constant_values=255)  # in the middle of the writing
+        assert np.array_equal(central_digit(grey_of(wide), "number.png").image, digit.image)
 
 
-def test_the_middle_is_that_of_the_writing_and_not_of_the_paper() -> None:
-    paper = written("427", gap=0.2)[0]
-    wide = np.pad(paper, ((0, 0), (0, 250)), constant_values=255)
-    digit, moved = (central_digit(grey_of(each), "number.png") for each in (paper, wide))
-    assert np.array_equal(digit.image, moved.image)
-
-
-def test_digits_that_touch_are_refused() -> None:
-    grey = grey_of(written("555", gap=-0.02)[0])
+def test_digits_that_touch_and_paper_without_ink_are_refused() -> None:
     with pytest.raises(PictureError, match=r"The digits of 555\.png touch") as caught:
-        central_digit(grey, "555.png")
+        central_digit(grey_of(written("555", gap=-0.02)[0]), "555.png")
     assert "digitcli explain reader 555.png" in caught.value.remedy
-
-
-def test_a_wide_digit_that_stands_alone_may_be_two_that_touch() -> None:
-    paper = drawn("0")
-    assert not central_digit(grey_of(paper), "0.png").may_touch
-    wide = cv2.resize(paper, None, fx=2.4, fy=1)
-    assert central_digit(grey_of(wide), "0.png").may_touch
-
-
-def test_paper_without_ink_has_no_digit() -> None:
+    assert not central_digit(grey_of(drawn("0")), "0.png").may_touch
+    wide = cv2.resize(drawn("0"), None, fx=2.4, fy=1)
+    assert central_digit(grey_of(wide), "0.png").may_touch  # it may be two
     with pytest.raises(PictureError, match=r"Nothing is written in white\.png"):
         central_digit(np.ones((90, 90), np.float32), "white.png")

@@ -90,38 +90,23 @@ def test_a_line_at_the_edge_of_a_page_is_cropped_and_its_boxes_stay_inside() -> 
         assert width <= 200 and height <= 120
 
 
-def test_boxes_of_a_sloping_strip_go_around_its_corners() -> None:
-    turned = LineCrop(
-        np.zeros((3, 40, 80), np.uint8), np.array([[0.8, -0.6, 50], [0.6, 0.8, 10]]), (200, 120)
-    )
-    assert turned.box_on_page(0, 0, 10, 20) == (38, 10, 20, 22)
+def test_boxes_of_a_strip_go_around_its_corners_and_have_a_pixel_at_least() -> None:
+    image = np.zeros((3, 40, 80), np.uint8)
+    for to_page, page_size, box, expected in (
+        ([[0.8, -0.6, 50], [0.6, 0.8, 10]], (200, 120), (0, 0, 10, 20), (38, 10, 20, 22)),
+        ([[0.01, 0, 0], [0, 0.01, 0]], (9, 5), (10, 10, 10, 10), (0, 0, 1, 1)),
+        ([[1.0, 0, 500], [0, 1, 500]], (9, 5), (0, 0, 10, 10), (8, 4, 1, 1)),
+    ):
+        assert LineCrop(image, np.array(to_page), page_size).box_on_page(*box) == expected
 
 
-def test_a_box_has_a_pixel_at_least() -> None:
-    crop = LineCrop(np.zeros((3, 40, 80), np.uint8), np.array([[0.01, 0, 0], [0, 0.01, 0]]), (9, 5))
-    assert crop.box_on_page(10, 10, 10, 10) == (0, 0, 1, 1)
-    beyond = LineCrop(crop.image, np.array([[1.0, 0, 500], [0, 1, 500]]), (9, 5))
-    assert beyond.box_on_page(0, 0, 10, 10) == (8, 4, 1, 1)
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.3, -0.3])
-def test_lines_are_read_row_by_row_from_left_to_right(angle: float) -> None:
-    table = [
-        found(
-            x * math.cos(angle) - y * math.sin(angle),
-            x * math.sin(angle) + y * math.cos(angle),
-            40,
-            20,
-            angle,
-        )
-        for y in (30, 70, 110)
-        for x in (50, 150, 250)
-    ]
-    shuffled = [table[index] for index in np.random.default_rng(0).permutation(9)]
-    assert reading_order(shuffled) == [table[:3], table[3:6], table[6:]]
-
-
-def test_a_page_without_lines_has_no_rows() -> None:
+def test_lines_are_read_row_by_row_from_left_to_right() -> None:
+    for angle in (0.0, 0.3, -0.3):
+        cos, sin = math.cos(angle), math.sin(angle)
+        places = [(x, y) for y in (30, 70, 110) for x in (50, 150, 250)]
+        table = [found(x * cos - y * sin, x * sin + y * cos, 40, 20, angle) for x, y in places]
+        shuffled = [table[index] for index in np.random.default_rng(0).permutation(9)]
+        assert reading_order(shuffled) == [table[:3], table[3:6], table[6:]]
     assert reading_order([]) == []
 
 
@@ -130,21 +115,14 @@ def paper() -> np.ndarray:
     return written("40713", 60)[0]
 
 
-def test_a_line_reader_sees_the_ink_of_the_strip_that_the_page_finder_finds(paper: np.ndarray) -> None:
+def test_a_network_sees_what_the_page_finder_finds_or_the_whole_picture(paper: np.ndarray) -> None:
     (line,) = line_cutter("reader", "cpu")(grey_of(paper))
     (strip,) = line_cutter("strip_reader", "cpu")(grey_of(paper))
     assert np.array_equal(line, strip_ink(strip))
-
-
-def test_a_strip_reader_sees_the_strip_that_the_page_finder_finds(paper: np.ndarray) -> None:
-    (line,) = line_cutter("strip_reader", "cpu")(grey_of(paper))
     (number,) = Reader("finder", "page_reader", device="cpu").read(paper).numbers
-    assert line.shape[:2] == (3, 40) and number.line is not None and np.array_equal(line[0], number.line)
-
-
-def test_a_picture_reader_sees_the_whole_picture(paper: np.ndarray) -> None:
-    (line,) = line_cutter("picture_reader")(grey_of(paper))
-    assert np.array_equal(line, cut_whole(as_levels(grey_of(paper))).image)
+    assert strip.shape[:2] == (3, 40) and number.line is not None and np.array_equal(strip[0], number.line)
+    (whole,) = line_cutter("picture_reader")(grey_of(paper))
+    assert np.array_equal(whole, cut_whole(as_levels(grey_of(paper))).image)
 
 
 def test_every_line_of_a_page_is_cut_out_and_the_longest_is_chosen(paper: np.ndarray) -> None:
@@ -155,14 +133,11 @@ def test_every_line_of_a_page_is_cut_out_and_the_longest_is_chosen(paper: np.nda
     assert longest_line(lines, "page.png") is lines[1]
 
 
-@pytest.mark.parametrize(
-    "model, together",
-    [("reader", "finder+page_reader+reader"), ("page_reader", "finder+page_reader")],
-)
-def test_a_line_model_reads_with_what_predict_adds_to_it(model: str, together: str) -> None:
-    reader = reader_with(resolve_model(model), "cpu")
-    assert reader is not None
-    assert "+".join(part.partition("@")[0] for part in reader.name.split("+")) == together
+def test_a_line_model_reads_with_what_predict_adds_to_it() -> None:
+    for model, together in (("reader", "finder+page_reader+reader"), ("page_reader", "finder+page_reader")):
+        reader = reader_with(resolve_model(model), "cpu")
+        assert reader is not None
+        assert "+".join(part.partition("@")[0] for part in reader.name.split("+")) == together
 
 
 def test_neighbouring_numbers_have_digits_together() -> None:

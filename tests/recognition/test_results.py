@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from digitcli.errors import Interrupted, UsageError
-from digitcli.recognition.reading_formats import (
+from digitcli.recognition.readings import Digit, Number, Reading, describe_confidence, text_of
+from digitcli.recognition.results import (
     FIELDS,
     NUMBER_FIELDS,
     Per,
@@ -23,7 +24,6 @@ from digitcli.recognition.reading_formats import (
     format_of,
     format_readings,
 )
-from digitcli.recognition.readings import Digit, Number, Reading, describe_confidence, text_of
 from tests.support.processes import modules_loaded_by
 
 ONE = Digit("1", 0.9, (40, 10, 8, 30), (("7", 0.08), ("4", 0.02)))

@@ -1,7 +1,8 @@
-"""Write the results of a run to a file, and resume an interrupted run: read the pictures that are left.
+"""Results as text and in files: JSON lines, JSON and CSV, and runs that are resumed. Loads no NumPy.
 
-Results that can be resumed are JSON lines or CSV. They grow in `FILE.partial`, which becomes FILE when all
-pictures are read. `.FILE.options` holds the options with which they were read.
+An interrupted run can be resumed, to read the pictures that are left, if its results are JSON lines or CSV.
+They grow in `FILE.partial`, which becomes FILE when all pictures are read. `.FILE.options` holds the options
+with which they were read.
 """
 
 from __future__ import annotations
@@ -12,15 +13,114 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from digitcli.atomic_write import check_writable, faults_of, write_whole, writing_whole
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.reading_formats import Per, as_cell, csv_fields, csv_line
-from digitcli.recognition.readings import SCHEMA
+from digitcli.recognition.readings import SCHEMA, Reading
 from digitcli.recognition.sources import Source
+
+# Columns of CSV with one row per page.
+FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
+# Columns of CSV with one row per number; a page without numbers has one row.
+NUMBER_FIELDS = (
+    "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "alternative", "x", "y",
+    "width", "height", "rotation", "model",
+)  # fmt: skip
+# First characters of a cell that a spreadsheet takes for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+TextFormat = Literal["json", "jsonl", "csv"]
+# What a row of CSV stands for.
+Per = Literal["page", "number"]
+
+
+def format_readings(
+    readings: Iterable[Reading], form: TextFormat, per: Per = "page", *, has_heading: bool = True
+) -> Generator[str]:
+    """Yield the text of readings in a format, piece by piece; CSV has a row per page or per number."""
+    if form == "csv":
+        return _csv(readings, per, has_heading)
+    return {"json": _json, "jsonl": _json_lines}[form](readings)
+
+
+def format_of(path: Path) -> TextFormat:
+    """Return the format that the suffix of a file names.
+
+    Raises:
+        UsageError: the suffix names none of the formats.
+    """
+    for form in get_args(TextFormat):
+        if path.suffix.lower() == f".{form}":
+            return form  # type: ignore[no-any-return]
+    cause = f"The name {path} does not say which format to write."
+    raise UsageError(cause, "Name a .jsonl, .json or .csv file, or give --format.")
+
+
+def _json_lines(readings: Iterable[Reading]) -> Generator[str]:
+    for reading in readings:
+        yield json.dumps(reading.record()) + "\n"
+
+
+def _json(readings: Iterable[Reading]) -> Generator[str]:
+    before, after = "[\n", "[]\n"
+    try:
+        for reading in readings:
+            piece = before + json.dumps(reading.record())
+            before, after = ",\n", "\n]\n"
+            yield piece
+    except (Exception, Interrupted):  # the list is closed, so that it stays valid JSON
+        yield after
+        raise
+    yield after
+
+
+def _csv(readings: Iterable[Reading], per: Per, has_heading: bool) -> Generator[str]:
+    fields = _csv_fields(per)
+    if has_heading:
+        yield _csv_line(fields)
+    for reading in readings:
+        page = reading.record()
+        records = [page] if per == "page" else _numbers_of(page)
+        yield "".join(_csv_line(record[name] for name in fields) for record in records)
+
+
+def _csv_fields(per: Per) -> tuple[str, ...]:
+    return FIELDS if per == "page" else NUMBER_FIELDS
+
+
+def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers of a page as flat records, or the page itself with no place if there are none."""
+    if not page["numbers"]:
+        return [dict.fromkeys(NUMBER_FIELDS) | page]
+    return [
+        page
+        | number
+        | dict(zip(("x", "y", "width", "height"), number["box"], strict=True))
+        | {"alternative": next((text for text, _ in number["alternatives"]), None)}
+        for number in page["numbers"]
+    ]
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    line = io.StringIO()
+    # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
+    csv.writer(line).writerow(map(_without_formula, cells))
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _as_cell(name: str) -> str:
+    """Return the name of a file as it is read from a cell of CSV."""
+    return str(_without_formula(name)).encode(errors="backslashreplace").decode()
+
+
+def _without_formula(value: Any) -> Any:
+    """Put a quote before a text that a spreadsheet would take for a formula; `-` alone is none."""
+    is_formula = isinstance(value, str) and value != "-" and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value
 
 
 @dataclass(frozen=True)
@@ -122,7 +222,7 @@ def resume_results(
         read_before = Counter(record.file for record in usable if record.page in (None, 1))
         try:
             with _appending(partial, path) as write:
-                yield ResultWriter(write, read_before, as_cell if per else str, stored == options)
+                yield ResultWriter(write, read_before, _as_cell if per else str, stored == options)
         except Interrupted as stopped:
             _add_missing(doubtful, partial, path, per)
             stopped.remedy = f"The results so far are in {partial}; the same command continues them."
@@ -240,7 +340,7 @@ def _content(records: Sequence[_Record], per: Per | None) -> str:
 
 
 def _heading(per: Per | None) -> str:
-    return csv_line(csv_fields(per)) if per else ""
+    return _csv_line(_csv_fields(per)) if per else ""
 
 
 def _add_missing(records: Sequence[_Record], partial: Path, path: Path, per: Per | None) -> None:
@@ -282,7 +382,7 @@ def _parse_json_lines(text: str) -> list[_Record]:
 
 
 def _parse_csv(content: bytes, per: Per) -> list[_Record]:
-    fields = csv_fields(per)
+    fields = _csv_fields(per)
     lines = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
     if content and next(lines) != list(fields):
         raise ValueError("other columns")
@@ -293,7 +393,7 @@ def _parse_csv(content: bytes, per: Per) -> list[_Record]:
         page, failed, text = (
             int(row["page"]) if row["page"] else None,
             row["status"] == "error",
-            csv_line(line),
+            _csv_line(line),
         )
         is_number = per == "number" and row["x"] != ""
         place = (row["file"], row["page"], int(row["row"]), int(row["x"])) if is_number else None

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.errors import Interrupted, OutputError, UsageError
-from digitcli.recognition.reading_formats import Per, format_readings
 from digitcli.recognition.readings import Digit, Number, Reading
-from digitcli.recognition.result_writer import new_results, resume_results
+from digitcli.recognition.results import Per, format_readings, new_results, resume_results
 from digitcli.recognition.sources import Source
 
 MODEL = "cnn@1a2b3c4d"
