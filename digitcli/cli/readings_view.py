@@ -38,6 +38,8 @@ LARGE_DIGIT_COLUMNS = 28
 # Columns and rows of a picture among the steps.
 STEP_COLUMNS = 56
 STEP_ROWS = 56
+# Grey of the box of a digit around its white ink.
+BOX_LEVEL = 110
 # Columns of the bar that shows a probability.
 BAR_COLUMNS = 12
 # Rows of a number below the row of its picture: it shall not push that off the screen (chosen by hand).
@@ -305,12 +307,18 @@ def draw_steps(reading: Reading) -> Group:
     pictures = [(f"{name}, grey, as it was read, {width} x {height} pixels", _bytes(reading.picture))]
     if reading.ink is not None:
         title = "the ink without light and ruled lines, and the boxes of the digits"
-        pictures.append((title, _boxed_ink(reading)))
+        boxes = [
+            np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
+            for x, y, w, h in (digit.box for digit in reading.digits)
+        ]
+        pictures.append((title, _outlined(reading.ink, width, boxes, BOX_LEVEL)))
     if reading.detections:
         passed_over = sum(not each.has_number for each in reading.detections)
         rest = f", {passed_over} of them passed over" if passed_over else ""
         title = f"lines that the page finder detects: {len(reading.detections)}{rest}"
-        pictures.append((title, _framed_detections(reading)))
+        corners = [np.array(each.corners) for each in reading.detections]
+        level = 0 if np.median(reading.picture) > 0.5 else 255
+        pictures.append((title, _outlined(reading.picture, width, corners, level)))
     titled = [
         Group(Text(f"{step}  {title}"), _fitted(pixels)) for step, (title, pixels) in enumerate(pictures, 1)
     ]
@@ -353,33 +361,13 @@ def _fitted(pixels: np.ndarray, rows: int = STEP_ROWS) -> Picture:
     return Picture(pixels, columns)
 
 
-def _boxed_ink(reading: Reading) -> np.ndarray:
-    """Return the ink, white on black, with a grey box around each digit: uint8, twice as large as drawn."""
-    assert reading.ink is not None and reading.picture is not None
-    boxed, scale = _twice_as_drawn(reading.ink, reading.picture.shape)
-    for digit in reading.digits:
-        x, y, box_width, box_height = (round(side * scale) for side in digit.box)
-        cv2.rectangle(boxed, (x - 2, y - 2), (x + box_width + 1, y + box_height + 1), 110, 1)
-    return boxed
-
-
-def _framed_detections(reading: Reading) -> np.ndarray:
-    """Return the picture with a frame around each detection, dark on light paper and light on dark."""
-    assert reading.picture is not None
-    framed, scale = _twice_as_drawn(reading.picture, reading.picture.shape)
-    level = 0 if np.median(framed) > 127 else 255
-    for each in reading.detections:
-        corners = np.round(np.array(each.corners) * scale).astype(np.int32)
-        cv2.polylines(framed, [corners], isClosed=True, color=level, thickness=1)
-    return framed
-
-
-def _twice_as_drawn(shares: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, float]:
-    """Return a picture as uint8 twice as large as drawn, and its scale to a picture of this shape."""
-    height, width = shape
-    scale = min(2 * STEP_COLUMNS / width, 4 * STEP_ROWS / height)
-    size = (max(2, round(width * scale)), max(2, round(height * scale)))
-    return cv2.resize(_bytes(shares), size, interpolation=cv2.INTER_AREA), scale
+def _outlined(shares: np.ndarray, width: int, outlines: Sequence[np.ndarray], level: int) -> np.ndarray:
+    """Return a picture as uint8 with outlines, whose corners (N, 2) are in pixels of a copy of this width."""
+    pixels = _bytes(shares)
+    thickness = max(1, round(max(pixels.shape) / (2 * STEP_COLUMNS)))  # half a column, when it is drawn
+    scaled = [np.round(corners * (pixels.shape[1] / width)).astype(np.int32) for corners in outlines]
+    cv2.polylines(pixels, scaled, isClosed=True, color=level, thickness=thickness)
+    return pixels
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:

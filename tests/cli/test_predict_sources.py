@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.pictures import drawn, encoded
 from tests.support.predictions import put, read, records
 from tests.support.processes import Run
@@ -47,65 +45,20 @@ def test_folders_may_be_deeper_than_functions_may_call_each_other(predict: Run) 
         subprocess.run(["rm", "-rf", "d"], check=True)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "matches"),
-    [
-        ("scans/*.png", ["scans/2.png", "scans/10.png"]),
-        ("scans/?.*", ["scans/2.png"]),
-        ("**/*.png", ["scans/2.png", "scans/10.png", "scans/a/b/1.png", "top.png"]),
-        ("scans/**", ["scans/2.png", "scans/10.png", "scans/a/b/1.png"]),
-        ("./scans/**/[12].png", ["./scans/2.png", "./scans/a/b/1.png"]),
-        ("scans/*", ["scans/2.png", "scans/10.png", "scans/a/b/1.png"]),
-        ("scans/[x].*", ["scans/[x].*"]),
-        ("none/**/*.png", ["none/**/*.png"]),
-    ],
-)
-def test_patterns_give_each_picture_once(predict: Run, pattern: str, matches: list[str]) -> None:
-    for name in ("top.png", "scans/2.png", "scans/10.png", "scans/a/b/1.png", "scans/.h.png"):
-        put(name)
-    done = predict(pattern, "--format", "jsonl")
-    nothing = matches == [pattern]
-    assert read(done) == [(name, None if nothing else "5") for name in matches]
-    assert done.returncode == (3 if nothing else 0)
-
-
-def test_a_pattern_returns_from_links_that_lead_back(predict: Run) -> None:
-    put("scans/in/1.png")
-    for link in ("a", "b", "c"):
-        Path("scans/in", link).symlink_to("..")
-    assert read(predict("scans/**/*.png", "--format", "jsonl")) == [("scans/in/1.png", "5")]
-
-
-def test_a_name_that_looks_like_a_pattern_is_taken_to_the_letter_if_it_is_there(predict: Run) -> None:
-    done = predict(put("[5].png", "5"), put("5.png", "2"), "", "--format", "jsonl")
-    assert read(done) == [("[5].png", "5"), ("5.png", "2"), ("", None)]
-    assert done.returncode == 4
-
-
-@pytest.mark.parametrize(
-    "listing",
-    [
-        b"a.png\nin\n\nnone.png\n",
-        b"a.png\nin\nnone.png",
-        b"\xef\xbb\xbfa.png\r\nin\r\nnone.png\r\n",
-        b"a.png\0in\0none.png\0",
-    ],
-)
-def test_a_list_names_pictures_and_folders(predict: Run, listing: bytes) -> None:
-    put("a.png", "2"), put("in/b.png", "7"), put("c.png", "4")
-    Path("list.txt").write_bytes(listing)
-    expected = [("c.png", "4"), ("a.png", "2"), ("in/b.png", "7"), ("none.png", None)]
-    for name in ("list.txt", "-"):
-        done = predict("c.png", "--files-from", name, "--format", "jsonl", input=listing)
-        assert read(done) == expected and done.returncode == 4
-
-
-def test_with_zero_bytes_names_may_hold_newlines_and_patterns_are_letters(predict: Run) -> None:
+def test_a_list_names_pictures_and_folders(predict: Run) -> None:
     strange = os.fsdecode(b"\xff\n\r*.png")
-    put(strange, "2")
-    listing = os.fsencode(strange) + b"\0*.png\0"
-    done = predict("--files-from", "-", "--format", "jsonl", input=listing)
-    assert read(done) == [(strange, "2"), ("*.png", None)]
+    put("a.png", "2"), put("in/b.png", "7"), put("c.png", "4"), put(strange, "2")
+    expected = [("c.png", "4"), ("a.png", "2"), ("in/b.png", "7"), ("none.png", None)]
+    with_zero_bytes = b"a.png\0in\0none.png\0" + os.fsencode(strange) + b"\0*.png\0"
+    for listing, more in (
+        (b"a.png\nin\n\nnone.png\n", []),
+        (b"\xef\xbb\xbfa.png\r\nin\r\nnone.png", []),
+        (with_zero_bytes, [(strange, "2"), ("*.png", None)]),
+    ):
+        Path("list.txt").write_bytes(listing)
+        for name in ("list.txt", "-"):
+            done = predict("c.png", "--files-from", name, "--format", "jsonl", input=listing)
+            assert read(done) == [*expected, *more] and done.returncode == 4
 
 
 def test_a_list_that_is_missing_or_empty_is_code_3(predict: Run) -> None:

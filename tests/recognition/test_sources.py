@@ -77,6 +77,7 @@ def test_patterns_are_expanded_in_natural_order(folder: Path) -> None:
         "./*.png": ["./2.png", "./10.png"],
         str(folder / "?.png"): [str(folder / "2.png")],
         "sc*": ["scans/a.JPG", "scans/deep/b.tif"],
+        "none/**/*.png": ["none/**/*.png"],  # an error
         "scans/**": ["scans/a.JPG", "scans/deep/b.tif", "scans/x.txt"],  # alone and in its folder: once
     }.items():
         assert names_of(find_sources([pattern])) == names
