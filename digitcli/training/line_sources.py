@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +56,8 @@ BUCKET_PX = 8
 _VALIDATION_SEED = (0, 1)
 _TEST_SEED = (0, 2)
 
+AnyLine = Line | LabelledStrip  # the boxes of a line are empty, (0, 4), if they are not known
+
 
 @dataclass(frozen=True)
 class LineBatch:
@@ -76,27 +77,6 @@ class LineBatch:
     nearest: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.float32]
     boxed: npt.NDArray[np.bool_]
-
-
-class AnyLine(Protocol):
-    """A line with its label.
-
-    image: uint8 (40, W), or (C, 40, W) for a network with C channels.
-    text: The characters that stand on it.
-    boxes: float32 (n, 4), x0, y0, x1, y1 of its characters other than spaces; (0, 4) if they are not known.
-    """
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]: ...  # noqa: D102
-
-    @property
-    def text(self) -> str: ...  # noqa: D102
-
-    @property
-    def boxes(self) -> npt.NDArray[np.float32]: ...  # noqa: D102
-
-    @property
-    def digits(self) -> str: ...  # noqa: D102
 
 
 def as_batches(

@@ -261,14 +261,10 @@ class PageTask:
         batch = self._pools.batch(number, index)
         return page_loss(network(_to_input(batch, self._device)).float(), _to_targets(batch, self._device))
 
-    @property
-    def _share(self) -> int:
-        """The number of squares of a step that this process takes."""
-        return self.batch_size // self._processes.size
-
     def _compose_pools(self) -> SquarePools:
         composer = scene_composer(self._splits.train, held_out=False)
-        return SquarePools(composer, self._share, self._seed)
+        share = self.batch_size // self._processes.size  # of a step, for this process
+        return SquarePools(composer, share, self._seed)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the loss and the F-measure of the cells of numbers in the validation squares."""
