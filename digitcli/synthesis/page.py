@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -112,17 +112,14 @@ class Layers:
     reversed: Mask
     sheet: Mask
 
-    def shrunk(self, share: float, x: int, y: int) -> Layers:
-        """Return the layers as a part of layers of the same size, with the upper left corner at x, y."""
-        return Layers(
-            *(_shrunk(layer, share, x, y) for layer in (self.writing, self.rules, self.reversed, self.sheet))
-        )
+    def map(self, change: Callable[[Mask], cv2.typing.MatLike]) -> Layers:
+        """Return the layers after a change of each."""
+        layers = (self.writing, self.rules, self.reversed, self.sheet)
+        return Layers(*(np.asarray(change(layer), np.uint8) for layer in layers))
 
     def warped(self, view: npt.NDArray[np.floating]) -> Layers:
         """Return the layers after a perspective transformation (3, 3)."""
-        size = self.writing.shape[::-1]
-        layers = (self.writing, self.rules, self.reversed, self.sheet)
-        return Layers(*(np.asarray(cv2.warpPerspective(layer, view, size), np.uint8) for layer in layers))
+        return self.map(lambda layer: cv2.warpPerspective(layer, view, self.writing.shape[::-1]))
 
 
 @dataclass(frozen=True)
@@ -196,7 +193,7 @@ class Page:
         """
         x, y = round(x), round(y)
         matrix = np.array([[share, 0, x], [0, share, y]])
-        return Page(self.layers.shrunk(share, x, y), self.moved_labels(matrix))
+        return Page(self.layers.map(lambda layer: _shrunk(layer, share, x, y)), self.moved_labels(matrix))
 
     def moved_labels(self, matrix: npt.NDArray[np.floating]) -> list[Label]:
         """Return the labels of what is seen on the page, after a transformation, see `transform`."""
