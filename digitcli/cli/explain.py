@@ -65,10 +65,6 @@ class ExplainOptions:
         (), "", f"Explain by this method; may be repeated (default: {' and '.join(PANEL)}; for lines "
         f"{LINE_PANEL[0]}).", letter="-m",
     )  # fmt: skip
-    layer: str | None = setting(
-        None, "", "With --method feature-maps, show every map of this layer, named as by digitcli models.",
-        unit="name",
-    )  # fmt: skip
     against: int | None = setting(
         None, "", "Show what speaks against this digit (default: the second likeliest).",
         unit="digit", at_least=0, at_most=9,
@@ -102,8 +98,6 @@ def explain(options: ExplainOptions) -> None:
     if not options.pictures and not options.test_digit:
         remedy = "Name a picture of one digit, or give --test-digit N."
         raise UsageError("No picture is named.", remedy)
-    if options.layer is not None and "feature-maps" not in options.method:
-        raise UsageError("--layer chooses feature maps.", "Give --method feature-maps too.")
     check_device_name(options.device or "auto")
     if output is not None:
         if output.suffix.lower() not in SUFFIXES:
@@ -155,7 +149,6 @@ def _of_digits(
         options.method or PANEL,
         options.against,
         change_to=options.counterfactual,
-        layer=options.layer,
         device=options.device or "auto",
     )
 
@@ -185,7 +178,6 @@ def _of_lines(
         options.method or LINE_PANEL,
         options.against,
         position=options.position,
-        layer=options.layer,
         device=device,
         on_missing_digit=lambda error: _add(errors, error),
     ):

@@ -27,9 +27,6 @@ class ReportOptions:
         Path("report.html"), "", "Write the report to this .html file.", letter="-o", unit="file",
         aliases=("--out", "--save"),
     )  # fmt: skip
-    title: str | None = setting(
-        None, "", "Give the report this title (default: the name of SOURCE).", unit="text"
-    )
     force: bool = setting(False, "", "Replace the file of --output if it exists.")
     format: console.Format = setting("table", "", "Print text for people, or JSON for programs.")
 
@@ -43,7 +40,7 @@ def report(options: ReportOptions) -> None:
     Examples:
 
       digitcli report runs/cnn-1 -o run.html
-      digitcli report results.jsonl --title "Marks of class 7b"
+      digitcli report results.jsonl -o marks-of-class-7b.html
     """
     output = options.output
     if output.suffix.lower() not in SUFFIXES:
@@ -52,7 +49,7 @@ def report(options: ReportOptions) -> None:
     with console.Busy("Making the report"):
         with wait_with_signals():
             from digitcli.reporting.report import write_report
-        written = write_report(options.source, output, options.title)
+        written = write_report(options.source, output)
     if options.format == "json":
         console.show_json(vars(written))
     else:

@@ -132,29 +132,18 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
     return latest[0].flatten(1)
 
 
-def layers_of(
-    network: nn.Module, image: Tensor, methods: Sequence[Method], only: str | None = None
-) -> tuple[Layer, ...]:
+def layers_of(network: nn.Module, image: Tensor, methods: Sequence[Method]) -> tuple[Layer, ...]:
     """Return the filters of the first layer, and the feature maps of all layers without parts.
 
     image: one image (1, C, H, W).
-    only: the only layer whose feature maps are wanted.
-
-    Raises:
-        UsageError: there is no such layer with feature maps.
     """
     layers = []
     if "filters" in methods:
         for name, weights in filters(network).items():
             layers.append(Layer(name, "filters", weights.float().cpu().numpy()))
-    if "feature-maps" not in methods:
-        return tuple(layers)
-    maps = {
-        name: Layer(name, type(layer).__name__, output[0].float().cpu().numpy())
-        for name, output in feature_maps(network, image).items()
-        if not list((layer := network.get_submodule(name)).children())
-    }
-    if only is not None and only not in maps:
-        remedy = f"Give one of {', '.join(maps)}." if maps else f"{NO_MAPS} Leave --layer out."
-        raise UsageError(f"There are no feature maps of a layer '{only}'.", remedy)
-    return (*layers, *(maps.values() if only is None else [maps[only]]))
+    if "feature-maps" in methods:
+        for name, output in feature_maps(network, image).items():
+            layer = network.get_submodule(name)
+            if not list(layer.children()):
+                layers.append(Layer(name, type(layer).__name__, output[0].float().cpu().numpy()))
+    return tuple(layers)

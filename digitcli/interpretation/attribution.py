@@ -1,4 +1,4 @@
-"""Attribution: which pixels of an image speak for or against the answer of a network, computed by captum.
+"""Attribution: which pixels of an image speak for or against the answer of a network.
 
 A score is what is explained, for example the logit of a digit: a function from images (N, C, H, W) to (N,).
 Each method maps one image (1, C, H, W) to an attribution of the same shape. They are signed, except those of
@@ -59,16 +59,19 @@ def _copies_at_once(image: Tensor) -> int:
     return max(1, BATCH_PIXELS // (image.shape[-2] * image.shape[-1]))
 
 
+def _gradient(score: Score, images: Tensor) -> Tensor:
+    images = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(score(images).sum(), images)
+    return gradient
+
+
 def saliency(score: Score, image: Tensor) -> Tensor:
     """Return the size of the gradient: how much each pixel can change the score.
 
     Simonyan, Vedaldi & Zisserman, "Deep inside convolutional networks: visualising image classification
     models and saliency maps", 2014.
     """
-    from captum.attr import Saliency
-
-    sizes: Tensor = Saliency(score).attribute(image.detach().requires_grad_())
-    return sizes
+    return _gradient(score, image).abs()
 
 
 def smoothgrad(score: Score, image: Tensor) -> Tensor:
@@ -76,18 +79,13 @@ def smoothgrad(score: Score, image: Tensor) -> Tensor:
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """
-    from captum.attr import NoiseTunnel, Saliency
-
+    total = torch.zeros_like(image)
     with torch.random.fork_rng():
         torch.manual_seed(NOISE_SEED)
-        mean: Tensor = NoiseTunnel(Saliency(score)).attribute(
-            image.detach().requires_grad_(),
-            nt_samples=NOISY_COPIES,
-            nt_samples_batch_size=min(NOISY_COPIES, _copies_at_once(image)),
-            stdevs=NOISE,
-            abs=False,
-        )
-    return mean.abs()
+        for copies in image.expand(NOISY_COPIES, -1, -1, -1).split(_copies_at_once(image)):
+            noisy = copies + NOISE * torch.randn_like(copies)
+            total += _gradient(score, noisy).sum(dim=0, keepdim=True)
+    return (total / NOISY_COPIES).abs()
 
 
 class IncompleteError(UsageError):
@@ -108,29 +106,27 @@ def integrated_gradients(
         IncompleteError: the shares do not add up, because gradients do not tell how the score of this network
             changes: it may see the same in pale and in dark ink, or hold back gradients.
     """
-    from captum.attr import IntegratedGradients
-
     with torch.no_grad():
         difference = float(score(image) - score(torch.full_like(image, paper)))
     for points, power in quadratures or QUADRATURES:
-
-        def along_path(place: Tensor, ink: Tensor, power: int = power) -> Tensor:
-            return score(paper + place**power * ink)  # a power of the place makes points denser at paper
-
-        shares: Tensor = IntegratedGradients(along_path).attribute(
-            torch.ones_like(image),
-            additional_forward_args=image - paper,
-            n_steps=points,
-            internal_batch_size=_copies_at_once(image),
-        )
-        missing = abs(float(shares.sum().detach()) - difference)
+        nodes, weights = np.polynomial.legendre.leggauss(points)  # from -1 to 1
+        places = (nodes + 1) / 2
+        # A power of the place makes points denser at paper; its derivative keeps the integral the same.
+        steps = np.stack([places**power, weights / 2 * power * places ** (power - 1)])
+        shares = torch.zeros_like(image)
+        for inks, lengths in torch.from_numpy(steps).to(image).split(_copies_at_once(image), dim=1):
+            gradients = _gradient(score, paper + inks.view(-1, 1, 1, 1) * (image - paper))
+            shares += (lengths.view(-1, 1, 1, 1) * gradients).sum(dim=0, keepdim=True)
+        shares *= image - paper
+        missing = abs(float(shares.sum()) - difference)
         if missing <= max(COMPLETENESS * abs(difference), LEAST_LOGITS):
-            return shares.detach()
+            return shares
     raise IncompleteError(
         "Integrated gradients of this network do not add up to its score.", "Choose the method occlusion."
     )
 
 
+@torch.no_grad()
 def occlusion(
     score: Score,
     image: Tensor,
@@ -142,17 +138,19 @@ def occlusion(
 
     Zeiler & Fergus, "Visualizing and understanding convolutional networks", 2014.
     """
-    from captum.attr import Occlusion
-
-    channels = image.shape[1]
-    falls: Tensor = Occlusion(score).attribute(
-        image,
-        sliding_window_shapes=(channels, side_px, side_px),
-        strides=(channels, step_px, step_px),
-        baselines=paper,
-        perturbations_per_eval=_copies_at_once(image),
-    )
-    return falls
+    tops, lefts = (range(0, side - side_px + step_px, step_px) for side in image.shape[2:])
+    squares = [np.s_[:, y : y + side_px, x : x + side_px] for y in tops for x in lefts]
+    before, falls, counts = score(image), torch.zeros_like(image), torch.zeros_like(image)
+    at_once = _copies_at_once(image)
+    for start in range(0, len(squares), at_once):
+        batch = squares[start : start + at_once]
+        covered = image.repeat(len(batch), 1, 1, 1)
+        for copy, square in zip(covered, batch, strict=True):
+            copy[square] = paper
+        for square, fall in zip(batch, before - score(covered), strict=True):
+            falls[0][square] += fall
+            counts[0][square] += 1
+    return falls / counts.clamp(min=1)
 
 
 METHODS: dict[Method, Attribute] = {

@@ -176,24 +176,17 @@ def _pictures_of_change(explanation: Explanation, change: Change) -> list[Captio
 
 
 def _pictures_of_layers(layers: Sequence[Layer]) -> list[CaptionedPicture]:
-    """Return a mosaic of the filters and of the maps of each layer; of a single layer, a picture of each map.
+    """Return a mosaic of the filters and of the maps of each layer.
 
     Full colour is the same for all maps of a layer, so that a map which hardly answers stays dark.
     """
-    is_single = sum(layer.kind != "filters" for layer in layers) == 1
     pictures = []
     for layer in layers:
-        full = _full_colour(layer.maps)
-        if is_single and layer.kind != "filters":
-            for index, values in enumerate(layer.maps):
-                words = f"{layer.name}: map {index}"
-                pictures.append(CaptionedPicture(_mosaic(values[None], full), words, f"layer {words}"))
-            continue
         count, height, width = layer.maps.shape
         is_filter = layer.kind == "filters"
         size = f"{counted(count, 'filter' if is_filter else 'map')} of {height}x{width}"
         words = f"layer {layer.name}{'' if is_filter else f' ({layer.kind})'}: {size}"
-        pictures.append(CaptionedPicture(_mosaic(layer.maps, full), f"{layer.name}: {size}", words))
+        pictures.append(CaptionedPicture(_mosaic(layer.maps), f"{layer.name}: {size}", words))
     return pictures
 
 
@@ -202,11 +195,8 @@ def _full_colour(values: npt.NDArray[np.float32]) -> float:
     return float(np.percentile(np.abs(values), FULL_COLOUR)) or 1.0
 
 
-def _mosaic(maps: npt.NDArray[np.float32], full: float) -> Rgb:
-    """Return maps (N, H, W) in a square mosaic: positive values in red, negative ones in blue.
-
-    full: the size of a value that has full colour.
-    """
+def _mosaic(maps: npt.NDArray[np.float32]) -> Rgb:
+    """Return maps (N, H, W) in a square mosaic: positive values in red, negative ones in blue."""
     count, height, width = maps.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -215,7 +205,7 @@ def _mosaic(maps: npt.NDArray[np.float32], full: float) -> Rgb:
         row, column = divmod(index, columns)
         y, x = row * (height + 1), column * (width + 1)
         mosaic[y : y + height, x : x + width] = values
-    mosaic = mosaic[:-1, :-1] / full
+    mosaic = mosaic[:-1, :-1] / _full_colour(maps)
     strength = np.clip(np.abs(mosaic), 0, 1)[:, :, None]
     return np.asarray(255 * strength * np.where(mosaic[:, :, None] >= 0, FOR, AGAINST), np.uint8)
 

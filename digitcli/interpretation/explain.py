@@ -57,7 +57,6 @@ def explain(
     against: int | None = None,
     *,
     change_to: int | None = None,
-    layer: str | None = None,
     device: str = "auto",
 ) -> Iterator[Explanation]:
     """Explain the answer of a model of single digits to each image.
@@ -67,7 +66,6 @@ def explain(
     methods: what is computed, see `explanation.Method`.
     against: the digit with which the answer is compared; by default, or if it is the answer, the runner-up.
     change_to: a digit as which the image shall be read after a small change.
-    layer: the only layer whose feature maps are wanted.
 
     Raises:
         UsageError: the architecture of the model does not have what a method looks at.
@@ -86,7 +84,7 @@ def explain(
             explanation = Explanation(name, resolved.id, image, _probabilities(network, resolved, batch))
             digit, other = _compared(explanation, against)
             attributions, notes = attributions_of(network, batch, methods, digit, other)
-            layers = layers_of(network, batch, methods, layer)
+            layers = layers_of(network, batch, methods)
             changes: tuple[Change, ...] = ()
             if change_to is not None and change_to != digit:
                 changes = tuple(_changes(network, resolved, batch, change_to))
@@ -145,7 +143,6 @@ def explain_lines(
     against: int | None = None,
     *,
     position: int | None = None,
-    layer: str | None = None,
     device: str = "auto",
     on_missing_digit: Callable[[UsageError], None] = _raise,
 ) -> Iterator[Explanation]:
@@ -158,7 +155,6 @@ def explain_lines(
     against: the digit with which the answer is compared; by default, or if it is the answer, the likeliest
         other digit at its place.
     position: the place of the digit, counted from 1; by default that of the least certain digit.
-    layer: the only layer whose feature maps are wanted.
     on_missing_digit: is called for a line that has fewer digits than `position`, which is then left out; by
         default it raises the error.
 
@@ -180,8 +176,7 @@ def explain_lines(
             if line.text:
                 explanation = _locate(explanation, line, position)
                 explanation = _explain_place(explanation, line, methods, against)
-                layers = layers_of(network, line.batch, methods, layer)
-                explanation = replace(explanation, layers=layers)
+                explanation = replace(explanation, layers=layers_of(network, line.batch, methods))
         yield explanation
 
 

@@ -44,11 +44,10 @@ class Report:
     size_bytes: int
 
 
-def write_report(source: str, path: Path, title: str | None = None) -> Report:
-    """Write the report of a source to a file, and return what was written.
+def write_report(source: str, path: Path) -> Report:
+    """Write the report of a source to a file, titled by the source's name, and return what was written.
 
     source: a run folder, a folder that adapt wrote, or a file of JSON, JSON lines or CSV.
-    title: the title of the page, by default the name of the source.
 
     Raises:
         UsageError: it is a model, which has to be evaluated first.
@@ -57,7 +56,7 @@ def write_report(source: str, path: Path, title: str | None = None) -> Report:
         OutputError: the file cannot be written.
     """
     value, digest = read_source(source)
-    title = title or f"Report of {Path(source).resolve().name}"
+    title = f"Report of {Path(source).resolve().name}"
     html = render(value, title, source, digest).encode(errors="replace")
     write_whole(path, html)
     return Report(str(path), title, source, len(html))

@@ -73,27 +73,20 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     assert "The corrections change nothing" in trained.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
+def test_what_does_not_fit_is_refused(digitcli: Run) -> None:
+    for arguments, words in (
         (("no-such-thing",), "no-such-thing is no run folder"),
         (("--label", "4"), "--label has no effect on the examination of the installation"),
         (("--split", "test"), "--split has no effect"),
+        (("--device", "cpu"), "--device has no effect"),
         (("fast", "--label", "4"), "--label has no effect on the examination of a model"),
         (("fast", "--split", "test"), "--split has no effect"),
-        (
-            ("fast", "--lr-range", "-o", "c.csv"),
-            "--output has no effect on the examination of a learning rate",
-        ),
+        (("fast", "--lr-range", "-o", "c.csv"), "--output has no effect on the examination of a learning"),
         (("fast", "--save", "sheet.png"), "--output has no effect on the examination of a model"),
-        (("--device", "cpu"), "--device has no effect"),
-        (("c.json",), "use digitcli report"),
         (("no_such_arch", "--lr-range"), "no_such_arch"),
         (("photo.jpg", "--label", "4x"), "--label"),
         (("photo.jpg", "--label", "\u0664"), "--label is"),  # an Arabic-Indic 4, which no model answers
         (("fast", "--device", "tpu"), "tpu"),
-    ],
-)
-def test_what_does_not_fit_is_refused(digitcli: Run, arguments: tuple[str, ...], words: str) -> None:
-    done = digitcli("doctor", *arguments)
-    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    ):
+        done = digitcli("doctor", *arguments)
+        assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr, arguments

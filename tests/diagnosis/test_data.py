@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -49,52 +48,31 @@ def test_healthy_digits_have_no_findings(some: Digits) -> None:
     assert [*found, *orientation(some, "cpu")] == []
 
 
-@pytest.mark.parametrize(
-    "change, rule, word",
-    [
+def test_digits_that_lie_otherwise_are_found(some: Digits) -> None:
+    changes: list[tuple[Callable[[np.ndarray], np.ndarray], str, str]] = [
         (lambda images: images.transpose(0, 2, 1), "turned_digits", "transposed"),
         (lambda images: np.rot90(images, 1, (1, 2)), "turned_digits", "rotated by 270 degrees"),
         (lambda images: images[:, :, ::-1], "turned_digits", "mirrored"),
         (lambda images: 255 - images, "inverted_digits", "inverted"),
-    ],
-)
-def test_digits_that_lie_otherwise_are_found(
-    some: Digits, change: Callable[[np.ndarray], np.ndarray], rule: str, word: str
-) -> None:
-    (finding,) = orientation(changed(some, change), "cpu")
-    assert finding.rule == rule and f"they are {word}." in finding.evidence
-
-
-def test_characters_that_are_no_digits_have_no_orientation(some: Digits) -> None:
-    """Permute the labels, so that the model knows none of the characters."""
-    permuted = replace(some, labels=(some.labels + 3) % 10)
+    ]
+    for change, rule, word in changes:
+        (finding,) = orientation(changed(some, change), "cpu")
+        assert finding.rule == rule and f"they are {word}." in finding.evidence
+    permuted = replace(some, labels=(some.labels + 3) % 10)  # the model knows none of the characters
     assert list(orientation(permuted, "cpu")) == []
 
 
-def test_shifted_digits_are_found(some: Digits) -> None:
+def test_another_place_size_or_contrast_is_found(some: Digits) -> None:
     (finding,) = placement(changed(some, lambda images: np.roll(images, 4, axis=2)))
     assert finding.rule == "shifted_digits"
-
-
-def test_digits_of_another_size_are_found(some: Digits) -> None:
     small = np.zeros_like(some.images)
     small[:, 7:21, 7:21] = some.images[:, ::2, ::2]
     (finding,) = placement(replace(some, images=small))
     assert finding.rule == "other_size" and "10 pixels" in finding.evidence
-
-
-@pytest.mark.parametrize(
-    "change, levels",
-    [
-        (lambda images: images // 3, "level 85 and the paper 0;"),
-        (lambda images: 40 + (images * 0.8).astype(np.uint8), "level 244 and the paper 40;"),
-    ],
-)
-def test_another_contrast_is_found(
-    some: Digits, change: Callable[[np.ndarray], np.ndarray], levels: str
-) -> None:
-    (finding,) = contrast(changed(some, change))
-    assert finding.rule == "other_contrast" and levels in finding.evidence
+    (finding,) = contrast(changed(some, lambda images: images // 3))
+    assert finding.rule == "other_contrast" and "level 85 and the paper 0;" in finding.evidence
+    (finding,) = contrast(changed(some, lambda images: 40 + (images * 0.8).astype(np.uint8)))
+    assert finding.rule == "other_contrast" and "level 244 and the paper 40;" in finding.evidence
 
 
 def test_what_can_be_counted_is_found(some: Digits) -> None:
@@ -149,11 +127,6 @@ def test_the_remedy_names_the_file_of_the_corrections(some: Digits) -> None:
     assert "into corrections.csv, which -o corrections.csv makes." in finding.remedy
 
 
-def test_a_dataset_without_a_test_part_has_none_to_examine(few_digits: Path) -> None:
-    with pytest.raises(UsageError, match="no test part"):
-        examine_data(str(few_digits), "test")
-
-
 def noisy_probabilities(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return labels, of which some are wrong, and probabilities that mostly favour the right ones."""
     random = np.random.default_rng(seed)
@@ -180,9 +153,13 @@ def test_the_errors_are_those_of_confident_learning() -> None:
         assert set(found) == {index for index in expected.tolist() if likeliest[index]}, seed
 
 
-def test_without_cleanlab_the_remedy_is_told_before_any_training(
-    some: Digits, few_digits: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_examined_is_told_before_any_training(
+    digits: Digits, few_digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(UsageError, match="no test part"):
+        examine_data(str(few_digits), "test")
+    with pytest.raises(InputError, match="39 different training digits"):
+        out_of_sample_probabilities(Dataset("few", digits.take(np.arange(80) % 39)), "cpu")
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setattr(data_examination, "prepare", None)
     with pytest.raises(EnvironmentFault, match="cleanlab") as caught:
@@ -222,11 +199,6 @@ def test_copies_with_a_wrong_label_do_not_vouch_for_each_other(digits: Digits) -
     assert of_test is not None and len(doubtful_labels(copies.labels, of_test)) == 24
 
 
-def test_too_few_digits_are_refused(digits: Digits) -> None:
-    with pytest.raises(InputError, match="39 different training digits"):
-        out_of_sample_probabilities(Dataset("few", digits.take(np.arange(80) % 39)), "cpu")
-
-
 @pytest.fixture
 def sheet() -> ExaminedData:
     """Three digits, of which two have doubtful labels; the second is the more doubtful one."""
@@ -262,16 +234,13 @@ def test_each_doubtful_label_is_drawn_with_its_number_and_the_likelier_digit(
     assert "#1: 7" in text and "#2: 3" not in text
 
 
-@pytest.mark.parametrize("suffix", [".png", ".html"])
-def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(
-    sheet: ExaminedData, tmp_path: Path, suffix: str
-) -> None:
-    name, path = os.fsdecode(b"caf\xe9"), tmp_path / f"sheet{suffix}"
-    dataclasses.replace(sheet, files=(name,) * 3).save_drawing(path, name)
-    assert path.stat().st_size and (suffix == ".png" or "caf?" in path.read_text())
-    dataclasses.replace(sheet, doubtful=()).save_drawing(path, name)
-    assert path.stat().st_size
-    dataclasses.replace(sheet, doubtful=sheet.doubtful[:1]).save_drawing(path, 90 * "w")
-    if suffix == ".png":
-        with Image.open(path) as picture:
-            assert (np.asarray(picture)[:, -10:] == 255).all()  # the texts are no wider than the sheet
+def test_a_sheet_of_nothing_and_names_of_any_bytes_are_drawn(sheet: ExaminedData, tmp_path: Path) -> None:
+    name, path = os.fsdecode(b"caf\xe9"), tmp_path / "sheet.html"
+    replace(sheet, files=(name,) * 3).save_drawing(path, name)
+    assert "caf?" in path.read_text()
+    for path in (tmp_path / "sheet.html", tmp_path / "sheet.png"):
+        replace(sheet, doubtful=()).save_drawing(path, name)
+        assert path.stat().st_size
+    replace(sheet, doubtful=sheet.doubtful[:1], files=(name,) * 3).save_drawing(path, 90 * "w")
+    with Image.open(path) as picture:
+        assert (np.asarray(picture)[:, -10:] == 255).all()  # the texts are no wider than the sheet

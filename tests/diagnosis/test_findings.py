@@ -36,64 +36,43 @@ def test_each_kind_is_told(tmp_path: Path, few_digits: Path) -> None:
     assert {subject: kind_of(subject) for subject in kinds} == kinds
 
 
-@pytest.mark.parametrize("subject", ["no-such-thing", "no/such/folder", ""])
-def test_anything_else_is_refused(subject: str) -> None:
-    with pytest.raises(UsageError, match="no run folder, model, picture or dataset") as caught:
-        kind_of(subject)
-    assert "that exists" in caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    "examine",
-    [kind_of, lambda name: examine_run(Path(name)), find_learning_rate],
-    ids=["doctor", "run", "learning rate"],
-)
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
-def test_what_cannot_be_read_is_an_input_error(
-    examine: Callable[..., Any], number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Root, who runs many tests, may read everything, so that the fault is planted."""
-
-    def fail(path: Path) -> bool:
-        if path.is_relative_to(tmp_path / "locked"):
-            raise OSError(number, os.strerror(number))
-        return exists(path)
-
-    exists = Path.exists
-    (tmp_path / "locked").mkdir()
-    monkeypatch.setattr(Path, "exists", fail)
-    with pytest.raises(InputError, match=f"locked cannot be read: {os.strerror(number)}"):
-        examine(str(tmp_path / "locked"))
-
-
-def test_a_json_file_belongs_to_report() -> None:
-    with pytest.raises(UsageError, match=r"zoo\.json is no run folder") as caught:
-        kind_of("zoo.json")
-    assert "digitcli report" in caught.value.remedy
-
-
 def made(folder: Path, file: str) -> None:
     folder.mkdir(parents=True)
     (folder / file).touch()
 
 
-def test_a_run_that_is_named_without_its_folder_is_suggested() -> None:
+def test_the_remedy_for_anything_else_says_what_it_may_be() -> None:
     made(Path("runs/bad"), "resume.safetensors")
-    with pytest.raises(UsageError, match="bad is no run folder") as caught:
-        kind_of("bad")
-    assert caught.value.remedy == f"Did you mean {Path('runs/bad')}?"
-
-
-def test_an_architecture_without_weights_has_a_learning_rate_and_can_be_trained() -> None:
-    with pytest.raises(UsageError, match="mlp is no run folder") as caught:
-        kind_of("mlp")
-    assert "add --lr-range" in caught.value.remedy
-    assert caught.value.remedy.endswith("digitcli train --arch mlp")
-
-
-def test_a_folder_of_runs_is_neither_a_run_nor_data() -> None:
     for number in range(7):
-        made(Path(f"runs/mlp-{number}"), "model.safetensors" if number else "resume.safetensors")
-    with pytest.raises(UsageError, match="runs holds 7 runs") as caught:
-        kind_of("runs")
-    assert "mlp-0" in caught.value.remedy and caught.value.remedy.endswith("mlp-4, ...")
+        made(Path(f"many/mlp-{number}"), "model.safetensors" if number else "resume.safetensors")
+    for subject, cause, remedies in (
+        ("no-such-thing", "no run folder, model, picture or dataset", ["that exists"]),
+        ("no/such/folder", "no run folder, model, picture or dataset", ["that exists"]),
+        ("", "no run folder, model, picture or dataset", ["that exists"]),
+        ("zoo.json", r"zoo\.json is no run folder", ["digitcli report"]),
+        ("bad", "bad is no run folder", [f"Did you mean {Path('runs/bad')}?"]),
+        ("mlp", "mlp is no run folder", ["add --lr-range", "digitcli train --arch mlp"]),
+        ("many", "many holds 7 runs", ["mlp-0", "mlp-4, ..."]),
+    ):
+        with pytest.raises(UsageError, match=cause) as caught:
+            kind_of(subject)
+        assert all(words in caught.value.remedy for words in remedies), subject
+
+
+def test_what_cannot_be_read_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root, who runs many tests, may read everything, so that the fault is planted."""
+
+    def fail(path: Path) -> bool:
+        if path.is_relative_to(tmp_path / "locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return exists(path)
+
+    exists = Path.exists
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(Path, "exists", fail)
+    examinations: list[Callable[[str], Any]] = [
+        kind_of, lambda name: examine_run(Path(name)), find_learning_rate,
+    ]  # fmt: skip
+    for examine in examinations:
+        with pytest.raises(InputError, match=f"locked cannot be read: {os.strerror(errno.EACCES)}"):
+            examine(str(tmp_path / "locked"))

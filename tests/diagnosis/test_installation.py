@@ -14,7 +14,6 @@ from digitcli.diagnosis.findings import Finding
 from digitcli.diagnosis.installation import examine_installation
 from digitcli.errors import EnvironmentFault
 from digitcli.inference.model_resolution import shipped_models
-from tests.support.command_lines import assert_can_be_typed
 from tests.support.processes import Run
 
 
@@ -63,9 +62,6 @@ def test_a_plugin_that_cannot_be_imported_is_found(plugins: Callable[..., None])
     plugins(broken="no_such_module:network")
     (finding,) = installation.broken_plugins()
     assert finding.rule == "broken_plugin" and "no_such_module" in finding.evidence
-
-
-def test_two_plugins_of_one_name_are_found(plugins: Callable[..., None]) -> None:
     plugins(cnn="digitcli.architectures.convnet:cnn")
     assert rules(installation.broken_plugins()) == ["clashing_plugin"]
 
@@ -86,21 +82,13 @@ def test_a_device_that_fails_and_one_that_is_not_used_are_found(
     assert rules(installation.device_faults()) == ["device_fault"]
 
 
-@pytest.mark.parametrize(("threads", "expected"), [("1", []), ("", []), ("9999", ["too_many_threads"])])
-def test_more_threads_than_cores_are_found(
-    monkeypatch: pytest.MonkeyPatch, threads: str, expected: list[str]
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert rules(installation.too_many_threads()) == expected
-
-
-@pytest.mark.parametrize(("is_busy", "expected"), [(False, []), (True, ["busy_machine"])])
-def test_a_busy_machine_is_found(monkeypatch: pytest.MonkeyPatch, is_busy: bool, expected: list[str]) -> None:
-    monkeypatch.setattr(installation, "is_busy", lambda: is_busy)
-    findings = list(installation.busy_machine())
-    assert rules(iter(findings)) == expected
-    for finding in findings:
-        assert_can_be_typed(finding)
+def test_too_many_threads_and_a_busy_machine_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, expected in (("1", []), ("", []), ("9999", ["too_many_threads"])):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert rules(installation.too_many_threads()) == expected
+    for is_busy, expected in ((False, []), (True, ["busy_machine"])):
+        monkeypatch.setattr(installation, "is_busy", lambda is_busy=is_busy: is_busy)
+        assert rules(installation.busy_machine()) == expected
 
 
 def test_a_folder_that_cannot_be_written_or_is_full_is_found(

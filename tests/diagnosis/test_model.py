@@ -60,14 +60,11 @@ def test_a_unit_that_answers_to_one_image_of_many_is_not_dead(monkeypatch: pytes
     assert list(dead_units(model, images)) == []
 
 
-def test_shipped_models_have_no_findings() -> None:
-    for name in ("fast", "digit_or_none", "finder"):
+def test_shipped_models_have_no_findings_and_facts_with_units() -> None:
+    for name in ("digit_or_none", "finder", "fast"):
         diagnosis = examine_model(name)
         assert diagnosis.findings == () and diagnosis.facts["identity"].startswith(f"{name}@")
-
-
-def test_metrics_have_units() -> None:
-    facts = examine_model("fast").facts
+    facts = diagnosis.facts
     units = {
         name: facts[name].split(" ")[-1] for name in facts if name.startswith(("test", "train", "valid"))
     }
@@ -88,20 +85,14 @@ def changed(tmp_path: Path, layer: str, value: float) -> Path:
     return tmp_path / "changed.safetensors"
 
 
-def test_dead_units_are_found(tmp_path: Path) -> None:
-    findings = examine_model(changed(tmp_path, "10.bias", -1000.0)).findings
-    assert [finding.rule for finding in findings] == ["dead_units"]
-
-
-def test_weights_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="not finite"):
-        examine_model(changed(tmp_path, "10.bias", float("nan")))
-
-
-def test_the_members_of_an_ensemble_are_examined(tmp_path: Path) -> None:
+def test_dead_units_and_weights_that_are_no_numbers_are_found_also_in_an_ensemble(tmp_path: Path) -> None:
     damaged = changed(tmp_path, "10.bias", -1000.0)
+    (finding,) = examine_model(damaged).findings
+    assert finding.rule == "dead_units"
     write_ensemble(tmp_path / "both.safetensors", resolve_models(["fast", damaged]))
     diagnosis = examine_model(tmp_path / "both.safetensors")
     assert diagnosis.facts["members"] == "fast (seed 0), fast (seed 0)"
     (finding,) = diagnosis.findings
     assert "members.1.11" in finding.evidence
+    with pytest.raises(ModelError, match="not finite"):
+        examine_model(changed(tmp_path, "10.bias", float("nan")))

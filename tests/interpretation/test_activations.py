@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,12 +72,10 @@ def test_every_member_of_an_ensemble_is_looked_into(images: Tensor) -> None:
     assert torch.allclose((seen[0] - seen[1]).square().sum(), 4 - 2 * distance, atol=1e-4)
 
 
-def test_layers_are_chosen_by_their_names() -> None:
+def test_layers_are_filters_and_then_maps_in_their_order() -> None:
     network, image = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.rand(1, 1, 8, 8)
     layers = layers_of(network, image, ["filters", "feature-maps"])
     assert [layer.array_name for layer in layers] == ["filters/0", "feature-maps/0", "feature-maps/1"]
-    chosen = layers_of(network, image, ["filters", "feature-maps"], "1")  # filters stay
-    assert [layer.array_name for layer in chosen] == ["filters/0", "feature-maps/1"]
-    assert np.array_equal(chosen[1].maps, layers[2].maps)
-    with pytest.raises(UsageError, match="a layer '2'"):
-        layers_of(network, image, ["feature-maps"], "2")
+    assert layers_of(network, image, ["saliency"]) == ()
+    with pytest.raises(UsageError, match="no pictures"):
+        filters(nn.Sequential(nn.Flatten(), nn.Linear(7, 7)))

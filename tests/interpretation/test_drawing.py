@@ -1,7 +1,8 @@
-"""The pictures of explanations, and their files: what they show, where, and how large."""
+"""What an explanation of a line says of itself, and its pictures: what they show, where, and how large."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from digitcli.interpretation.drawing import (
     title_of,
 )
 from digitcli.interpretation.explanation import Attribution, Explanation, Layer
+from digitcli.strip_format import STRIP_PAPER
 from tests.support.explanations import line_explanation
 
 
@@ -52,21 +54,16 @@ def test_a_long_line_is_as_wide_as_the_page() -> None:
     assert strip.size_px[0] == WIDEST_PX and 15 < strip.size_px[1] < 25
 
 
-def test_layers_of_a_line_keep_their_shape() -> None:
-    layers = (Layer("trunk.2", "ReLU", np.ones((4, 10, 20), np.float32)),)
-    _, *maps = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
-    assert [picture.caption for picture in maps] == [f"trunk.2: map {index}" for index in range(4)]
-    assert all(picture.size_px == (80, 40) for picture in maps)
-
-
-def test_a_map_that_hardly_answers_is_dark_beside_the_others_of_its_layer() -> None:
-    maps = np.ones((3, 10, 20), np.float32)
-    maps[1] = 0.1
-    kernels = Layer("trunk.0", "filters", np.ones((2, 3, 3), np.float32))
-    layers = (kernels, Layer("trunk.2", "ReLU", maps))
-    _, mosaic, strong, weak, _ = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
-    assert mosaic.caption == "trunk.0: 2 filters of 3x3" and weak.caption == "trunk.2: map 1"
-    assert (strong.pixels[:, :, 0] == 255).all() and weak.pixels.max() < 30
+def test_the_layers_of_a_line_are_mosaics_in_which_a_weak_map_is_dark() -> None:
+    maps = np.ones((4, 10, 20), np.float32)
+    maps[1] = -0.1
+    layers = (Layer("trunk.0", "filters", np.ones((2, 3, 3), np.float32)), Layer("trunk.2", "ReLU", maps))
+    _, kernels, mosaic = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
+    assert (kernels.caption, mosaic.caption) == ("trunk.0: 2 filters of 3x3", "trunk.2: 4 maps of 10x20")
+    assert mosaic.pixels.shape == (21, 41, 3) and mosaic.size_px == (41 * STRIP_SCALE, 21 * STRIP_SCALE)
+    assert (mosaic.pixels[:10, :20, 0] == 255).all()
+    weak = mosaic.pixels[:10, 21:]
+    assert 0 < weak.max() < 30 and (weak[..., 2] > weak[..., 0]).all()  # against: blue
 
 
 def test_titles_name_the_number_the_digit_and_the_runner_up() -> None:
@@ -95,18 +92,6 @@ def test_strips_fill_rows_of_the_page(tmp_path: Path) -> None:
     assert [*dict.fromkeys(widths)] == [1200, 400, WIDEST_PX]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".html"])
-def test_lines_are_drawn_in_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"line{suffix}"
-    save_explanations(path, [wide(90, 1)])
-    if suffix == ".png":
-        with Image.open(path) as picture:
-            assert picture.width == 12 + 2 * (360 + 12)
-            assert picture.convert("L").getpixel((20, 70)) == 99  # the strip
-    else:
-        assert path.read_text().count("<img ") == len(pictures_of(wide(90, 1)))
-
-
 def test_html_names_the_model_the_picture_and_the_answer_and_escapes_them(tmp_path: Path) -> None:
     explanation = replace(wide(90, 2), file="<b>.png", notes=("It is <so>.",))
     save_explanations(tmp_path / "line.html", [explanation])
@@ -118,10 +103,47 @@ def test_html_names_the_model_the_picture_and_the_answer_and_escapes_them(tmp_pa
     for words in ("speaks for 7, not 1 (occlusion)", "It is &lt;so&gt;.", LEGEND):
         assert words in text
     assert "<b>" not in text and "http" not in text
+    assert text.count("<img ") == len(pictures_of(explanation))
 
 
-def test_arrays_of_lines_are_written_by_their_names(tmp_path: Path) -> None:
-    save_explanations(tmp_path / "line.npz", [wide(90, 2)])
-    with np.load(tmp_path / "line.npz") as arrays:
-        assert sorted(arrays) == ["0/image", "0/occlusion/7-0", "0/occlusion/7-1"]
-        assert arrays["0/image"].shape == (40, 90)
+def test_the_runner_up_is_the_likeliest_other_digit_or_a_blank() -> None:
+    explanation = line_explanation({7: 0.8, 1: 0.15}, blank=0.05)
+    assert (explanation.digit, explanation.other_digit, explanation.runner_up) == (7, 1, 1)
+    explanation = line_explanation({7: 0.8, 1: 0.05}, blank=0.15)
+    assert (explanation.digit, explanation.other_digit, explanation.runner_up) == (7, 1, None)
+    assert (explanation.probability(7), explanation.probability(None)) == (0.8, 0.15)
+    certain = line_explanation({7: 0.9}, blank=0.1)
+    assert certain.other_digit not in (None, 7)
+    unlikely = line_explanation({7: 0.4, 1: 0.6}, blank=0.0)  # the digit is that of the text
+    assert unlikely.digit == 7 and unlikely.runner_up == 1
+    empty = Explanation("a.png", "reader@0", np.zeros((40, 80), np.uint8), text="", confidence=0.9)
+    assert (empty.digit, empty.other_digit, empty.runner_up) == (None, None, None)
+    record = empty.record()
+    assert (record["position"], record["digit"], record["probabilities"]) == (None, None, [])
+
+
+def test_ink_is_what_differs_from_the_paper() -> None:
+    strip = np.full((3, 40, 8), STRIP_PAPER, np.uint8)
+    strip[0, 0, :3] = 1, 255, STRIP_PAPER + 10
+    explanation = line_explanation({7: 1.0}, blank=0.0, image=strip)
+    assert explanation.picture is not strip and explanation.picture.shape == (40, 8)
+    assert explanation.ink[0].tolist() == [254, 254, 20, 0, 0, 0, 0, 0]
+    ink = np.arange(320, dtype=np.uint16).reshape(40, 8).astype(np.uint8)
+    assert line_explanation({7: 1.0}, blank=0.0, image=ink).ink is ink
+
+
+def test_records_and_arrays_have_every_value() -> None:
+    values = np.full((40, 80), 0.5, np.float32)
+    explanation = line_explanation(
+        {7: 0.8, 1: 0.15},
+        blank=0.05,
+        attributions=(Attribution("occlusion", 7, 1, 2.0, -1.0, values),),
+        layers=(Layer("trunk.0", "ReLU", values[None]),),
+    )
+    record = json.loads(json.dumps(explanation.record()))
+    assert (record["text"], record["position"], record["digit"], record["runner_up"]) == ("407", 3, 7, 1)
+    assert record["span"] == [40, 60] and sum(record["probabilities"]) == pytest.approx(1)
+    (attribution,) = record["attributions"]
+    assert np.shape(attribution["values"]) == (40, 80) and attribution["against"] == 1
+    assert record["layers"] == [{"name": "trunk.0", "kind": "ReLU", "shape": [1, 40, 80]}]
+    assert list(explanation.arrays()) == ["image", "occlusion/7-1", "feature-maps/trunk.0"]

@@ -1,4 +1,4 @@
-"""Explanations of shipped models, and the files that are drawn of them."""
+"""Explanations of single digits by shipped models, and the files that are drawn of them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.data.mnist import load_mnist
-from digitcli.errors import ModelError, UsageError
+from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
-from digitcli.interpretation import attribution
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.torch_runtime import load_model
+from digitcli.interpretation import attribution, examples
 from digitcli.interpretation.activations import NO_MAPS
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
 from digitcli.interpretation.drawing import LEGEND, percent, pictures_of, save_explanations, title_of
+from digitcli.interpretation.examples import SEARCHED, NeighbourSearch, counterfactual
 from digitcli.interpretation.explain import explain
 from digitcli.interpretation.explanation import Explanation
 from tests.interpretation.test_attribution import QUICK
@@ -35,7 +39,7 @@ def seven(digits: Digits) -> Explanation:
     return explanation
 
 
-def test_an_explanation_holds_the_answer_and_what_speaks_for_it(seven: Explanation) -> None:
+def test_an_explanation_holds_the_answer_what_speaks_for_it_and_the_layers(seven: Explanation) -> None:
     assert seven.digit == 7 and seven.runner_up != 7 and sum(seven.probabilities) == pytest.approx(1)
     pairs = [(each.method, each.against) for each in seven.attributions]
     methods = ["occlusion", "integrated-gradients"]
@@ -45,6 +49,15 @@ def test_an_explanation_holds_the_answer_and_what_speaks_for_it(seven: Explanati
         assert complete.values.sum() == pytest.approx(
             complete.score - complete.baseline, rel=COMPLETENESS, abs=LEAST_LOGITS
         )
+    first, *maps = seven.layers
+    assert first.kind == "filters" and first.maps.ndim == 3
+    sides = [layer.maps.shape[1] for layer in maps]
+    assert sides == sorted(sides, reverse=True) and len(maps) >= 4
+    record = json.loads(json.dumps(seven.record()))
+    assert record["digit"] == 7 and record["model"].startswith("fast@")
+    assert (
+        np.shape(record["attributions"][0]["values"]) == np.shape(record["changes"][0]["image"]) == (28, 28)
+    )
 
 
 def test_the_nearest_training_digits_are_sevens(seven: Explanation) -> None:
@@ -70,63 +83,73 @@ def test_a_change_is_read_as_the_other_digit_and_one_to_itself_is_left_out(
     assert itself.changes == () and itself.notes == ()
 
 
-def test_layers_are_the_filters_and_then_the_maps_in_their_order(seven: Explanation) -> None:
-    first, *maps = seven.layers
-    assert first.kind == "filters" and first.maps.ndim == 3
-    sides = [layer.maps.shape[1] for layer in maps]
-    assert sides == sorted(sides, reverse=True) and len(maps) >= 4
+def test_a_seven_becomes_another_digit_by_little_ink_where_that_is_possible(images: Tensor) -> None:
+    network, image = load_model("fast"), images[:1]
+    for digit in (2, 9):
+        changed = counterfactual(network, image, digit)
+        assert changed is not None and int(network(changed).argmax()) == digit
+        assert torch.allclose(255 * changed, (255 * changed).round(), atol=1e-4)  # stored in grey levels
+        assert changed.min() >= 0 and changed.max() <= 1
+        assert (changed - image).abs().sum() < 0.5 * image.sum()
+
+    class Sure(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            return torch.eye(10)[7].expand(len(batch), 10) + 0 * batch.sum()
+
+    assert counterfactual(Sure(), image, 3) is None
 
 
-def test_a_record_is_json_with_all_values(seven: Explanation) -> None:
-    record = json.loads(json.dumps(seven.record()))
-    assert record["digit"] == 7 and record["model"].startswith("fast@")
-    assert np.shape(record["attributions"][0]["values"]) == (28, 28)
-    assert np.shape(record["changes"][0]["image"]) == (28, 28)
+def test_features_are_stored_once_and_replaced_if_they_are_damaged_or_others(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIGITCLI_CACHE", str(tmp_path))
+    network, fast = load_model("fast"), resolve_model("fast")
+    stored = tmp_path / "features" / f"{fast.id.rpartition('@')[2]}.npz"
+    first = NeighbourSearch(network, fast).nearest(digits.images[0])
+    with np.load(stored) as arrays:
+        kept = dict(arrays)
+    assert len(kept["features"]) == SEARCHED
+    right = stored.read_bytes()
+    for content in (b"", b"PK broken", b"no archive", kept["features"][:, 1:], 1.1 * kept["features"]):
+        if isinstance(content, bytes):
+            stored.write_bytes(content)
+        else:
+            np.savez(stored, **{**kept, "features": content})
+        assert NeighbourSearch(network, fast).nearest(digits.images[0])[0].label == 7
+        assert stored.read_bytes() == right
+    with monkeypatch.context() as patch:
+        patch.setattr(examples, "load_mnist", None)  # it would fail
+        second = NeighbourSearch(network, fast).nearest(digits.images[0])
+    assert [(each.index, each.distance) for each in first] == [(each.index, each.distance) for each in second]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DIGITCLI_CACHE", str(tmp_path / "file"))  # which cannot hold a folder
+    assert NeighbourSearch(network, fast).nearest(digits.images[0])[0].label == 7
 
 
-def test_arrays_are_written_by_their_names(seven: Explanation, tmp_path: Path) -> None:
-    save_explanations(tmp_path / "seven.npz", [seven])
+def test_explanations_are_drawn_in_each_kind_of_file(seven: Explanation, tmp_path: Path) -> None:
+    for suffix in (".png", ".html", ".npz"):
+        save_explanations(tmp_path / f"seven{suffix}", [seven, seven])
+    with Image.open(tmp_path / "seven.png") as picture:
+        assert picture.width > 1000 and picture.height > 1000
+    text = (tmp_path / "seven.html").read_text()
+    assert text.count("<img ") == 2 * len(pictures_of(seven)) and "http" not in text
+    assert title_of(seven) in text.replace("\N{NO-BREAK SPACE}", " ") and LEGEND in text
     with np.load(tmp_path / "seven.npz") as arrays:
         assert np.array_equal(arrays["0/image"], seven.image)
-        assert arrays["0/integrated-gradients/7"].shape == arrays["0/counterfactual/1"].shape == (28, 28)
-        assert {name for name in arrays if "maps" in name} == {
-            f"0/feature-maps/{layer.name}" for layer in seven.layers[1:]
-        }
+        assert arrays["0/integrated-gradients/7"].shape == arrays["1/counterfactual/1"].shape == (28, 28)
+        maps = {f"0/feature-maps/{layer.name}" for layer in seven.layers[1:]}
+        assert {name for name in arrays if name.startswith("0/feature-maps")} == maps
 
 
-def test_each_map_of_a_single_layer_is_a_picture(digits: Digits) -> None:
-    (explanation,) = explain("fast", [("seven", digits.images[0])], ["feature-maps"], layer="2")
-    (layer,) = explanation.layers
-    assert len(pictures_of(explanation)) == 1 + len(layer.maps)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".html"])
-def test_explanations_are_drawn_in_a_file(seven: Explanation, tmp_path: Path, suffix: str) -> None:
-    target = tmp_path / f"seven{suffix}"
-    save_explanations(target, [seven, seven])
-    if suffix == ".png":
-        with Image.open(target) as picture:
-            assert picture.width > 1000 and picture.height > 1000
-    else:
-        text = target.read_text()
-        assert text.count("<img ") == 2 * len(pictures_of(seven))
-        assert title_of(seven) in text.replace("\N{NO-BREAK SPACE}", " ") and LEGEND in text
-        assert "http" not in text
-
-
-def test_a_change_is_shown_beside_what_was_changed(seven: Explanation) -> None:
+def test_pictures_are_described_in_words(seven: Explanation) -> None:
     pictures, (change,) = pictures_of(seven), seven.changes
-    place = [picture.description for picture in pictures].index("the added and the erased ink")
-    changed = pictures[place - 1]
+    words = [picture.description for picture in pictures]
+    changed = pictures[words.index("the added and the erased ink") - 1]
     assert changed.description == (
         f"now read as 1 ({percent(change.before)} → {percent(change.after)}; {change.added:.1f} pixels of "
         f"ink added, {change.erased:.1f} erased)"
     )
     assert (changed.pixels == change.image[:, :, None]).all()
-
-
-def test_neighbours_and_layers_are_described_in_words(seven: Explanation) -> None:
-    words = [picture.description for picture in pictures_of(seven)]
     nearest = seven.neighbours[0]
     assert f"training digit #{nearest.index}, a 7, distance {nearest.distance:.2f}" in words
     filters, layer = seven.layers[0], seven.layers[1]
@@ -136,31 +159,19 @@ def test_neighbours_and_layers_are_described_in_words(seven: Explanation) -> Non
     assert f"layer {layer.name} ({layer.kind}): {count} maps of {height}x{width}" in words
 
 
-def test_a_perceptron_has_no_feature_maps(digits: Digits, tmp_path: Path) -> None:
-    path = tmp_path / "mlp.safetensors"
-    write_checkpoint(path, Header(architecture="mlp", task="digit"), create_model("mlp").state_dict())
-    (explanation,) = explain(path, [("seven", digits.images[0])], ["feature-maps"])
-    assert explanation.notes == (NO_MAPS,) and explanation.layers == ()
-    with pytest.raises(UsageError, match="no feature maps of a layer '2'") as caught:
-        list(explain(path, [("seven", digits.images[0])], ["feature-maps"], layer="2"))
-    assert caught.value.remedy.endswith("Leave --layer out.")
-
-
 def test_what_cannot_be_computed_is_noted_and_costs_nothing_else(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attribution, "QUADRATURES", QUICK)
     torch.manual_seed(0)
-    header = Header(architecture="hog")
-    weights = {name: 10 * tensor for name, tensor in create_model("hog").state_dict().items()}
-    write_checkpoint(tmp_path / "hog.safetensors", header, weights)
-    (explanation,) = explain(
-        tmp_path / "hog.safetensors", [("seven", digits.images[0])], ["integrated-gradients", "occlusion"]
-    )
-    assert {each.method for each in explanation.attributions} == {"occlusion"}
-    assert len(explanation.notes) == 1 and "do not add up" in explanation.notes[0]
-
-
-def test_lines_are_explained_elsewhere() -> None:
+    found = {}
+    for arch, method in (("hog", "integrated-gradients"), ("mlp", "feature-maps")):
+        weights = {name: 10 * tensor for name, tensor in create_model(arch).state_dict().items()}
+        path = tmp_path / f"{arch}.safetensors"
+        write_checkpoint(path, Header(architecture=arch, task="digit"), weights)
+        (found[arch],) = explain(path, [("seven", digits.images[0])], [method, "occlusion"])  # type: ignore[list-item]
+        assert {each.method for each in found[arch].attributions} == {"occlusion"}
+    assert len(found["hog"].notes) == 1 and "do not add up" in found["hog"].notes[0]
+    assert found["mlp"].notes == (NO_MAPS,) and found["mlp"].layers == ()
     with pytest.raises(ModelError, match="lines, not single digits"):
         next(explain("reader", []))

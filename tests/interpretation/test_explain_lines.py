@@ -68,19 +68,13 @@ def test_a_digit_of_a_line_is_explained_against_a_blank_and_another_digit(zero: 
     assert zero.span[0] < 1.5 * cell < zero.span[1]
     assert [each.against for each in zero.attributions] == 3 * [None, zero.other_digit]
     assert all(each.values.shape == zero.image.shape for each in zero.attributions)
-
-
-def test_what_speaks_for_the_digit_is_where_it_stands(zero: Explanation) -> None:
-    cell = WIDTH_PX + 2 * GAP_PX
-    for each in zero.attributions:
+    for each in zero.attributions:  # what speaks for the digit is where it stands
         by_cell = np.abs(each.values).reshape(40, 3, cell).sum(axis=(0, 2))
         assert by_cell.argmax() == 1, each.name
-
-
-def test_integrated_gradients_add_up_to_the_lead_over_a_blank(zero: Explanation) -> None:
-    for each in zero.attributions[2:4]:
-        assert adds_up(each)
+    assert all(adds_up(each) for each in zero.attributions[2:4])
     assert zero.attributions[2].score > 5 > -5 > zero.attributions[2].baseline
+    first, *maps = zero.layers
+    assert first.kind == "filters" and {layer.maps.ndim for layer in maps} == {3} and len(maps) > 5
 
 
 def test_the_shares_of_a_digit_add_up_within_a_hundredth(
@@ -96,11 +90,6 @@ def test_the_shares_of_a_digit_add_up_within_a_hundredth(
 
     shares = attribution.integrated_gradients(score, read.batch, quadratures=LINE_QUADRATURES[1:2])
     assert read.text == "7" and shares.max() > 0  # an error is raised if they do not add up
-
-
-def test_layers_of_a_line_network_are_shown(zero: Explanation) -> None:
-    first, *maps = zero.layers
-    assert first.kind == "filters" and {layer.maps.ndim for layer in maps} == {3} and len(maps) > 5
 
 
 def test_the_least_certain_digit_is_explained_by_default(line: npt.NDArray[np.uint8]) -> None:
@@ -124,22 +113,16 @@ def test_covering_a_digit_lowers_its_own_score_most(line: npt.NDArray[np.uint8])
         assert int((scores[0] - scores[1:]).argmax()) == place
 
 
-def test_a_line_without_digits_has_no_attributions() -> None:
+def test_lines_and_models_that_cannot_be_explained(line: npt.NDArray[np.uint8]) -> None:
     (explanation,) = explain("reader", [("blank", np.zeros((40, 80), np.uint8))])
     assert (explanation.text, explanation.digit, explanation.attributions) == ("", None, ())
-
-
-@pytest.mark.parametrize("position", [0, 4, -1])
-def test_a_position_that_is_not_there_is_refused(line: npt.NDArray[np.uint8], position: int) -> None:
-    with pytest.raises(UsageError, match=f"read as 704, which has no digit {position}") as caught:
-        next(explain("reader", [("line", line)], position=position))
-    assert "from 1 to 3" in caught.value.remedy
-
-
-@pytest.mark.parametrize("model", ["cnn", "finder"])
-def test_models_of_other_tasks_are_refused(model: str) -> None:
-    with pytest.raises(ModelError, match=f"{model} does not read lines"):
-        next(explain(model, []))
+    for position in (0, 4, -1):
+        with pytest.raises(UsageError, match=f"read as 704, which has no digit {position}") as caught:
+            next(explain("reader", [("line", line)], position=position))
+        assert "from 1 to 3" in caught.value.remedy
+    for model in ("cnn", "finder"):
+        with pytest.raises(ModelError, match=f"{model} does not read lines"):
+            next(explain(model, []))
 
 
 def test_a_strip_on_grey_paper_is_explained_by_its_ink(line: npt.NDArray[np.uint8]) -> None:

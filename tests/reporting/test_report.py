@@ -166,25 +166,22 @@ def test_a_run_folder_shows_its_result_its_curves_and_its_settings(few_digits: P
         assert words in html
     for file in ("model.safetensors", "metrics.csv"):
         (tmp_path / "run" / file).unlink()
-    write_report(str(tmp_path / "run"), tmp_path / "begun.html", "Begun")
-    assert "<h1>Begun</h1>" in (tmp_path / "begun.html").read_text()
+    write_report(str(tmp_path / "run"), tmp_path / "begun.html")
+    assert "<h1>Report of run</h1>" in (tmp_path / "begun.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
+def test_a_damaged_file_is_an_input_error() -> None:
+    for name, content, words in (
         ("a.json", "{", "cannot be reported"),
         ("a.json", "[]", "holds no record"),
         ("a.json", "7", "holds no record"),
         ("a.json", "[" * 100_000, "cannot be reported"),
         ("a.jsonl", '{"file": "a"}\n{"file"', "cannot be reported"),
         ("a.json", "\udcff", "cannot be reported"),
-    ],
-)
-def test_a_damaged_file_is_an_input_error(name: str, content: str, words: str) -> None:
-    Path(name).write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match=words):
-        read_source(name)
+    ):
+        Path(name).write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(InputError, match=words):
+            read_source(name)
 
 
 def test_other_sources_are_refused_with_a_remedy(tmp_path: Path) -> None:
