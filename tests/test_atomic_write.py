@@ -17,36 +17,28 @@ from digitcli.atomic_write import (
 from digitcli.errors import OutputError
 
 
-def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    write_whole(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    path, ordinary = tmp_path / "file", tmp_path / "ordinary"
-    write_whole(path, b"")
+def test_a_file_is_replaced_with_its_permissions_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path, ordinary, other = tmp_path / "file", tmp_path / "ordinary", tmp_path / "other"
+    write_whole(path, b"old")
     ordinary.touch()
     assert path.stat().st_mode == ordinary.stat().st_mode
-
-
-def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
-    path, other = tmp_path / "file", tmp_path / "other"
-    path.touch(mode=0o600)
+    path.chmod(0o600)
     write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
     write_whole(other, b"", like=path)
     assert path.stat().st_mode & 0o777 == other.stat().st_mode & 0o777 == 0o600
+    assert sorted(tmp_path.iterdir()) == [path, ordinary, other]
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    target, link = tmp_path / "target", tmp_path / "link"
-    target.write_bytes(b"old")
+def test_a_link_stays_a_link_and_one_that_leads_back_to_itself_is_an_error(tmp_path: Path) -> None:
+    target, link, loop = tmp_path / "target", tmp_path / "link", tmp_path / "loop"
     link.symlink_to(target)
+    check_writable(link, force=False)  # its target is missing
     write_whole(link, b"new")
-    assert link.is_symlink()
-    assert target.read_bytes() == b"new"
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    loop.symlink_to(loop)
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_writable(loop, force=True)
 
 
 @pytest.mark.parametrize("call", ["fsync", "fdopen", "replace"])
@@ -68,11 +60,6 @@ def test_the_old_file_is_unchanged_whatever_call_fails(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="No such file"):
-        write_whole(tmp_path / "none" / "file", b"")
-
-
 def test_a_file_written_in_parts_appears_only_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with writing_whole(path) as write:
@@ -89,14 +76,11 @@ def test_an_error_of_the_caller_passes_through_and_leaves_no_file(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_checking_a_new_file_does_not_create_it(tmp_path: Path) -> None:
-    check_writable(tmp_path / "new.csv", force=False)
+def test_a_new_file_is_not_created_by_its_check_and_an_existing_one_needs_force(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 125 + ".json")  # the longest possible name
+    check_writable(path, force=False)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_existing_file_needs_force(tmp_path: Path) -> None:
-    path = tmp_path / "old.csv"
-    path.write_bytes(b"old")
+    write_whole(path, b"old")
     with pytest.raises(OutputError, match="exists already") as caught:
         check_writable(path, force=False)
     assert "--force" in caught.value.remedy
@@ -104,14 +88,16 @@ def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("name", ["folder", "none/such.csv", "file/below.csv", "nul\0byte", "x" * 300])
-def test_a_path_that_can_never_be_written_is_an_output_error(tmp_path: Path, name: str, force: bool) -> None:
+def test_a_path_that_can_never_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError) as caught:
-        check_writable(tmp_path / name, force)
-    assert caught.value.exit_code == 7 and caught.value.remedy
+    for name in ("folder", "none/such.csv", "file/below.csv", "nul\0byte", "x" * 300):
+        for force in (False, True):
+            with pytest.raises(OutputError) as caught:
+                check_writable(tmp_path / name, force)
+            assert caught.value.exit_code == 7 and caught.value.remedy, name
+    with pytest.raises(OutputError, match="No such file"):
+        write_whole(tmp_path / "none" / "file", b"")
 
 
 def test_a_folder_without_write_permission_is_an_output_error(
@@ -123,21 +109,6 @@ def test_a_folder_without_write_permission_is_an_output_error(
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(OutputError, match="Permission denied"):
         check_writable(tmp_path / "new.csv", force=True)
-
-
-def test_a_link_that_leads_back_to_itself_is_an_output_error(tmp_path: Path) -> None:
-    (tmp_path / "loop.json").symlink_to("loop.json")
-    with pytest.raises(OutputError, match="cannot be written"):
-        check_writable(tmp_path / "loop.json", force=True)
-    (tmp_path / "dangling.json").symlink_to("nothing.json")
-    check_writable(tmp_path / "dangling.json", force=False)
-
-
-def test_the_longest_possible_name_can_be_written(tmp_path: Path) -> None:
-    path = tmp_path / ("é" * 125 + ".json")
-    check_writable(path, force=False)
-    write_whole(path, b"new")
-    assert path.read_bytes() == b"new"
 
 
 def test_a_folder_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -166,18 +137,15 @@ def test_a_folder_that_cannot_be_written_leaves_the_old_one(
     assert list(tmp_path.iterdir()) == [folder] and (folder / "a").exists()
 
 
-@pytest.mark.parametrize("name", ["file", "none/such", "file/below", "nul\0byte", "x" * 300, "loop", "other"])
-def test_a_path_that_can_never_be_a_folder_is_an_output_error(tmp_path: Path, name: str) -> None:
+def test_a_path_that_can_never_be_a_folder_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(OutputError) as caught:
-        check_writable_folder(tmp_path / name, ["model.c"], force=True)
-    assert caught.value.exit_code == 7 and caught.value.remedy
-
-
-def test_a_missing_parent_of_a_folder_is_named(tmp_path: Path) -> None:
+    for name in ("file", "none/such", "file/below", "nul\0byte", "x" * 300, "loop", "other"):
+        with pytest.raises(OutputError) as caught:
+            check_writable_folder(tmp_path / name, ["model.c"], force=True)
+        assert caught.value.exit_code == 7 and caught.value.remedy, name
     with pytest.raises(OutputError, match=r"the folder \S*none does not exist\.$") as caught:
         check_writable_folder(tmp_path / "none" / "such", ["model.c"], force=False)
     assert "space" not in caught.value.remedy

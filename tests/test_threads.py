@@ -35,34 +35,23 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-@pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 4), ("800000 100000", 4), ("150000 100000", 2), ("5000 100000", 1)]
-)
-def test_a_quota_of_a_container_limits_the_cores(machine: Path, quota: str, cores: int) -> None:
-    write(machine / "own", "0::/\n")
-    write(machine / "cgroup" / "cpu.max", quota + "\n")
-    assert threads.usable_cores() == cores
-
-
-def test_the_strictest_of_nested_quotas_counts(machine: Path) -> None:
-    write(machine / "own", "0::/pod/container\n")
+def test_the_strictest_quota_of_a_container_limits_the_cores(machine: Path) -> None:
+    write(machine / "own", "0::/pod/container\n")  # as its host names it, where it is not mounted
+    for quota, cores in {"max 100000": 4, "800000 100000": 4, "150000 100000": 2, "5000 100000": 1}.items():
+        write(machine / "cgroup" / "cpu.max", quota + "\n")
+        assert threads.usable_cores() == cores, quota
+    write(machine / "cgroup" / "cpu.max", "max 100000\n")
     write(machine / "cgroup" / "pod" / "cpu.max", "200000 100000\n")
     write(machine / "cgroup" / "pod" / "container" / "cpu.max", "max 100000\n")
     assert threads.usable_cores() == 2
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("-1", 4), ("300000", 3)])
-def test_control_groups_of_the_first_version_limit_the_cores(machine: Path, quota: str, cores: int) -> None:
+def test_control_groups_of_the_first_version_limit_the_cores(machine: Path) -> None:
     write(machine / "own", "4:memory:/job\n3:cpu,cpuacct:/job\n")
-    write(machine / "cgroup" / "cpu" / "job" / "cpu.cfs_quota_us", quota + "\n")
     write(machine / "cgroup" / "cpu" / "job" / "cpu.cfs_period_us", "100000\n")
-    assert threads.usable_cores() == cores
-
-
-def test_the_path_of_a_container_may_be_that_of_its_host(machine: Path) -> None:
-    write(machine / "own", "0::/not/mounted/here\n")
-    write(machine / "cgroup" / "cpu.max", "100000 100000\n")
-    assert threads.usable_cores() == 1
+    for quota, cores in {"-1": 4, "300000": 3}.items():
+        write(machine / "cgroup" / "cpu" / "job" / "cpu.cfs_quota_us", quota + "\n")
+        assert threads.usable_cores() == cores, quota
 
 
 def test_networks_take_a_thread_for_each_core_unless_told_otherwise(
@@ -75,18 +64,16 @@ def test_networks_take_a_thread_for_each_core_unless_told_otherwise(
     assert threads.default_threads() == 4
 
 
-@pytest.mark.parametrize(("running", "is_busy"), [(1, False), (5, False), (6, True), (60, True)])
-def test_a_machine_is_busy_if_others_leave_too_few_cores(machine: Path, running: int, is_busy: bool) -> None:
-    write(machine / "load", f"0.50 0.40 0.30 {running}/321 4711\n")
-    assert threads.is_busy() == is_busy  # 4 threads of this process, and 8 cores
-
-
-def test_a_thread_that_runs_for_an_instant_makes_no_machine_busy(
+def test_a_machine_is_busy_if_others_leave_too_few_cores_for_more_than_an_instant(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(machine / "load", "0.50 0.40 0.30 17/321 4711\n")
+    for running, is_busy in {1: False, 5: False, 6: True, 60: True}.items():
+        write(machine / "load", f"0.50 0.40 0.30 {running}/321 4711\n")
+        assert threads.is_busy() == is_busy  # 4 threads of this process, and 8 cores
     monkeypatch.setattr(threads.time, "sleep", lambda seconds: write(machine / "load", "0 0 0 1/321 4711\n"))
     assert not threads.is_busy()
+    (machine / "load").unlink()  # where Linux tells nothing
+    assert threads.usable_cores() == 4 and not threads.is_busy()
 
 
 def test_hardware_threads_that_pytorch_leaves_free_count_as_free(machine: Path) -> None:
@@ -97,14 +84,6 @@ def test_hardware_threads_that_pytorch_leaves_free_count_as_free(machine: Path) 
     assert not threads.is_busy()
     write(machine / "load", "0.50 0.40 0.30 8/321 4711\n")
     assert threads.is_busy()
-
-
-def test_waiting_threads_sleep_where_a_quota_is_a_part_of_a_core(machine: Path) -> None:
-    write(machine / "own", "0::/\n")
-    write(machine / "cgroup" / "cpu.max", "150000 100000\n")
-    environment: dict[str, str] = {}
-    threads.prepare_openmp(environment)
-    assert environment == {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def test_the_program_prepares_openmp_before_anything_else() -> None:
@@ -128,35 +107,23 @@ def test_a_command_computes_with_the_threads_that_are_asked_for() -> None:
     assert (facts["device"], facts["OMP_NUM_THREADS"]) == ("cpu (1 thread)", "1")
 
 
-def test_waiting_threads_sleep_on_a_busy_machine(machine: Path) -> None:
-    idle: dict[str, str] = {}
-    threads.prepare_openmp(idle)
-    assert idle == {}
-    write(machine / "load", "16.50 9.40 7.30 17/321 4711\n")
-    busy: dict[str, str] = {}
-    threads.prepare_openmp(busy)
-    assert busy == {"OMP_WAIT_POLICY": "PASSIVE"}
-
-
-@pytest.mark.parametrize("own", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "1000"}], ids=str)
-def test_the_wait_policy_of_a_user_stays(machine: Path, own: dict[str, str]) -> None:
-    write(machine / "load", "16.50 9.40 7.30 17/321 4711\n")
-    environment = dict(own)
+def prepared(**environment: str) -> dict[str, str]:
     threads.prepare_openmp(environment)
-    assert environment == own
+    return environment
+
+
+def test_waiting_threads_sleep_on_a_busy_machine_unless_a_user_wants_otherwise(machine: Path) -> None:
+    assert prepared() == {}
+    write(machine / "load", "16.50 9.40 7.30 17/321 4711\n")
+    assert prepared() == {"OMP_WAIT_POLICY": "PASSIVE"}
+    for own in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "1000"}):
+        assert prepared(**own) == own
 
 
 def test_openmp_takes_no_more_threads_than_a_quota_allows(machine: Path) -> None:
     write(machine / "own", "0::/\n")
     write(machine / "cgroup" / "cpu.max", "200000 100000\n")
-    environment: dict[str, str] = {}
-    threads.prepare_openmp(environment)
-    assert environment == {"OMP_NUM_THREADS": "2"}
-    environment = {"OMP_NUM_THREADS": "7"}
-    threads.prepare_openmp(environment)
-    assert environment == {"OMP_NUM_THREADS": "7"}
-
-
-def test_where_linux_tells_nothing_no_machine_is_busy(machine: Path) -> None:
-    (machine / "load").unlink()
-    assert threads.usable_cores() == 4 and not threads.is_busy()
+    assert prepared() == {"OMP_NUM_THREADS": "2"}
+    assert prepared(OMP_NUM_THREADS="7") == {"OMP_NUM_THREADS": "7"}
+    write(machine / "cgroup" / "cpu.max", "150000 100000\n")  # waiting threads sleep in a part of a core
+    assert prepared() == {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
