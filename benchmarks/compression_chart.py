@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from digitcli.charts import Panel, Series, draw_chart
-from digitcli.compression.results import TriedModel
+from digitcli.compression.steps import TriedModel
 from digitcli.inference.checkpoint import COMPRESSION_FILE
 from digitcli.json_records import parse_record
 

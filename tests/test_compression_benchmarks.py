@@ -12,7 +12,7 @@ import int8_speed
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.compression.results import TriedModel
+from digitcli.compression.steps import TriedModel
 
 ORIGINAL = TriedModel("original", "", 0.99, 0, 1, None, 4000, 5000, 1000, 1000)
 SMALL = dataclasses.replace(ORIGINAL, steps="int8", accuracy=0.98, weights_bytes=1000)

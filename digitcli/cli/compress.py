@@ -12,7 +12,7 @@ from digitcli import console
 from digitcli.cli.options import complete_dataset, complete_device, complete_shipped
 from digitcli.cli.progress import CountingBar
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.compression.results import DEFAULT_EPOCHS, CompressionResult, TestResult, parse_steps
+from digitcli.compression.steps import DEFAULT_EPOCHS, CompressionResult, TestResult, parse_steps
 from digitcli.events import EpochDone, Event, ModelStarted, Notice, StepDone
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_model

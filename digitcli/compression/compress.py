@@ -16,7 +16,7 @@ from digitcli.architectures.registry import ENSEMBLE
 from digitcli.atomic_write import faults_of, remove_partial_files, write_whole
 from digitcli.compression.changes import check_pruning
 from digitcli.compression.compressor import STEPS_FOLDER, UNTRAINED_FILE, CompressionConfig, Compressor
-from digitcli.compression.results import (
+from digitcli.compression.steps import (
     COMPRESSIONS,
     CompressionResult,
     Step,

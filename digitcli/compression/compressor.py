@@ -17,7 +17,7 @@ from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.architectures.summary import example_input, summarize
 from digitcli.atomic_write import faults_of
 from digitcli.compression.changes import fold, prune, quantize_inputs, quantize_weights
-from digitcli.compression.results import DEFAULT_EPOCHS, TRAINED, Step, TriedModel, join_steps
+from digitcli.compression.steps import DEFAULT_EPOCHS, TRAINED, Step, TriedModel, join_steps
 from digitcli.data.dataset import Digits
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.cli.compress import show_compression
-from digitcli.compression import results
-from digitcli.compression.results import CompressionResult, TriedModel
+from digitcli.compression import steps
+from digitcli.compression.steps import CompressionResult, TriedModel
 from digitcli.training.run_folder import existing_run
 from tests.support.processes import Run
 
@@ -48,7 +48,7 @@ def test_the_change_of_the_accuracy_is_told_in_words(capsys: pytest.CaptureFixtu
             TriedModel(steps, "", accuracy, 0.9, 1, None, 9, 9, 9, 9)
             for steps, accuracy in (("original", 0.9968), ("int8", validation))
         )
-        of_test = (results.TestResult(accuracy, 0.9, 1, None) for accuracy in (test, 0.9961))
+        of_test = (steps.TestResult(accuracy, 0.9, 1, None) for accuracy in (test, 0.9961))
         show_compression(CompressionResult("a@1", "f", "f/m", "digit", 5000, (before, after), 1, *of_test))
         assert f"accuracy {change}" in " ".join(capsys.readouterr().out.split())  # wherever lines are broken
 

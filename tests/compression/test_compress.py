@@ -14,7 +14,7 @@ from digitcli.compression import compress as module
 from digitcli.compression import compressor
 from digitcli.compression.compress import compress
 from digitcli.compression.compressor import CompressionConfig, Compressor
-from digitcli.compression.results import CompressionResult, Step, join_steps, parse_steps
+from digitcli.compression.steps import CompressionResult, Step, join_steps, parse_steps
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, ModelError, OutputError, UsageError
