@@ -214,17 +214,6 @@ def read_header_and_digest(path: Path) -> tuple[Header, str]:
     return _parse_header(metadata, path), metadata["sha256"]
 
 
-def read_tensor_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the tensors of a checkpoint, without torch and without reading the tensors.
-
-    Raises:
-        ModelError: see `read_checkpoint`.
-    """
-    content = _read_bytes(path, header_only=True)
-    _parse_metadata(content, path)
-    return tuple(name for name in json.loads(_header_bytes(content)) if name != "__metadata__")
-
-
 def _read(
     path: Path, sha256: str | None, load: Callable[[bytes], dict[str, Tensors]]
 ) -> tuple[Header, dict[str, Tensors]]:

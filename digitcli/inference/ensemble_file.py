@@ -43,14 +43,18 @@ def write_ensemble(
             weights = load_network(model).state_dict()
         tensors |= {f"members.{number}.{name}": tensor for name, tensor in weights.items()}
     members = [model.header for model in models]
+    start = _shared([member.start for member in members])
+    dataset = _shared([member.dataset for member in members])
+    if names := [str(member.dataset["name"]) for member in members if "name" in member.dataset]:
+        dataset["name"] = " + ".join(dict.fromkeys(names))
     header = Header(
         architecture=ENSEMBLE.name,
         arguments={"members": [dataclasses.asdict(member) for member in members]},
         recipe=_common([member.recipe for member in members]),
         seed=seed,
-        dataset=_common_dataset([member.dataset for member in members]),
+        dataset=dataset,
         teacher=_common([member.teacher for member in members]),
-        start=_common_start([member.start for member in members]),
+        start=start if "sha256" in start else {},
         metrics=dict(metrics or {}),
         temperature=temperature,
         versions=library_versions(),
@@ -64,16 +68,7 @@ def _common(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return first if all(other == first for other in others) else {}
 
 
-def _common_start(starts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the entries of all members say alike, if they started from the same model."""
-    first, *others = starts
-    same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-    return same if "sha256" in same else {}
-
-
-def _common_dataset(datasets: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the names of all datasets, and the other entries that are the same for all of them."""
-    first, *others = datasets
-    same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-    names = [str(dataset["name"]) for dataset in datasets if "name" in dataset]
-    return {**same, "name": " + ".join(dict.fromkeys(names))} if names else same
+def _shared(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the names and values that are the same in the entries of all members."""
+    first, *others = entries
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

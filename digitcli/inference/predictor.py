@@ -74,10 +74,6 @@ class DigitClassifier:
         self.batch_size = batch_size
         self._temperature = np.float32(temperature)
 
-    def with_runtimes(self, runtimes: Sequence[Runtime]) -> DigitClassifier:
-        """Return a classifier of the same models that other runtimes compute."""
-        return DigitClassifier(self.models, runtimes, self.batch_size, float(self._temperature))
-
     def logits(
         self, images: npt.NDArray[np.uint8], on_progress: Callable[[int], None] = lambda done: None
     ) -> npt.NDArray[np.float32]:
