@@ -16,7 +16,7 @@ import numpy as np
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.evaluation.evaluate_lines import evaluate_lines
+from digitcli.evaluation.evaluate import evaluate_lines
 from digitcli.evaluation.metrics import read_digits
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.line_finding import find_lines

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from digitcli import console
 from digitcli.adaptation.adaptation import (
@@ -73,8 +72,20 @@ def adapt(options: AdaptOptions) -> None:
     with wait_with_signals():
         from digitcli.adaptation.adapt import adapt as adapt_to
     settings = FineTuning(epochs=options.epochs)
-    with StagesView() as view:
-        result = adapt_to(options.folder, resolved, settings=settings, device=options.device, on_event=view)
+    with ExitStack() as stack:
+        bars: dict[AdaptationStage, CountingBar] = {}
+
+        def on_event(event: Event) -> None:
+            if not isinstance(event, StageProgress):
+                return
+            if event.stage not in bars:
+                stack.close()  # a bar for each stage, one after the other
+                bars[event.stage] = stack.enter_context(CountingBar(event.stage.value, STEPS_PER_NOTICE))
+            bars[event.stage].show(event.done, event.n)
+
+        result = adapt_to(
+            options.folder, resolved, settings=settings, device=options.device, on_event=on_event
+        )
     written = None
     try:
         if result.adapted:
@@ -90,33 +101,6 @@ def adapt(options: AdaptOptions) -> None:
     if result.failures:
         cause = f"{counted(len(result.failures), 'picture')} could not be used; the others were."
         raise PartialInputError(cause, "Repair or remove the files that are named above.")
-
-
-class StagesView:
-    """A bar for each stage of an adaptation, one after the other; used as a callback for events."""
-
-    def __init__(self) -> None:
-        self.stage: AdaptationStage | None = None
-        self.bar: CountingBar | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bar is not None:
-            self.bar.__exit__(kind, error, trace)
-
-    def __call__(self, event: Event) -> None:
-        """Draw one event."""
-        if not isinstance(event, StageProgress):
-            return
-        if event.stage is not self.stage:
-            self.__exit__(None, None, None)
-            self.stage, self.bar = event.stage, CountingBar(event.stage.value, STEPS_PER_NOTICE).__enter__()
-        assert self.bar is not None
-        self.bar.show(event.done, event.n)
 
 
 def _show(result: Adaptation, output: Path | None, format: console.Format) -> None:

@@ -139,7 +139,6 @@ def _describe(result: Calibration, output: Path | None, named: Sequence[str]) ->
         )
     if proven is None:
         rows["result"] = _why_nothing(control, result.answers)
-        rows["more pictures"] = _would_help(result, limit)
         return rows
     rows |= {
         "threshold": f"{proven.threshold:g}",
@@ -202,18 +201,6 @@ def _tests(control: RiskControl) -> str:
         return f"{text} and all of them passed, down to {last.threshold:g}."
     failed = f"{last.threshold:g}, with {last.wrong:,} of {last.answered:,} answers wrong"
     return f"{text} and end at the first that failed: {failed}."
-
-
-def _would_help(result: Calibration, limit: str) -> str:
-    """Return whether more labelled pictures would help where nothing is proven."""
-    if not result.answers:
-        return "They would not help, because none of these is answered."
-    if result.more_pictures is None:
-        return f"{limit} would hardly be reached with any number, because too many answers are wrong."
-    if not result.more_pictures:
-        return f"As many pictures as these suffice for {limit} in four of five samples; they did not here."
-    more = counted(_rounded(result.more_pictures), "more labelled picture")
-    return f"{limit} would need about {more}, by a rough estimate."
 
 
 def _rounded(number: int) -> int:

@@ -15,8 +15,16 @@ from digitcli import console
 from digitcli.atomic_write import write_whole
 from digitcli.cli.options import check_output, complete_architecture, complete_dataset, device_setting
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.saved_comparison import SUFFIX, EvaluationSplit, save_comparison
-from digitcli.comparison.specification import OUT, SEEDS, Specification, parse_specifications, plan_runs
+from digitcli.comparison.specification import (
+    OUT,
+    SEEDS,
+    SUFFIX,
+    EvaluationSplit,
+    Specification,
+    parse_specifications,
+    plan_runs,
+    save_comparison,
+)
 from digitcli.errors import DigitcliError, DivergedError, PartialInputError, UsageError, counted
 from digitcli.evaluation.statistics import describe_p
 from digitcli.inference.devices import check_device_name

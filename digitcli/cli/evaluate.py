@@ -26,8 +26,7 @@ from digitcli.inference.model_resolution import DEFAULT_MODEL, ResolvedModel, ch
 from digitcli.settings import FRACTION, argument, setting
 
 if TYPE_CHECKING:
-    from digitcli.evaluation.evaluate import EvaluationResult
-    from digitcli.evaluation.evaluate_lines import LineEvaluation
+    from digitcli.evaluation.evaluate import EvaluationResult, LineEvaluation
     from digitcli.evaluation.robustness import Robustness
     from digitcli.evaluation.selection import Selection
 
@@ -142,11 +141,7 @@ def _evaluate(
         from digitcli.inference.predictor import import_runtime
 
         import_runtime(models, options.device)
-        if reads_lines:
-            from digitcli.evaluation import evaluate_lines
-            from digitcli.synthesis.line_folders import lines_to_evaluate
-        else:
-            from digitcli.evaluation import evaluate
+        from digitcli.evaluation import evaluate
     from digitcli.events import DigitsDone, Event, Notice
 
     with CountingBar("lines" if reads_lines else "digits") as bar:
@@ -162,8 +157,10 @@ def _evaluate(
                 models, options.data, select=options.select, split=options.split, device=options.device,
                 mistakes=options.mistakes, robustness=options.robustness, ood=options.ood, on_event=on_event,
             )  # fmt: skip
+        from digitcli.synthesis.line_folders import lines_to_evaluate
+
         lines, split = lines_to_evaluate(options.data, models[0].header.dataset.get("digest"))
-        return evaluate_lines.evaluate_lines(
+        return evaluate.evaluate_lines(
             models[0], lines, data=options.data, split=split, device=options.device,
             mistakes=options.mistakes, on_event=on_event,
         )  # fmt: skip

@@ -17,8 +17,16 @@ from digitcli.architectures.summary import summarize
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.charts import Panel, Series, draw_chart
 from digitcli.comparison.runs import Conditions, build_network, define_model, evaluate_run
-from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, SavedModel
-from digitcli.comparison.specification import OUT, SEEDS, Specification, plan_runs
+from digitcli.comparison.specification import (
+    OUT,
+    SEEDS,
+    ComparedRun,
+    EvaluationSplit,
+    ModelDefinition,
+    SavedModel,
+    Specification,
+    plan_runs,
+)
 from digitcli.data.dataset import describe_failures
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DigitcliError, DivergedError, Interrupted, UsageError

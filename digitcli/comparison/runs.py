@@ -15,12 +15,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from digitcli.architectures import registry
 from digitcli.architectures.compression import with_plain_weights
 from digitcli.architectures.recipe import Recipe, stored_recipe
-from digitcli.architectures.registry import TORCHVISION, create_model, find_architecture, resolve_recipe
 from digitcli.atomic_write import faults_of
-from digitcli.comparison.saved_comparison import ComparedRun, EvaluationSplit, ModelDefinition, accuracy_of
-from digitcli.comparison.specification import Specification
+from digitcli.comparison.specification import (
+    ComparedRun,
+    EvaluationSplit,
+    ModelDefinition,
+    Specification,
+    accuracy_of,
+)
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.label_tables import digest_of
 from digitcli.data.loading import load_dataset
@@ -31,8 +36,7 @@ from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
-from digitcli.training import trainer
-from digitcli.training.checks import check_config, check_single, resolve_teachers
+from digitcli.training import checks, trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.network import architecture_arguments, create_network
 from digitcli.training.setup import StopSignal
@@ -87,7 +91,7 @@ def define_model(specification: Specification, seeds: int, conditions: Condition
         return _define_from_header(specification.model.header)
     assert specification.saved is not None
     saved, name = specification.saved, f"{specification.label} in a saved comparison"
-    if find_architecture(saved.definition.architecture).task != "digit":
+    if registry.find_architecture(saved.definition.architecture).task != "digit":
         raise InputError(f"{name} reads lines.", "Leave its file out.")
     try:
         build_network(saved.definition)
@@ -111,20 +115,15 @@ def define_from_config(config: TrainConfig) -> ModelDefinition:
         InputError, ModelError: the file of a setting cannot be read.
     """
     recipe = check_trainable(config)
-    fonts = None if config.fonts is None else hash_fonts(Path(config.fonts))
-    corrections = None if config.corrections is None else digest_of(Path(config.corrections))
-    teacher = tuple(model.sha256 for model in resolve_teachers(config.teacher))
-    start = None if config.start is None else resolve_model(config.start).sha256
-    original = load_dataset(config.original).digest if config.original and recipe.rehearse else None
     return ModelDefinition(
         config.arch,
         architecture_arguments(recipe),
         dataclasses.asdict(recipe),
-        fonts=fonts,
-        corrections=corrections,
-        teacher=teacher,
-        start=start,
-        original=original,
+        fonts=None if config.fonts is None else hash_fonts(Path(config.fonts)),
+        corrections=None if config.corrections is None else digest_of(Path(config.corrections)),
+        teacher=tuple(model.sha256 for model in checks.resolve_teachers(config.teacher)),
+        start=None if config.start is None else resolve_model(config.start).sha256,
+        original=load_dataset(config.original).digest if config.original and recipe.rehearse else None,
     )
 
 
@@ -134,9 +133,9 @@ def check_trainable(config: TrainConfig) -> Recipe:
     Raises:
         UsageError: the settings contradict each other or do not fit the network.
     """
-    check_single(config)
-    recipe = resolve_recipe(config.arch, **config.recipe)
-    check_config(config, recipe)
+    checks.check_single(config)
+    recipe = registry.resolve_recipe(config.arch, **config.recipe)
+    checks.check_config(config, recipe)
     choose_device(config.device)
     with torch.random.fork_rng(devices=[]):
         create_network(config.arch, recipe)
@@ -144,23 +143,20 @@ def check_trainable(config: TrainConfig) -> Recipe:
 
 
 def _define_from_header(header: Header) -> ModelDefinition:
-    fonts, corrections, original = (header.dataset.get(name) for name in ("fonts", "corrections", "original"))
     return ModelDefinition(
         header.architecture,
         header.arguments,
         header.recipe,
-        fonts=fonts,
-        corrections=corrections,
+        **{name: header.dataset.get(name) for name in ("fonts", "corrections", "original")},
         teacher=tuple(header.teacher.values()),
         start=header.start.get("sha256"),
-        original=original,
     )
 
 
 def build_network(definition: ModelDefinition) -> nn.Module:
     """Return the network with random weights; the state of the random number generator is kept."""
     with torch.random.fork_rng(devices=[]):
-        return with_plain_weights(create_model(definition.architecture, **definition.arguments))
+        return with_plain_weights(registry.create_model(definition.architecture, **definition.arguments))
 
 
 def _check_folder(folder: Path, definition: ModelDefinition, conditions: Conditions) -> None:
@@ -199,7 +195,7 @@ def folder_name(label: str) -> str:
     A label that is long, or has characters that some file systems do not have or do not distinguish, gets a
     digest.
     """
-    usual = label.replace(":", "_", 1).replace(TORCHVISION, TORCHVISION.replace("/", "_"), 1)
+    usual = label.replace(":", "_", 1).replace("torchvision/", "torchvision_", 1)
     name = re.sub(r"[^a-z0-9_.,=+-]", "_", usual)
     if name != usual or len(name) > LONGEST_FOLDER_NAME:
         digest = hashlib.sha256(label.encode(errors="surrogateescape")).hexdigest()

@@ -214,6 +214,8 @@ def tune(
     assert specification.config is not None, "a model that exists cannot be trained"
     config = replace(specification.config, seed=SEED)
     check_installed()
+    from optuna.trial import TrialState
+
     dataset = load_dataset(config.data)
     for each in ranges:
         for value in each.ends():
@@ -225,7 +227,8 @@ def tune(
         study = _open_study(folder / STUDY_FILE)
         _check_same_search(study, folder, search)
         recipe = _train_recipe(study, search, trials)
-        done = _finished_trials(study)
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        done = [_parse_trial(each.user_attrs.get(RECIPE)) for each in study.get_trials(states=ended)]
         while len(done) < trials:
             done.append(_run_trial(study, search, len(done) + 1))
             on_event(TrialDone(done[-1], min((recipe, *done), key=TunedTrial.rank), trials))
@@ -350,14 +353,6 @@ def _check_same_search(study: Study, folder: Path, search: _Search) -> None:
     elif changed := [name for name, value in wanted.items() if stored.get(name) != value]:
         cause = f"{folder} has a search with another {' and another '.join(changed)}."
         raise UsageError(cause, "Repeat its command, or name another folder with --output.")
-
-
-def _finished_trials(study: Study) -> list[TunedTrial]:
-    """Return the trials of a study that ended, in their order."""
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return [_parse_trial(trial.user_attrs.get(RECIPE)) for trial in trials]
 
 
 def _parse_trial(record: Any) -> TunedTrial:

@@ -1,4 +1,4 @@
-"""Evaluate models of single digits on a labelled dataset."""
+"""Evaluate models of single digits on a labelled dataset, or a line model on labelled lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,42 +20,21 @@ from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Dataset, Digits, describe_failures
 from digitcli.data.loading import PUBLISHED_DATASETS, load_dataset
 from digitcli.errors import UsageError
-from digitcli.evaluation import MISTAKES, MODEL_SUFFIX
-from digitcli.evaluation.calibration import (
-    CoveragePoint,
-    ReliabilityBin,
-    coverage,
-    draw_calibration,
-    reliability,
-)
-from digitcli.evaluation.metrics import ClassScores, class_scores, confusion_counts, ece, nll, wilson_interval
+from digitcli.evaluation import MISTAKES, MODEL_SUFFIX, calibration, metrics, splits
 from digitcli.evaluation.robustness import OodResult, Robustness, measure_ood, measure_robustness
 from digitcli.evaluation.selection import Selection, check_selection, select_models
-from digitcli.evaluation.splits import (
-    Split,
-    correctly_labelled,
-    default_split,
-    groups_of_split,
-    report_overlap,
-    take_split,
-)
+from digitcli.evaluation.splits import Split
 from digitcli.events import DigitsDone, Notice, OnEvent
+from digitcli.inference import model_resolution
 from digitcli.inference.ctc import log_softmax
-from digitcli.inference.model_resolution import (
-    DEFAULT_MODEL,
-    ModelLike,
-    ResolvedModel,
-    check_distinct,
-    resolve_models,
-)
-from digitcli.inference.predictor import load_classifier
+from digitcli.inference.model_resolution import DEFAULT_MODEL, ModelLike, ResolvedModel
+from digitcli.inference.predictor import load_classifier, load_line_recognizer
 from digitcli.inference.runtime import RuntimeName
 
-if TYPE_CHECKING:
-    from digitcli.evaluation.evaluate_lines import LineEvaluation
-
-# The fields that a record leaves out.
+# The fields that a record leaves out, of digits and of lines.
 NOT_RECORDED = ("models", "digits", "predicted", "probabilities", "digit_groups")
+LINE_ARRAYS = ("labels", "predicted", "confidences")
+BATCHES_PER_STEP = 4  # batches of lines between two reports of progress
 
 
 @dataclass(frozen=True)
@@ -105,7 +84,7 @@ class EvaluationResult:
     groups: the accuracy of each group of the digits, if the dataset has groups.
     models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
-    digit_groups: the group of each digit, see `groups_of_split`.
+    digit_groups: the group of each digit, see `splits.groups_of_split`.
     """
 
     model: str
@@ -118,14 +97,14 @@ class EvaluationResult:
     accuracy_high: float
     nll: float
     ece: float
-    per_class: list[ClassScores]
+    per_class: list[metrics.ClassScores]
     confusion: list[list[int]]
     device: str
     overlap: int | None
     unreadable: int
     mistakes: list[Mistake]
-    reliability: list[ReliabilityBin]
-    coverage: list[CoveragePoint]
+    reliability: list[calibration.ReliabilityBin]
+    coverage: list[calibration.CoveragePoint]
     accuracy_without_label_errors: float | None
     robustness: Robustness | None
     ood: tuple[OodResult, ...] | None
@@ -186,12 +165,14 @@ def evaluate(
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
-    resolved = resolve_models([models] if isinstance(models, str | Path | ResolvedModel) else models)
+    resolved = model_resolution.resolve_models(
+        [models] if isinstance(models, str | Path | ResolvedModel) else models
+    )
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
     if select is not None:
         check_selection(select, len(resolved), split)
-    check_distinct(resolved)
+    model_resolution.check_distinct(resolved)
     dataset, load = _load(str(data), on_event), partial(load_classifier, device=device, runtime=runtime)
     selection = None
     if select is None:
@@ -199,9 +180,9 @@ def evaluate(
     else:
         chosen, selection = select_models(resolved, dataset, select, load, on_event)
         classifier = load(*chosen, temperature=selection.temperature)
-    split = split or ("test" if select else default_split(dataset, classifier.headers))
-    digits = take_split(dataset, split)
-    overlap = report_overlap(digits, dataset, classifier, on_event)
+    split = split or ("test" if select else splits.default_split(dataset, classifier.headers))
+    digits = splits.take_split(dataset, split)
+    overlap = splits.report_overlap(digits, dataset, classifier, on_event)
 
     def report(done: int, total: int = len(digits)) -> None:
         on_event(DigitsDone(done, total))
@@ -234,12 +215,12 @@ def _measure(
     dataset: Dataset, split: Split, digits: Digits, logits: npt.NDArray[np.float32], mistakes: int
 ) -> dict[str, Any]:
     """Return the fields of `EvaluationResult` that follow from the digits of a split and logits (N, 10)."""
-    labels, groups = digits.labels, groups_of_split(dataset, split)
+    labels, groups = digits.labels, splits.groups_of_split(dataset, split)
     predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
     confidence, is_correct = probabilities.max(axis=-1), predicted == labels
-    has_right_label = correctly_labelled(dataset, split)
-    confusion = confusion_counts(logits, labels)
-    low, high = wilson_interval(int(is_correct.sum()), len(labels))
+    has_right_label = splits.correctly_labelled(dataset, split)
+    confusion = metrics.confusion_counts(logits, labels)
+    low, high = metrics.wilson_interval(int(is_correct.sum()), len(labels))
     return {
         "digest": dataset.digest,
         "split": split,
@@ -247,14 +228,14 @@ def _measure(
         "accuracy": float(is_correct.mean()),
         "accuracy_low": low,
         "accuracy_high": high,
-        "nll": nll(logits, labels),
-        "ece": ece(logits, labels),
-        "per_class": class_scores(confusion),
+        "nll": metrics.nll(logits, labels),
+        "ece": metrics.ece(logits, labels),
+        "per_class": metrics.class_scores(confusion),
         "confusion": confusion.tolist(),
         "unreadable": len(dataset.failures),
         "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
-        "reliability": reliability(confidence, is_correct),
-        "coverage": coverage(confidence, is_correct),
+        "reliability": calibration.reliability(confidence, is_correct),
+        "coverage": calibration.coverage(confidence, is_correct),
         "accuracy_without_label_errors": (
             None if has_right_label is None else float(is_correct[has_right_label].mean())
         ),
@@ -271,7 +252,7 @@ def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_])
     accuracies = []
     for name in dict.fromkeys(filter(None, names)):
         correct = is_correct[np.array(names) == name]
-        interval = wilson_interval(int(correct.sum()), len(correct))
+        interval = metrics.wilson_interval(int(correct.sum()), len(correct))
         accuracies.append(GroupAccuracy(name, len(correct), float(correct.mean()), *interval))
     return accuracies
 
@@ -297,6 +278,137 @@ def _worst_mistakes(
     ]
 
 
+class LabelledLine(Protocol):
+    """A picture of a line, uint8 (40, W) with ink 255, and the digits that are written in it."""
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The picture."""
+
+    @property
+    def digits(self) -> str:
+        """The digits, without marks."""
+
+
+@dataclass(frozen=True)
+class LineMistake:
+    """A line that was misread.
+
+    index: its place among the evaluated lines, from 0.
+    confidence: the probability of the digits that were predicted.
+    """
+
+    index: int
+    label: str
+    predicted: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class LineEvaluation:
+    """The evaluation of a line model.
+
+    n: the number of lines.
+    exact_match, exact_match_low, exact_match_high: the fraction of lines whose digits are all correct, and
+        its 95 % interval.
+    cer: the character error rate; None if no line has a digit.
+    nll: the mean negative log-likelihood of a line in nats.
+    ece: the expected calibration error.
+    mistakes: the mistakes of the highest confidence.
+    labels, predicted, confidences: the digits that are written, the digits that were read, their probability.
+    """
+
+    model: str
+    data: str
+    split: str
+    n: int
+    exact_match: float
+    exact_match_low: float
+    exact_match_high: float
+    cer: float | None
+    nll: float
+    ece: float
+    device: str
+    mistakes: list[LineMistake]
+    labels: list[str] = field(repr=False, compare=False)
+    predicted: list[str] = field(repr=False, compare=False)
+    confidences: list[float] = field(repr=False, compare=False)
+
+    @property
+    def accuracy(self) -> float:
+        """The exact match, which --min-accuracy compares."""
+        return self.exact_match
+
+    @property
+    def wrong(self) -> int:
+        """The number of lines that were misread."""
+        return sum(text != label for text, label in zip(self.predicted, self.labels, strict=True))
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures for JSON, without the arrays."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in LINE_ARRAYS}
+
+    def as_csv(self) -> str:
+        """Return the columns `index,label,predicted,confidence`."""
+        rows = enumerate(zip(self.labels, self.predicted, self.confidences, strict=True))
+        lines = [f"{index},{label},{text},{confidence:.6g}" for index, (label, text, confidence) in rows]
+        return "\n".join(["index,label,predicted,confidence", *lines]) + "\n"
+
+
+def evaluate_lines(
+    model: ModelLike,
+    lines: Sequence[LabelledLine],
+    *,
+    data: str,
+    split: str,
+    device: str = "auto",
+    runtime: RuntimeName = "auto",
+    mistakes: int = MISTAKES,
+    on_event: OnEvent = lambda event: None,
+) -> LineEvaluation:
+    """Evaluate a line model on lines; `data` and `split` say in the result where they are from.
+
+    Raises:
+        UsageError: there is no such kind of device.
+        ModelError: there is no such model, or it is damaged or reads single digits.
+        EnvironmentFault: this machine does not have the device.
+    """
+    recognizer = load_line_recognizer(model, device, runtime=runtime)
+    alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
+    logits: list[npt.NDArray[np.float32]] = []
+    step = BATCHES_PER_STEP * recognizer.batch_size
+    for start in range(0, len(lines), step):
+        outputs = recognizer.outputs([line.image for line in lines[start : start + step]])
+        logits += [output.logits for output in outputs]
+        on_event(DigitsDone(len(logits), len(lines)))
+    labels, predicted = [line.digits for line in lines], metrics.read_digits(logits, alphabet)
+    confidences = (-metrics.line_nll(logits, predicted, alphabet, temperature)).exp().tolist()
+    wrong = [
+        LineMistake(index, label, text, confidence)
+        for index, (label, text, confidence) in enumerate(zip(labels, predicted, confidences, strict=True))
+        if text != label
+    ]
+    correct = len(lines) - len(wrong)
+    low, high = metrics.wilson_interval(correct, len(lines))
+    return LineEvaluation(
+        model=recognizer.name,
+        data=data,
+        split=split,
+        n=len(lines),
+        exact_match=correct / len(lines),
+        exact_match_low=low,
+        exact_match_high=high,
+        cer=metrics.character_error_rate(predicted, labels),
+        nll=float(metrics.line_nll(logits, labels, alphabet, temperature).mean()),
+        ece=metrics.line_ece(logits, labels, alphabet, temperature),
+        device=recognizer.device,
+        mistakes=sorted(wrong, key=lambda mistake: -mistake.confidence)[:mistakes],
+        labels=labels,
+        predicted=predicted,
+        confidences=confidences,
+    )
+
+
 def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
     """Write figures (.json), a row for each image or line (.csv), diagrams (.svg) or the selected models.
 
@@ -313,7 +425,7 @@ def save_result(path: Path, result: EvaluationResult | LineEvaluation) -> None:
         if suffix == MODEL_SUFFIX:
             _save_selected_models(path, result)
             return
-        content = draw_calibration(result.model, result.reliability, result.coverage)
+        content = calibration.draw_calibration(result.model, result.reliability, result.coverage)
     write_whole(path, content.encode())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.comparison.compare import Comparison
-from digitcli.comparison.saved_comparison import save_comparison
+from digitcli.comparison.specification import save_comparison
 from digitcli.data.dataset import Digits
 from tests.support.comparisons import compare_quickly
 

@@ -11,7 +11,7 @@ import pytest
 from digitcli.comparison import compare as module
 from digitcli.comparison import runs
 from digitcli.comparison.compare import ComparedModel, Comparison, RunEvaluated
-from digitcli.comparison.saved_comparison import ComparedRun
+from digitcli.comparison.specification import ComparedRun
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import DivergedError, Interrupted, UsageError
@@ -33,8 +33,7 @@ def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
     assert [(event.label[-1], event.run.seed, event.reused) for event in evaluated(events)] == [
         ("1", 0, False), ("8", 0, False), ("1", 1, False), ("8", 1, False),
     ]  # fmt: skip
-    assert [event.done for event in evaluated(events)] == [1, 2, 3, 4]
-    assert {event.total for event in evaluated(events)} == {4}
+    assert [(event.done, event.total) for event in evaluated(events)] == [(done, 4) for done in (1, 2, 3, 4)]
     assert any(isinstance(event, StepDone) for event in events)
     events.clear()
     with monkeypatch.context() as patch:
@@ -46,23 +45,24 @@ def test_every_architecture_is_trained_once_a_seed_and_finished_runs_are_reused(
     events.clear()
     compare_quickly(few_digits, tmp_path, seeds=3, on_event=events.append)
     assert [event.reused for event in evaluated(events)] == [True] * 4 + [False] * 2
+    with pytest.raises(UsageError, match="--seeds"):
+        compare_quickly(few_digits, tmp_path, seeds=0)
 
 
-def test_the_figures_follow_from_the_runs(few_digits: Path, tmp_path: Path) -> None:
-    result = compare_quickly(few_digits, tmp_path)
-    for model in result.models:
+def test_the_figures_follow_from_the_runs(compared: Comparison) -> None:
+    worse, better, shipped = compared.models
+    for model in (worse, better):
         accuracies = [run.accuracy for run in model.runs]
         assert model.accuracy == pytest.approx(np.mean(accuracies))
         assert model.deviation == pytest.approx(np.std(accuracies, ddof=1))
         assert model.low <= model.accuracy <= model.high and model.parameters == 7850
-    worse, better = result.models
-    assert result.best == better.label and better.behind is None and better.p is None
-    assert worse.behind == pytest.approx(better.accuracy - worse.accuracy) and worse.behind > 0
-    assert 0 < len(result.missed) < 0.3 * result.images
-    record = result.record()
+        assert model.behind == pytest.approx(shipped.accuracy - model.accuracy) and model.behind > 0
+    assert compared.best == shipped.label and shipped.behind is None and shipped.p is None
+    assert worse.accuracy < better.accuracy and 0 <= len(compared.missed) < 0.3 * compared.images
+    record = compared.record()
     assert "labels" not in record and "misread" not in record["models"][0]["runs"][0]
-    assert [row["label"] for row in result.rows()] == [model.label for model in result.models]
-    assert result.rows()[0]["runs"] == 2 and result.rows()[0]["behind"] == worse.behind
+    assert [row["label"] for row in compared.rows()] == [model.label for model in compared.models]
+    assert compared.rows()[0]["runs"] == 2 and compared.rows()[0]["behind"] == worse.behind
 
 
 def test_nearly_equal_recipes_have_no_winner_and_a_clearly_better_one_wins(

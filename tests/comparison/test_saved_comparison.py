@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from digitcli.comparison.compare import Comparison, RunEvaluated
-from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition, SavedModel, read_comparison
-from digitcli.comparison.specification import parse_specifications
+from digitcli.comparison.specification import (
+    ComparedRun,
+    ModelDefinition,
+    SavedModel,
+    parse_specifications,
+    read_comparison,
+)
 from digitcli.errors import InputError, UsageError
 from tests.support.comparisons import compare_quickly
 

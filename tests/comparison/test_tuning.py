@@ -8,19 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from digitcli.comparison import tuning
 from digitcli.comparison.search_ranges import parse_ranges
 from digitcli.comparison.specification import parse_specification, parse_specifications
-from digitcli.comparison.tuning import (
-    STUDY_FILE,
-    TrialDone,
-    Tuning,
-    check_installed,
-    specification_with,
-    tune,
-)  # fmt: skip
+from digitcli.comparison.tuning import STUDY_FILE, TrialDone, Tuning, specification_with, tune
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.run_folder import locked
@@ -38,11 +32,12 @@ def search(data: Path, folder: Path, *, trials: int = 3, arch: str = SPECIFICATI
 
 
 def test_the_best_trial_is_found_on_validation_digits_and_its_command_trains_it(
-    few_digits: Path, tmp_path: Path
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("digitcli.training.digit_task.DigitTask.test", None)  # no test digit is read
     result = search(few_digits, tmp_path, trials=6, arch="softmax:epochs=3,optimizer=sgd")
     best = result.best
-    assert best is not None and best.accuracy is not None
+    assert best is not None and best.accuracy is not None and len(result.trials) == 6
     complete = [trial for trial in result.trials if trial.state == "complete"]
     assert best.accuracy == max(trial.accuracy or 0 for trial in complete)
     assert result.trials[: len(complete)] == tuple(complete)
@@ -50,17 +45,17 @@ def test_the_best_trial_is_found_on_validation_digits_and_its_command_trains_it(
     assert winner == f"softmax:epochs=3,optimizer=sgd,lr={best.settings['lr']}"
     assert parse_specifications((recipe, winner), str(few_digits), "cpu")[1].config is not None
     assert result.confirmation[-2:] == ["--data", str(few_digits)]
-
-
-def test_no_test_digit_is_read(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("digitcli.training.digit_task.DigitTask.test", None)
-    assert len(search(few_digits, tmp_path).trials) == 3
+    changed = specification_with("mlp", {"augment": False, "lr": 0.01})
+    assert changed == "mlp:augment=off,lr=0.01" and shlex.quote(changed) == changed
 
 
 def test_the_same_call_continues_and_ends_with_what_is_there(few_digits: Path, tmp_path: Path) -> None:
+    """Also after a kill in the middle of a line."""
     events: list[TrialDone] = []
     note = lambda event: events.append(event) if isinstance(event, TrialDone) else None  # noqa: E731
     first = search(few_digits, tmp_path, trials=2, on_event=note)
+    with (tmp_path / STUDY_FILE).open("a") as file:
+        file.write('{"op_code": 4, "worker_')
     second = search(few_digits, tmp_path, trials=4, on_event=note)
     assert [event.trial.number for event in events] == [0, 1, 2, 3, 4]
     assert events[0].trial == first.recipe and first.recipe_settings == {"lr": 0.001}
@@ -90,31 +85,22 @@ def test_an_interrupted_trial_is_trained_again(few_digits: Path, tmp_path: Path)
     assert float(f"{started['param_value_internal']:.3g}") in {each.settings["lr"] for each in tried.trials}
 
 
-def test_a_bad_trial_is_pruned(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import optuna
-
-    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: True)
-    result = search(few_digits, tmp_path, trials=1)
+def test_trials_that_are_pruned_or_diverge_are_kept_and_come_last(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.trial.Trial, "should_prune", lambda trial: True)
+        result = search(few_digits, tmp_path / "pruned", trials=1)
     assert [(trial.state, trial.epochs) for trial in result.trials] == [("pruned", 1)]
     assert result.best is None and result.confirmation == []
-
-
-def test_a_diverged_trial_is_kept_and_comes_last(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     honest = tuning.train_epoch
     monkeypatch.setattr(tuning, "train_epoch", diverging_above(0.001, honest))
-    result = search(few_digits, tmp_path, vary=("lr=0.0001,0.01",), trials=4)
+    result = search(few_digits, tmp_path / "diverged", vary=("lr=0.0001,0.01",), trials=4)
     states = {trial.settings["lr"]: trial.state for trial in result.trials}
     assert states == {0.0001: "complete", 0.01: "diverged"} and result.trials[-1].accuracy is None
-
-
-def test_a_recipe_that_diverges_ends_the_search(
-    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tuning, "train_epoch", diverging_above(0, tuning.train_epoch))
+    monkeypatch.setattr(tuning, "train_epoch", diverging_above(0, honest))
     with pytest.raises(DivergedError, match="recipe diverged"):
-        search(few_digits, tmp_path)
+        search(few_digits, tmp_path / "recipe")
 
 
 def diverging_above(lr: float, honest: Callable[..., None]) -> Callable[..., None]:
@@ -124,18 +110,6 @@ def diverging_above(lr: float, honest: Callable[..., None]) -> Callable[..., Non
         honest(setup, state, clock_zero)
 
     return train_epoch
-
-
-def test_a_folder_keeps_one_search(few_digits: Path, tmp_path: Path) -> None:
-    search(few_digits, tmp_path, trials=1)
-    for changes in ({"vary": ("lr=1e-4..1e-2",)}, {"arch": "softmax:epochs=2"}):
-        with pytest.raises(UsageError, match="has a search with another"):
-            search(few_digits, tmp_path, trials=1, **changes)
-    with locked(tmp_path), pytest.raises(OutputError, match="in use"):
-        search(few_digits, tmp_path, trials=1)
-    (tmp_path / STUDY_FILE).write_text("nonsense\n{}\n")
-    with pytest.raises(InputError, match="damaged"):
-        search(few_digits, tmp_path, trials=1)
 
 
 def test_values_that_cannot_be_trained_together_are_an_invalid_trial(
@@ -157,26 +131,29 @@ def test_values_that_cannot_be_trained_together_are_an_invalid_trial(
     assert set(seeds) == {tuning.SEED} and tuning.SEED > 1000  # the seeds of a comparison
 
 
-def test_a_search_keeps_its_teacher_and_start_model(few_digits: Path, tmp_path: Path) -> None:
-    model = saved(tmp_path / "model.safetensors", "softmax")
-    for role, named in (("teacher", "teacher"), ("from", "start")):
-        arch, folder = f"softmax:epochs=1,{role}={model}", tmp_path / role
-        saved(model, "softmax")
+def test_a_folder_keeps_one_search(few_digits: Path, tmp_path: Path) -> None:
+    model, folder = saved(tmp_path / "model.safetensors", "softmax"), tmp_path / "search"
+    arch = f"softmax:epochs=1,teacher={model}"
+    search(few_digits, folder, trials=1, arch=arch)
+    for changes, named in (
+        ({"vary": ("lr=1e-4..1e-2",)}, "ranges"),
+        ({"arch": "softmax:epochs=1"}, "teacher"),
+    ):
+        with pytest.raises(UsageError, match=f"has a search with another .*{named}"):
+            search(few_digits, folder, trials=1, **{"arch": arch, **changes})
+    saved(model, "softmax", seed=1)
+    with pytest.raises(UsageError, match="another teacher"):
         search(few_digits, folder, trials=1, arch=arch)
-        assert len(search(few_digits, folder, trials=1, arch=arch).trials) == 1
-        saved(model, "softmax", seed=1)
-        for changed in (arch, "softmax:epochs=1"):
-            with pytest.raises(UsageError, match=f"another .*{named}"):
-                search(few_digits, folder, trials=1, arch=changed)
-
-
-def test_a_search_that_was_killed_while_it_wrote_continues(few_digits: Path, tmp_path: Path) -> None:
-    first = search(few_digits, tmp_path, trials=1)
-    with (tmp_path / STUDY_FILE).open("a") as file:
-        file.write('{"op_code": 4, "worker_')
-    second = search(few_digits, tmp_path, trials=2)
-    assert search(few_digits, tmp_path, trials=2) == second and set(first.trials[0].settings) == {"lr"}
-    assert first.trials[0] in second.trials
+    tuned = f"softmax:epochs=1,from={model}"
+    search(few_digits, tmp_path / "tuned", trials=1, arch=tuned)
+    saved(model, "softmax", seed=2)
+    with pytest.raises(UsageError, match="another start"):
+        search(few_digits, tmp_path / "tuned", trials=1, arch=tuned)
+    with locked(folder), pytest.raises(OutputError, match="in use"):
+        search(few_digits, folder, trials=1)
+    (folder / STUDY_FILE).write_text("nonsense\n{}\n")
+    with pytest.raises(InputError, match="damaged"):
+        search(few_digits, folder, trials=1)
 
 
 def test_importances_name_the_setting_that_decides(few_digits: Path, tmp_path: Path) -> None:
@@ -186,13 +163,8 @@ def test_importances_name_the_setting_that_decides(few_digits: Path, tmp_path: P
     assert result.importances["lr"] > 0.8
 
 
-def test_switches_are_written_as_words() -> None:
-    changed = specification_with("mlp", {"augment": False, "lr": 0.01})
-    assert changed == "mlp:augment=off,lr=0.01" and shlex.quote(changed) == changed
-
-
-def test_a_value_with_which_the_network_cannot_be_trained_is_refused_before_the_search(
-    few_digits: Path, tmp_path: Path
+def test_what_cannot_be_searched_is_refused_before_the_search(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for arch, vary, cause in [
         ("softmax", "optimizer", "Muon is for matrices"),
@@ -201,11 +173,7 @@ def test_a_value_with_which_the_network_cannot_be_trained_is_refused_before_the_
     ]:
         with pytest.raises(UsageError, match=cause):
             search(few_digits, tmp_path, arch=arch, vary=(vary,))
-    assert not (tmp_path / STUDY_FILE).exists()
-
-
-def test_a_missing_package_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(EnvironmentFault, match=r"A search needs a package .*optuna") as fault:
-        check_installed()
-    assert "pip install '.[tune]'" in fault.value.remedy
+        search(few_digits, tmp_path)
+    assert "pip install '.[tune]'" in fault.value.remedy and not (tmp_path / STUDY_FILE).exists()

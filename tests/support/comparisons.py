@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from digitcli.comparison.compare import ComparedModel, Comparison, compare
-from digitcli.comparison.saved_comparison import ComparedRun, ModelDefinition
-from digitcli.comparison.specification import parse_specifications
+from digitcli.comparison.specification import ComparedRun, ModelDefinition, parse_specifications
 
 
 def compare_quickly(

@@ -14,7 +14,7 @@ from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import InputError, Interrupted, UsageError
-from digitcli.evaluation.evaluate_lines import evaluate_lines
+from digitcli.evaluation.evaluate import evaluate_lines
 from digitcli.inference.checkpoint import Header, read_checkpoint, read_header, write_checkpoint
 from digitcli.synthesis.line_folders import is_line_folder, lines_to_evaluate, read_lines
 from digitcli.synthesis.lines import LineSynthesizer
