@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from digitcli import TrainConfig, console
-from digitcli.cli.evaluate import evaluate
+from digitcli.cli.evaluate import EvaluateOptions, evaluate
 from digitcli.cli.models import models
 from digitcli.cli.predict import PredictOptions, predict
 from digitcli.cli.train import TrainingView, _table
@@ -120,7 +120,9 @@ PICTURES: dict[str, Callable[[], None]] = {
     "predict": lambda: draw("predict", "digitcli predict image.png", lambda: read("image.png")),
     "run": draw_run,
     "annotated": draw_annotated,
-    "evaluate": lambda: draw("evaluate", "digitcli evaluate cnn", lambda: evaluate(["cnn"])),
+    "evaluate": lambda: draw(
+        "evaluate", "digitcli evaluate cnn", lambda: evaluate(EvaluateOptions(models=("cnn",)))
+    ),
     "models": lambda: draw("models", "digitcli models", models),
     "layers": lambda: draw("layers", "digitcli models cnn", lambda: models("cnn")),
     "train": lambda: draw("train", "digitcli train --arch cnn", train_cnn),

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.color import Color
 from rich.columns import Columns
 from rich.console import Group, RenderableType
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -33,14 +31,10 @@ if TYPE_CHECKING:
 RESULT, MEASUREMENTS = "Result", "More measurements (single digits only)"
 DIGITS_ONLY = ("select", "split", "robustness", "ood")
 
-CORRECT_SHADES = ((26, 44, 66), (120, 190, 255))  # blue, from a small share of a row to all of it
-WRONG_SHADES = ((66, 36, 28), (255, 140, 90))  # red, likewise
 COVERAGES = (0.99, 0.95)  # the rows of the coverage table that are shown
 CORNER = "is \\ read as "
 NUMBERS = ("digit", "is", "line")  # headings of first columns that hold numbers
 MAX_CONFUSED_PAIRS = 12  # in a terminal that is too narrow for the confusion matrix
-MAX_DARK_SHADE = 3 * 110  # the sum of red, green and blue up to which white text is legible
-BLACK, WHITE = Color.from_rgb(0, 0, 0), Color.from_rgb(255, 255, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,7 +306,7 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
 
 
 def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
-    """Draw digits in rows and answers in columns: correct in blue, wrong in red, large shares brighter.
+    """Draw digits in rows and answers in columns: correct in blue, wrong in red.
 
     A terminal that is too narrow for the matrix gets a list of the most frequent confusions.
     """
@@ -327,25 +321,14 @@ def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
         most = sorted(pairs, key=lambda pair: -pair[0])[:MAX_CONFUSED_PAIRS]
         rows = ((str(digit), str(answer), f"{count:,}") for count, digit, answer in most)
         return _table(("is", "read as", "times"), rows)
+    dot = "·" if console.out.encoding.startswith("utf") else "."
     table = Table.grid()
     table.add_row(Text(CORNER, "bold"), *(Text(f"{answer:>{width}} ", "bold") for answer in range(10)))
     for digit, counts in enumerate(confusion):
-        cells = [
-            _heat_cell(count, sum(counts), digit == answer, width) for answer, count in enumerate(counts)
-        ]
+        cells = [Text(f"{count or dot:>{width}} ", "bold red" if count else "dim") for count in counts]
+        cells[digit].style = "blue" if counts[digit] else "dim"
         table.add_row(Text(f"{digit:>{len(CORNER) - 1}} ", "cyan"), *cells)
     return table
-
-
-def _heat_cell(count: int, row_total: int, is_correct: bool, width: int) -> Text:
-    if count == 0:
-        dot = "·" if console.out.encoding.startswith("utf") else "."
-        return Text(f"{dot:>{width}} ", "dim")
-    strength = (count / row_total) ** 0.25  # so that one mistake among a thousand digits is visible
-    darkest, brightest = CORRECT_SHADES if is_correct else WRONG_SHADES
-    shade = [round(low + strength * (high - low)) for low, high in zip(darkest, brightest, strict=True)]
-    text_colour = BLACK if sum(shade) > MAX_DARK_SHADE else WHITE
-    return Text(f"{count:>{width}} ", Style(color=text_colour, bgcolor=Color.from_rgb(*shade)))
 
 
 def _mistakes_grid(result: EvaluationResult) -> Table:

@@ -165,21 +165,19 @@ def evaluate(
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
     """
-    resolved = model_resolution.resolve_models(
-        [models] if isinstance(models, str | Path | ResolvedModel) else models
-    )
+    names = [models] if isinstance(models, str | Path | ResolvedModel) else models
+    resolved = model_resolution.resolve_models(names)
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
+    model_resolution.check_distinct(resolved)
+    load, selection, temperature = partial(load_classifier, device=device, runtime=runtime), None, 1.0
     if select is not None:
         check_selection(select, len(resolved), split)
-    model_resolution.check_distinct(resolved)
-    dataset, load = _load(str(data), on_event), partial(load_classifier, device=device, runtime=runtime)
-    selection = None
-    if select is None:
-        classifier = load(*resolved)
-    else:
-        chosen, selection = select_models(resolved, dataset, select, load, on_event)
-        classifier = load(*chosen, temperature=selection.temperature)
+    dataset = _load(str(data), on_event)
+    if select is not None:
+        resolved, selection = select_models(resolved, dataset, select, load, on_event)
+        temperature = selection.temperature
+    classifier = load(*resolved, temperature=temperature)
     split = split or ("test" if select else splits.default_split(dataset, classifier.headers))
     digits = splits.take_split(dataset, split)
     overlap = splits.report_overlap(digits, dataset, classifier, on_event)

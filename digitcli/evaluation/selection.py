@@ -80,7 +80,7 @@ def select_models(
     count: int,
     load: Callable[[ResolvedModel], DigitClassifier],
     on_event: OnEvent,
-) -> tuple[list[ResolvedModel], Selection]:
+) -> tuple[tuple[ResolvedModel, ...], Selection]:
     """Choose `count` models, which `load` opens, on the validation digits, see `select_members`.
 
     Raises:
@@ -109,7 +109,7 @@ def select_models(
         )
     left_out = tuple(model.id for index, model in enumerate(models) if index not in chosen)
     selection = Selection(len(digits), dataset.digest, tuple(additions), left_out, temperature)
-    return [models[index] for index in chosen], selection
+    return tuple(models[index] for index in chosen), selection
 
 
 def select_members(logs: Logs, labels: npt.NDArray[np.int64], count: int) -> list[int]:

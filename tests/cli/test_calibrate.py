@@ -126,7 +126,7 @@ def test_too_few_pictures_miss_the_gate_and_the_needed_number_is_said(digitcli: 
     assert done.returncode == 8
     shown = unwrapped(done.stdout)
     assert "at least 299 answers" in shown and "give only 10" in shown
-    assert "more labelled pictures" in shown and "a confidence level of 95 %" in done.stderr
+    assert "Label about" in done.stderr and "a confidence level of 95 %" in done.stderr
     assert "too few pictures" in done.stderr and "another model" not in done.stderr
     assert not Path("my.safetensors").exists()
     result = json.loads(digitcli("calibrate", ten, "-m", "cnn", "--format", "json").stdout)

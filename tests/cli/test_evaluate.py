@@ -86,22 +86,13 @@ def test_where_text_is_ascii_so_is_the_table(model: str, data: str) -> None:
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
-def test_on_a_terminal_shares_are_shaded_unless_colour_is_unwanted(
+def test_on_a_terminal_answers_are_coloured_unless_colour_is_unwanted(
     on_terminal: Terminal, model: str, data: str, no_color: str
 ) -> None:
     code, shown = on_terminal("evaluate", model, "--data", data, NO_COLOR=no_color, COLUMNS="120")
     assert code == 0, shown
     assert "5? it is 3" in shown and "·" in shown
     assert bool(re.search(r"\x1b\[[0-9;]*[34][0-8][;m]", shown)) == (not no_color)
-
-
-def test_a_heat_cell_shows_one_mistake_in_a_thousand_and_hides_none() -> None:
-    shades = [
-        evaluation_command._heat_cell(count, 1000, is_correct=False, width=4).style for count in (1, 10, 900)
-    ]
-    reds = [shade.bgcolor.triplet.red for shade in shades]
-    assert reds == sorted(set(reds)) and reds[0] > 90
-    assert evaluation_command._heat_cell(0, 0, is_correct=True, width=4).plain.strip() in ("·", ".")
 
 
 def test_a_gate_that_is_just_met_is_met(digitcli: Run, model: str, tmp_path: Path) -> None:

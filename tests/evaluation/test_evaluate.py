@@ -17,7 +17,7 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.evaluation.evaluate import EvaluationResult, evaluate, save_result
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS, groups_of_split
-from digitcli.events import DigitsDone, Event, Notice
+from digitcli.events import DigitsDone, Event
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
@@ -86,16 +86,6 @@ def test_each_group_of_the_test_digits_has_its_accuracy(
     assert [row[-1] for row in rows] == ["group", *[""] * 6, *names]
 
 
-def test_the_temperature_of_the_model_counts(tmp_path: Path) -> None:
-    data = as_npz(tmp_path / "set.npz", pointing_digits([1, 2], [1, 2]))
-    hot, cold = (
-        evaluate(str(pointing_model(tmp_path / f"{temperature}.safetensors", temperature=temperature)), data)
-        for temperature in (2.0, 1.0)
-    )
-    odds = [result.probabilities[0, 1] / result.probabilities[0, 0] for result in (hot, cold)]
-    assert odds[0] == pytest.approx(math.sqrt(odds[1]), rel=1e-4)
-
-
 def test_the_most_confident_mistakes_come_first_and_ties_stay_in_order(tmp_path: Path) -> None:
     digits = pointing_digits([1, 1, 1, 1, 1], [7, 7, 1, 8, 9], [100, 200, 255, 255, 100])
     for count, indices in ((0, []), (2, [3, 1]), (6, [3, 1, 0, 4])):
@@ -124,15 +114,6 @@ def test_a_run_is_evaluated_on_its_test_digits_with_the_figures_of_training(
     assert (result.split, result.n, result.overlap) == ("test", round(600 / 7), 0)
     assert result.accuracy == trained.test_accuracy
     assert (result.nll, result.ece) == pytest.approx((trained.test_nll, trained.test_ece), abs=1e-5)
-
-
-def test_unreadable_inputs_are_reported_and_counted(tmp_path: Path) -> None:
-    images = np.zeros((4, 20, 20), np.uint8)
-    images[:3, 5:15, 9:11] = 255
-    events: list[Event] = []
-    result = evaluated(tmp_path, Digits(images, np.ones(4, np.int64)), on_event=events.append)
-    assert (result.n, result.unreadable) == (3, 1)
-    assert any(isinstance(event, Notice) and "set.npz[3]" in event.message for event in events)
 
 
 def test_wrong_arguments_raise_errors_of_their_kind(tmp_path: Path) -> None:
