@@ -161,6 +161,12 @@ training: distillation (course 15) :: setting("student", "teacher") == ["robust"
 training: an ensemble of seeds (course 14) \
 :: answer()["test_accuracy"] > 0.1 and exists("runs/seeds/member-1")
     digitcli train --arch softmax --members 2 {few} -o runs/seeds --format json
+training: an ensemble of architectures \
+:: len(answer()["selection"]["additions"]) == 2 and exists("mixed.safetensors")
+    digitcli train --arch softmax {few} -o runs/mixed-softmax > train.txt
+    digitcli train --arch lenet1 {few} -o runs/mixed-lenet1 > train.txt
+    digitcli evaluate runs/mixed-softmax runs/mixed-lenet1 --select 2 --data digits.npz -o mixed.safetensors \
+      --format json
 training: selection of an ensemble (course 14) \
 :: len(answer()["selection"]["additions"]) == 2 and exists("both.safetensors")
     digitcli evaluate micro tiny fast --select 2 --data digits.npz -o both.safetensors --format json
