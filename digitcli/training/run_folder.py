@@ -8,7 +8,6 @@ import dataclasses
 import difflib
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -257,26 +256,6 @@ def repair_outputs(folder: Path, saved: Saved) -> None:
         model = None
     if model != dataclasses.replace(saved[0], training={}):
         write_outputs(folder, *saved)
-
-
-def read_metrics(folder: Path) -> list[EpochDone]:
-    """Read the figures of the epochs; an empty list if no epoch was completed.
-
-    Raises:
-        ModelError: the file is damaged.
-    """
-    path = folder / METRICS_FILE
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        if not all(0 <= value < math.inf for row in rows for value in row.values()):
-            raise ValueError("a figure is negative or not finite")
-        return [EpochDone(epoch=int(row.pop("epoch")), **row) for row in rows]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        cause = f"The figures of the epochs in {path} are damaged: {error}."
-        raise ModelError(cause, "Remove the file, or train the model again.") from error
 
 
 def files_to_be_replaced(folder: Path) -> list[str]:

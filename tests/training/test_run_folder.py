@@ -12,13 +12,11 @@ from digitcli.errors import InputError, Interrupted, ModelError, OutputError
 from digitcli.events import EpochDone
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
 from digitcli.training.run_folder import (
-    METRICS_FILE,
     check_is_run,
     draw_curves,
     existing_run,
     new_run,
     read_config,
-    read_metrics,
     read_state,
 )
 from tests.support.models import saved
@@ -80,7 +78,7 @@ def test_a_lock_ends_with_its_context_and_begins_with_deleting_partial_files(tmp
         pass
 
 
-def test_settings_and_figures_of_a_run_are_read_and_damaged_ones_refused(tmp_path: Path) -> None:
+def test_settings_of_a_run_are_read_and_damaged_ones_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no run"):
         read_config(tmp_path, None)
     damages = ("", "{}", "[]", "[" * 100_000, '{"config": {"surprise": 1}}', '{"config": {"seed": -1}}')
@@ -88,27 +86,6 @@ def test_settings_and_figures_of_a_run_are_read_and_damaged_ones_refused(tmp_pat
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(ModelError, match="damaged|no longer possible"):
             read_config(tmp_path, None)
-    assert read_metrics(tmp_path) == []
-    figures = tmp_path / METRICS_FILE
-    names = "epoch,lr,train_loss,validation_loss,validation_accuracy,images_per_second,seconds"
-    figures.write_text(f"{names}\n1,0.01,2.5,2,0.75,100,1.5\n")
-    assert read_metrics(tmp_path) == [EpochDone(1, 0.01, 2.5, 2.0, 0.75, 100.0, 1.5)]
-    damages = (
-        "epoch,lr\n1,1\n",
-        "epoch\nx\n",
-        "epoch,lr\n1\n",
-        "epoch\nnan\n",
-        "epoch,lr\n1,-1\n",
-        "a\n1,2\n",
-    )
-    for content in damages:
-        figures.write_text(content)
-        with pytest.raises(ModelError, match=METRICS_FILE):
-            read_metrics(tmp_path)
-    figures.unlink()
-    figures.mkdir()
-    with pytest.raises(ModelError, match=METRICS_FILE):
-        read_metrics(tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "config.json").mkdir()
     with pytest.raises(ModelError, match="damaged"):
