@@ -54,7 +54,8 @@ defaults for every architecture:"""
 LAYOUT_TEXT = """\
 This page tells in which folder to look; the first sentence of each file says what it holds. A module
 imports only from folders below its own, and a test checks this. `tests/` mirrors the package, and
-`tests/support/` holds what several tests share. `models/` holds the released weights."""
+`tests/support/` holds what several tests share. `models/` holds the released weights.
+The way of a picture from its file to its reading is at the top of `digitcli/recognition/pipeline.py`."""
 
 
 def main(arguments: Sequence[str]) -> int:

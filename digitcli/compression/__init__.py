@@ -1,1 +1,1 @@
-"""Make a trained model smaller: folding, pruning, integers, and a search for the smallest."""
+"""Make a trained model smaller: folding, pruning and integers."""

@@ -42,7 +42,7 @@ def examine_picture(
 ) -> Diagnosis:
     """Return how a picture, or a document's first page, is read, and what makes it read better.
 
-    Of a page with several numbers, the facts tell where the least certain one is.
+    Of a page with several numbers, the facts tell where the least certain one is, and why any are refused.
 
     label: the digits that the picture shows, if they are known: then a correction is better if it leads to
         them. Otherwise it is better if it makes a doubtful or refused answer confident.
@@ -70,6 +70,12 @@ def examine_picture(
         x, y, width, height = number.box
         place = f"{width} x {height} pixels from ({x}, {y})"
         facts["least certain number"] = f"{number.text} at {percent(number.confidence, 1)}, {place}"
+    if refused := [each for each in reading.numbers if each.status == "refused"]:
+        facts["refused numbers"] = "; ".join(
+            f"{each.text} from ({each.box[0]}, {each.box[1]}): {(each.reason or '').replace('_', ' ')}"
+            f" at {percent(each.confidence, 1)}"
+            for each in refused
+        )
     values = measure_picture(upright, [digit.box for digit in reading.digits])
     findings = (*explained(corrections, values, reading, upright), *other_count(reading, label))
     findings = merged(findings or nearest_fault(values)) or (_unexplained(reading, label),)

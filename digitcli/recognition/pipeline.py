@@ -1,14 +1,16 @@
 """The reading pipeline, from pictures to readings.
 
-Threads open the pictures, and one network glances at every page as a whole. Where it is not certain, other
-networks find the lines of the page and read them (`page_networks.py`), one page at a time:
+Threads open the pictures (`imaging/opening.py`), and one network glances at every page as a whole. Where it
+is not certain, other networks find the lines of the page and read them (`page_networks.py`), one page at a
+time:
 
     stage          module                       result
     1. find        inference/line_finding.py    Findings: the lines of numbers on a page
     2. crop        line_crops.py                RegionCrops: a line and its strips, the inputs of the networks
     3. recognize   region_evidence.py           RegionEvidence: what the networks say about a line
                    recognize.py                 NumberResult: a number and its confidence
-    4. decide      page_decision.py             Decision: the status, reason, text and confidence of a page
+    4. decide      page_decision.py             Decision: the numbers of a page, and which are refused
+    5. threshold   decision.py                  Decision.refuse_below: less confident numbers are refused, too
 
 Classifiers of single digits, where they are named, read digits that stand apart. Threads find and crop them
 (`digit_regions.py`), and a network takes the digits of several pages together (`digits_apart.py`).

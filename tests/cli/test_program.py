@@ -115,7 +115,7 @@ def test_a_command_is_found_after_dashes(digitcli: Run) -> None:
 
 
 def test_the_shell_completes_the_options_of_a_command_and_the_commands() -> None:
-    for request, offered in (("digitcli train --stroke", "--stroke-width"), ("digitcli eval", "evaluate")):
+    for request, offered in (("digitcli train --stoch", "--stochastic-depth"), ("digitcli eval", "evaluate")):
         environment = {**os.environ, "_DIGITCLI_COMPLETE": "complete_bash", "COMP_WORDS": request}
         environment["COMP_CWORD"] = str(len(request.split()) - 1)
         done = subprocess.run(
