@@ -17,6 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from digitcli.data.mnist import load_mnist_test
 from digitcli.export.c_source import CHECK, OPTIONS
 
@@ -132,7 +135,7 @@ def time_alternately(folders: dict[str, Path], digits: bytes) -> dict[str, list[
     return times
 
 
-def count_here(folder: Path, images: object) -> int:
+def count_here(folder: Path, images: npt.NDArray[np.uint8]) -> int:
     """Return the instructions on this machine for one digit."""
     counts = []
     with tempfile.TemporaryDirectory() as place:
@@ -140,9 +143,9 @@ def count_here(folder: Path, images: object) -> int:
         compile_check(folder, program)
         for count in (FEW_DIGITS, 2 * FEW_DIGITS):
             command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program]
-            digits = images[:count].tobytes()  # type: ignore[index]
+            digits = images[:count].tobytes()
             done = subprocess.run(command, input=digits, capture_output=True, check=True)
-            counts.append(int(re.search(rb"Collected : (\d+)", done.stderr)[1]))  # type: ignore[index]
+            counts.append(int(re.search(rb"Collected : (\d+)", done.stderr)[1]))
     return (counts[1] - counts[0]) // FEW_DIGITS
 
 
@@ -157,10 +160,12 @@ def size_of(folder: Path, compiler: str, options: list[str]) -> tuple[int, int]:
     return text + data, bss
 
 
-def count_on_board(folder: Path, images: object, options: list[str], board: str) -> tuple[str, int]:
+def count_on_board(
+    folder: Path, images: npt.NDArray[np.uint8], options: list[str], board: str
+) -> tuple[str, int]:
     """Return the answers to a few digits, and the mean number of instructions for one, on a board of QEMU."""
     with tempfile.TemporaryDirectory() as place:
-        digits = images[:FEW_DIGITS].tobytes()  # type: ignore[index]
+        digits = images[:FEW_DIGITS].tobytes()
         array = f"const unsigned char digits[] = {{{','.join(map(str, digits))}}};\n"
         Path(place, "board.c").write_text(f"#define COUNT {FEW_DIGITS}\n{BOARD}{array}")
         Path(place, "board.ld").write_text(LINKER_SCRIPT)

@@ -1,113 +1,46 @@
-"""Measure what an ensemble gains: `python benchmarks/ensembles.py --group seeds runs/cnn-1 runs/cnn-2`.
+"""Measure what an ensemble gains.
 
-    python benchmarks/ensembles.py --group seeds runs/cnn-1 runs/cnn-2 runs/cnn-3 \\
-        --group architectures runs/cnn-1 runs/resnet-1 --group seeds runs/ensemble-1 --tta runs/cnn-1
+    python benchmarks/ensembles.py seeds=runs/cnn-1,runs/cnn-2 shipped=robust,cnn --tta runs/cnn-1
 
 A group is a name and the models of one ensemble. An ensemble in a group counts as its members, so that a run
-of `digitcli train --members` is a group by itself. Several groups of the same name are
-repetitions, and get a line with their mean. `--tta` makes an ensemble of one model that sees each digit five
-times, shifted by up to one pixel (test-time augmentation). Every average is calibrated on the validation
-digits of MNIST, and measured on its test digits, like its members. Times are those of PyTorch for one image
-on the CPU. `--json FILE` writes all figures, also those of each pair of members.
+of `digitcli train --members` is a group by itself. `--tta` makes an ensemble of one model that sees each
+digit five times, shifted by up to one pixel (test-time augmentation). Every average is calibrated on the
+validation digits of MNIST, and measured on its test digits, like its members. Times are those of PyTorch for
+one image on the CPU. `-o FILE.json` saves the figures.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+import typer
+from support import Output, Row, Rows, open_app
 from torch import Tensor, nn
 
 from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.summary import summarize
-from digitcli.atomic_write import write_whole
-from digitcli.benchmarking.benchmark_results import Environment, describe_environment
 from digitcli.benchmarking.measurement import quick_latency_ms
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import fit_temperature
-from digitcli.evaluation.metrics import accuracy, ece, nll, wilson_interval
+from digitcli.evaluation.metrics import ece, nll, wilson_interval
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import infer, open_network
 
+app = open_app(__doc__)
 SHIFTS_PX = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # to the right and down
-COLUMNS = (
-    "group",
-    "members",
-    "errors of members",
-    "correlation",
-    "disagreement",
-    "errors",
-    "accuracy (95 % interval)",
-    "NLL of members",
-    "NLL",
-    "ECE",
-    "parameters",
-    "ms",
-    "training",
-)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of one network or of an average on the test digits."""
-
-    name: str
-    errors: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    nll: float
-    ece: float
-
-
-@dataclass(frozen=True)
-class GroupResult:
-    """An ensemble and its members.
-
-    correlations, disagreements: for each two members, the correlation of their mistakes, which is None if one
-        of them makes none, and the fraction of the digits to which they give different answers.
-    temperature: the divisor that calibrates the average, fitted on the validation digits.
-    parameters, macs, latency_ms: the cost of an answer to one image.
-    train_seconds: the training time of all members; None if it is not known.
-    """
-
-    name: str
-    members: tuple[Figures, ...]
-    correlations: tuple[float | None, ...]
-    disagreements: tuple[float, ...]
-    ensemble: Figures
-    temperature: float
-    parameters: int
-    macs: int
-    latency_ms: float
-    train_seconds: float | None
-
-
-@dataclass(frozen=True)
-class Study:
-    """The measured groups, with the machine and the versions."""
-
-    schema: int
-    environment: Environment
-    groups: tuple[GroupResult, ...]
 
 
 @dataclass(frozen=True)
 class Member:
     """A network, the divisor that calibrates its logits, and the time of its training if it is known."""
 
-    name: str
     network: nn.Module
     temperature: float
     train_seconds: float | None
@@ -126,29 +59,20 @@ class Shifted(nn.Module):
         return logits
 
 
-def main() -> None:
-    """Measure all groups and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--group", action="append", nargs="+", default=[], metavar=("NAME", "MODEL"))
-    parser.add_argument("--tta", action="append", default=[], metavar="MODEL", help="shift its digits")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
-    arguments = parser.parse_args()
-
-    groups = [(name, members_of(map(resolve_model, models))) for name, *models in arguments.group]
-    groups += [(f"shifts of {model}", views_of(resolve_model(model))) for model in arguments.tta]
-    splits = split(load_mnist())
-    results = []
-    for name, members in groups:
-        results.append(measure_group(name, members, splits.validation, splits.test))
-        print(f"{name}: {results[-1].ensemble.errors} errors", flush=True)
-    study = Study(1, describe_environment(torch.device("cpu")), tuple(results))
-    if arguments.json:
-        write_whole(arguments.json, (json.dumps(asdict(study), indent=2) + "\n").encode())
-    environment = study.environment
-    print(f"{environment.cpu}, {environment.threads} threads, torch {environment.torch}\n")
-    print("\n".join(table(results)))
+@app.command()
+def main(
+    groups: Annotated[list[str], typer.Argument(metavar="NAME=MODEL,MODEL...")] = (),
+    tta: Annotated[list[str], typer.Option(help="Shift the digits of this model.")] = (),
+    output: Output = None,
+) -> None:
+    """Measure all groups."""
+    named = [(name, models.split(",")) for name, _, models in (group.partition("=") for group in groups)]
+    members = {name: members_of(map(resolve_model, models)) for name, models in named}
+    members |= {f"shifts of {model}": views_of(resolve_model(model)) for model in tta}
+    splits, rows = split(load_mnist()), Rows()
+    for name, group in members.items():
+        rows.add(name, measure_group(group, splits.validation, splits.test))
+    rows.save(output)
 
 
 def members_of(models: Iterable[ResolvedModel]) -> list[Member]:
@@ -156,130 +80,67 @@ def members_of(models: Iterable[ResolvedModel]) -> list[Member]:
     members = []
     for model in models:
         network = open_network(model)
-        networks = list(network.members) if isinstance(network, Ensemble) else [network]
-        headers: list[dict[str, Any]] = [asdict(model.header)]
-        if isinstance(network, Ensemble):
-            headers = model.header.arguments["members"]
-        for number, (part, header) in enumerate(zip(networks, headers, strict=True)):
-            name = f"{model.id}/{number}" if isinstance(network, Ensemble) else model.id
-            members.append(Member(name, part, header["temperature"], header["metrics"].get("train_seconds")))
+        is_ensemble = isinstance(network, Ensemble)
+        networks = list(network.members) if is_ensemble else [network]
+        headers: list[dict[str, Any]] = (
+            model.header.arguments["members"] if is_ensemble else [asdict(model.header)]
+        )
+        members += [
+            Member(part, header["temperature"], header["metrics"].get("train_seconds"))
+            for part, header in zip(networks, headers, strict=True)
+        ]
     return members
 
 
 def views_of(model: ResolvedModel) -> list[Member]:
-    """Return one model as several members, each of which sees the digits shifted by one of `SHIFTS_PX`."""
+    """Return one model, trained once, as several members that see the digits shifted by `SHIFTS_PX`."""
     network, header = open_network(model), model.header
-    seconds = header.metrics.get("train_seconds")
+    seconds = [header.metrics.get("train_seconds"), *[None] * (len(SHIFTS_PX) - 1)]
     return [
-        Member(
-            f"{model.id} shifted by {shift}",
-            Shifted(network, *shift),
-            header.temperature,
-            None if place else seconds,  # they are trained once
-        )
-        for place, shift in enumerate(SHIFTS_PX)
+        Member(Shifted(network, *shift), header.temperature, trained)
+        for shift, trained in zip(SHIFTS_PX, seconds, strict=True)
     ]
 
 
-def measure_group(name: str, members: Sequence[Member], validation: Digits, test: Digits) -> GroupResult:
-    """Measure the members and their average, which is calibrated on the validation digits."""
-    ensemble = Ensemble(
-        [member.network for member in members], [member.temperature for member in members]
-    ).eval()
+def measure_group(members: Sequence[Member], validation: Digits, test: Digits) -> Row:
+    """Return the figures of the members and of their average, calibrated on the validation digits.
+
+    correlation, disagreement: of the mistakes of two members, and of their answers, in the mean of all pairs.
+    parameters, macs, latency_ms: the cost of an answer to one image.
+    """
+    parts = [member.network for member in members], [member.temperature for member in members]
+    ensemble = Ensemble(*parts).eval()
     temperature = fit_temperature(infer(ensemble, validation.images), validation.labels)
-    all_logits = [infer(each.network, test.images).numpy() / each.temperature for each in members]
-    answers = [logits.argmax(axis=-1) for logits in all_logits]
+    logits = [infer(each.network, test.images).numpy() / each.temperature for each in members]
+    answers = np.array([each.argmax(axis=-1) for each in logits])
     average = infer(ensemble, test.images).numpy() / temperature
+    is_wrong, errors = answers != test.labels, (answers != test.labels).sum(axis=1)
+    pairs = list(itertools.combinations(range(len(members)), 2))
+    both = [(is_wrong[a], is_wrong[b]) for a, b in pairs if errors[a] and errors[b]]
+    correct = int((average.argmax(axis=-1) == test.labels).sum())
+    low, high = wilson_interval(correct, len(test))
     summary = summarize(ensemble)
-    seconds = [member.train_seconds for member in members if member.train_seconds is not None]
-    return GroupResult(
-        name=name,
-        members=tuple(
-            figures(member.name, logits, test.labels)
-            for member, logits in zip(members, all_logits, strict=True)
-        ),
-        correlations=tuple(
-            correlation(first != test.labels, second != test.labels)
-            for first, second in itertools.combinations(answers, 2)
-        ),
-        disagreements=tuple(
-            float(np.mean(first != second)) for first, second in itertools.combinations(answers, 2)
-        ),
-        ensemble=figures(name, average, test.labels),
-        temperature=temperature,
-        parameters=summary.parameters,
-        macs=summary.macs,
-        latency_ms=quick_latency_ms(ensemble, torch.device("cpu")),
-        train_seconds=sum(seconds) if seconds else None,
-    )
-
-
-def correlation(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float | None:
-    """Return the correlation of the mistakes (N,) of two classifiers; None if one of them makes none."""
-    return float(np.corrcoef(first, second)[0, 1]) if first.any() and second.any() else None
-
-
-def figures(name: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Figures:
-    """Return the figures of calibrated logits (N, 10)."""
-    correct = int((logits.argmax(axis=-1) == labels).sum())
-    low, high = wilson_interval(correct, len(labels))
-    return Figures(
-        name=name,
-        errors=len(labels) - correct,
-        accuracy=accuracy(logits, labels),
-        accuracy_low=low,
-        accuracy_high=high,
-        nll=nll(logits, labels),
-        ece=ece(logits, labels),
-    )
-
-
-def table(results: Sequence[GroupResult]) -> list[str]:
-    """Return the lines of a Markdown table; repetitions of a group are followed by their mean."""
-    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    for name, repetitions in _by_name(results).items():
-        lines += [_line(_cells(result)) for result in repetitions]
-        if len(repetitions) > 1:
-            accuracies = [100 * result.ensemble.accuracy for result in repetitions]
-            mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
-            title = f"{name}, mean of {len(repetitions)}"
-            cells = dict.fromkeys(COLUMNS, "") | {"group": title, COLUMNS[6]: f"{mean:.3f} ± {deviation:.3f}"}
-            lines.append(_line(cells.values()))
-    return lines
-
-
-def _by_name(results: Sequence[GroupResult]) -> dict[str, list[GroupResult]]:
-    groups: dict[str, list[GroupResult]] = {}
-    for result in results:
-        groups.setdefault(result.name, []).append(result)
-    return groups
-
-
-def _cells(result: GroupResult) -> list[str]:
-    errors = [member.errors for member in result.members]
-    known = [each for each in result.correlations if each is not None]
-    ensemble = result.ensemble
-    accuracies = ensemble.accuracy, ensemble.accuracy_low, ensemble.accuracy_high
-    return [
-        result.name,
-        str(len(result.members)),
-        f"{statistics.mean(errors):.1f} ({min(errors)} to {max(errors)})",
-        f"{statistics.mean(known):.2f}" if known else "",
-        f"{100 * statistics.mean(result.disagreements):.2f} %" if result.disagreements else "",
-        str(ensemble.errors),
-        "{:.2f} ({:.2f} to {:.2f})".format(*(100 * accuracy for accuracy in accuracies)),
-        f"{statistics.mean(member.nll for member in result.members):.4f}",
-        f"{ensemble.nll:.4f}",
-        f"{ensemble.ece:.4f}",
-        f"{result.parameters:,}",
-        f"{result.latency_ms:.2f}",
-        "" if result.train_seconds is None else f"{result.train_seconds:,.0f} s",
-    ]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return {
+        "members": len(members),
+        "errors_of_members": errors.mean(),
+        "least_errors": int(errors.min()),
+        "most_errors": int(errors.max()),
+        "correlation": float(np.mean([np.corrcoef(*pair)[0, 1] for pair in both] or [np.nan])),
+        "disagreement": float(np.mean([(answers[a] != answers[b]).mean() for a, b in pairs] or [0])),
+        "errors": len(test) - correct,
+        "accuracy": correct / len(test),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "nll_of_members": float(np.mean([nll(each, test.labels) for each in logits])),
+        "nll": nll(average, test.labels),
+        "ece": ece(average, test.labels),
+        "temperature": temperature,
+        "parameters": summary.parameters,
+        "macs": summary.macs,
+        "latency_ms": quick_latency_ms(ensemble, torch.device("cpu")),
+        "train_seconds": sum(member.train_seconds or 0 for member in members),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    app()

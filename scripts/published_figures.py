@@ -30,7 +30,7 @@ MARK = re.compile(r"<!--(?:=[^>]*|/)-->")
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]
-Cell = Callable[[Row], str]
+Cell = str | Callable[[Row], str]  # `FIELD` or `FIELD:DECIMALS`, or what makes the text of a row
 
 KINDS = {
     "strings/cheque_amounts": "amounts on cheques, digits touch",
@@ -177,15 +177,20 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def rows_table(
     name: str, labels: Mapping[str, str], columns: Mapping[str, Cell], heading: str = "in percent"
 ) -> str:
-    """Return a table of some rows of a file, with one column for each function of a row."""
+    """Return a table of some rows of a file."""
     rows = results(name)
-    cells = ([label, *(cell(rows[key]) for cell in columns.values())] for key, label in labels.items())
-    return table([heading, *columns], cells)
+    return table([heading, *columns], (cells(label, rows[key], columns) for key, label in labels.items()))
 
 
-def of(field: str, decimals: int = 1) -> Cell:
-    """Return a column that shows a field; a fraction in percent, without the sign."""
-    return lambda row: shown(row[field], decimals).removesuffix(" %") if field in row else ""
+def cells(label: str, row: Row, columns: Mapping[str, Cell]) -> list[str]:
+    """Return the cells of a row; a fraction in percent, without the sign."""
+    return [label, *(cell(row) if callable(cell) else of(cell, row) for cell in columns.values())]
+
+
+def of(name: str, row: Row) -> str:
+    """Return a field of a row as it is shown."""
+    field, _, decimals = name.partition(":")
+    return shown(row[field], int(decimals or 1)).removesuffix(" %") if field in row else ""
 
 
 def counted(field: str) -> Cell:
@@ -193,7 +198,7 @@ def counted(field: str) -> Cell:
 
     def cell(row: Row) -> str:
         count = row["pictures"]
-        return of(field)(row) if count >= 20 else f"{round(row[field] * count)}/{count}"
+        return of(field, row) if count >= 20 else f"{round(row[field] * count)}/{count}"
 
     return cell
 
@@ -201,42 +206,41 @@ def counted(field: str) -> Cell:
 def reading_table(kinds: Iterable[str] = KINDS, coverage: bool = True) -> str:
     """Compare digitcli and RapidOCR on each kind of real pictures, and in the mean of the kinds."""
     readers = {"digitcli": "digitcli", "masked": "RapidOCR, masked", "RapidOCR": "RapidOCR"}
-    columns: dict[str, Cell] = {"pictures": of("pictures")}
+    columns: dict[str, Cell] = {"pictures": "pictures"}
     for reader, heading in list(readers.items())[: 3 if coverage else 2]:
         columns[heading] = counted(f"{reader}_right")
         if coverage and reader != "RapidOCR":
             columns[f"{heading}: coverage"] = counted(f"{reader}_coverage")
-    lines = rows_table("reading", {kind: KINDS[kind] for kind in kinds}, columns)
     rows = results("reading")
     means = {**rows["mean"], "pictures": rows["all"]["pictures"]}
-    return f"{lines}\n|mean of 19 kinds|{'|'.join(cell(means) for cell in columns.values())}|"
+    lines = rows_table("reading", {kind: KINDS[kind] for kind in kinds}, columns)
+    return f"{lines}\n|{'|'.join(cells('mean of 19 kinds', means, columns))}|"
 
 
 def nothing_table() -> str:
     """Show in how many pictures without a number none is read."""
-    readers = {"digitcli": "digitcli_right", "RapidOCR, masked": "masked_right", "RapidOCR": "RapidOCR_right"}
-    cells = {
-        heading: lambda row, field=field: f"{round(row[field] * row['pictures'])}"  # type: ignore[misc]
-        for heading, field in readers.items()
+    readers = {"digitcli": "digitcli", "RapidOCR, masked": "masked", "RapidOCR": "RapidOCR"}
+    columns: dict[str, Cell] = {
+        heading: lambda row, field=f"{name}_right": str(round(row[field] * row["pictures"]))
+        for heading, name in readers.items()
     }
-    return rows_table("reading", NOTHING, {"pictures": of("pictures"), **cells})
+    return rows_table("reading", NOTHING, {"pictures": "pictures", **columns})
 
 
 def refusal_table() -> str:
     """Show how many numbers are answered correctly, and which share of the answers is wrong, by threshold."""
+    files = {
+        name: [results(f"{name}{suffix}") for suffix in REFUSAL.values()] for name in ("reading", "pages")
+    }
+    lines = []
     whole = {"all": "pictures of one number", "strings/cheque_amounts": "amounts on cheques, of these"}
-    lines = [
-        [f"{shown(results('reading')[row]['pictures'])} {label}"]
-        + [
-            f"{shown(results(f'reading{suffix}')[row]['answered_correctly'])}; "
-            f"{shown(results(f'reading{suffix}')[row]['wrong_answers'])}"
-            for suffix in REFUSAL.values()
-        ]
-        for row, label in whole.items()
-    ]
-    means = [results(f"pages{suffix}")["mean"] for suffix in REFUSAL.values()]
-    pages = f"{shown(means[0]['numbers'])} numbers on {means[0]['pages']} pages, mean of 7 kinds"
-    lines.append([pages, *(f"{shown(mean['recall'])}; {shown(mean['wrong_answers'])}" for mean in means)])
+    for key, label in whole.items():
+        rows = [file[key] for file in files["reading"]]
+        shares = (f"{shown(row['answered_correctly'])}; {shown(row['wrong_answers'])}" for row in rows)
+        lines.append([f"{shown(rows[0]['pictures'])} {label}", *shares])
+    means = [file["mean"] for file in files["pages"]]
+    label = f"{shown(means[0]['numbers'])} numbers on {means[0]['pages']} pages, mean of 7 kinds"
+    lines.append([label, *(f"{shown(mean['recall'])}; {shown(mean['wrong_answers'])}" for mean in means)])
     return table(["answered correctly; wrong among the answers", *REFUSAL], lines)
 
 
@@ -251,16 +255,19 @@ def thresholds_table() -> str:
     return table(["`--max-error`", *chosen], lines)
 
 
-def saved_models(file: str) -> Iterable[dict[str, Any]]:
-    """Yield label, mean accuracy, standard deviation (None for one run) and runs of each saved model."""
-    for model in json.loads((BENCHMARKS / f"{file}.json").read_text(encoding="utf-8"))["models"]:
-        accuracies = [1 - len(run["misread"]) / model["images"] for run in model["runs"]]
-        yield {
+def saved_models(file: str) -> list[dict[str, Any]]:
+    """Return label, mean accuracy, standard deviation (None for one run) and runs of each saved model."""
+    models = json.loads((BENCHMARKS / f"{file}.json").read_text(encoding="utf-8"))["models"]
+    accuracies = [[1 - len(run["misread"]) / model["images"] for run in model["runs"]] for model in models]
+    return [
+        {
             "label": model["label"],
-            "accuracy": statistics.fmean(accuracies),
-            "sd": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-            "n": len(accuracies),
+            "accuracy": statistics.fmean(each),
+            "sd": statistics.stdev(each) if len(each) > 1 else None,
+            "n": len(each),
         }
+        for model, each in zip(models, accuracies, strict=True)
+    ]
 
 
 def with_deviation(model: Row) -> str:
@@ -271,42 +278,38 @@ def with_deviation(model: Row) -> str:
 
 def zoo_table() -> str:
     """List every architecture with its accuracy over seeds."""
-    sizes = {row.name: row for row in list_models()}
+    sizes, times = {row.name: row.parameters for row in list_models()}, results("latency")
     lines = []
     for model in sorted(saved_models("zoo"), key=lambda model: model["accuracy"]):
-        name = model["label"].removeprefix("shipped/")
-        milliseconds = f"{results('latency')[model['label']]['ms']:g}"
-        size = f"{sizes[name].parameters:,}"
-        lines.append([f"`{model['label']}`", size, with_deviation(model), str(model["n"]), milliseconds])
+        label, milliseconds = model["label"], f"{times[model['label']]['ms']:g}"
+        size = f"{sizes[label.removeprefix('shipped/')]:,}"
+        lines.append([f"`{label}`", size, with_deviation(model), str(model["n"]), milliseconds])
     return table(["architecture", "parameters", "accuracy in %, mean ± sd", "n", "ms per image"], lines)
 
 
 def switches_table() -> str:
     """List what changing one setting of `fast` does over eight epochs."""
     models = sorted(saved_models("switches"), key=lambda model: -model["accuracy"])
-    rows = (
-        [_setting(model["label"].removeprefix("fast:epochs=8").removeprefix(",")), with_deviation(model)]
-        for model in models
-    )
+    labels = (model["label"].removeprefix("fast:epochs=8").removeprefix(",") for model in models)
+    rows = ([_setting(label), with_deviation(model)] for label, model in zip(labels, models, strict=True))
     return table(["", "accuracy in %, mean ± sd"], rows)
 
 
 def other_switches_table() -> str:
     """List the two settings that were tested on other architectures."""
-    lines = []
-    for file in ("stochastic_depth", "dropout"):
-        plain, changed = sorted(saved_models(file), key=lambda model: len(model["label"]))
-        lines.append([f"`{changed['label']}`", with_deviation(plain), with_deviation(changed)])
+    pairs = (
+        sorted(saved_models(file), key=lambda model: len(model["label"]))
+        for file in ("stochastic_depth", "dropout")
+    )
+    lines = ([f"`{new['label']}`", with_deviation(plain), with_deviation(new)] for plain, new in pairs)
     return table(["the change", "without it", "with it"], lines)
 
 
 def short_switches_table() -> str:
     """List what changing one setting of `fast` does in one epoch."""
-    rows = results("switches-one-epoch")
-    return table(
-        ["", "accuracy in %, mean ± sd", "trained in"],
-        ([_setting(name), with_deviation(row), f"{row['seconds']} s"] for name, row in rows.items()),
-    )
+    rows = results("switches-one-epoch").items()
+    lines = ([_setting(name), with_deviation(row), f"{row['seconds']} s"] for name, row in rows)
+    return table(["", "accuracy in %, mean ± sd", "trained in"], lines)
 
 
 def _setting(label: str) -> str:
@@ -315,12 +318,12 @@ def _setting(label: str) -> str:
 
 def mnist_c_table() -> str:
     """Show the accuracy under each corruption of MNIST-C."""
-    models = {name: results("mnist_c")[name] for name in ("fast", "cnn", "robust")}
+    models = {f"`{name}`": results("mnist_c")[name] for name in ("fast", "cnn", "robust")}
     lines = (
-        [corruption.replace("_", " "), *(of(corruption)(row) for row in models.values())]
-        for corruption in models["fast"]
+        [corruption.replace("_", " "), *(of(corruption, row) for row in models.values())]
+        for corruption in results("mnist_c")["fast"]
     )
-    return table(["in percent", *(f"`{name}`" for name in models)], lines)
+    return table(["in percent", *models], lines)
 
 
 def lengths_table() -> str:
@@ -339,12 +342,9 @@ def lengths_table() -> str:
 
 def models_table() -> str:
     """List the shipped models with the accuracy that their files state."""
-    rows = results("shipped")
-    sizes = {name: f"{row['parameters']:,}" if row["parameters"] else "" for name, row in rows.items()}
-    return table(
-        ["shipped model", "parameters", "accuracy"],
-        ([label, sizes[name], shown(rows[name]["accuracy"], 2)] for name, label in README_MODELS.items()),
-    )
+    size: Cell = lambda row: f"{row['parameters']:,}" if row["parameters"] else ""  # noqa: E731
+    columns: dict[str, Cell] = {"parameters": size, "accuracy": lambda row: shown(row["accuracy"], 2)}
+    return rows_table("shipped", README_MODELS, columns, heading="shipped model")
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -353,34 +353,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "nothing": nothing_table,
     "refusal": refusal_table,
     "thresholds": thresholds_table,
-    "pages": lambda: rows_table(
-        "pages",
-        PAGES,
-        {
-            "numbers": of("numbers"),
-            "answered correctly": of("recall"),
-            "precision": of("precision"),
-            "digits found": of("digits"),
-            "RapidOCR: correct": of("rapidocr_recall"),
-            "precision ": of("rapidocr_precision"),
-            "digits": of("rapidocr_digits"),
-        },
-    ),
-    "layouts": lambda: rows_table(
-        "composed_pages",
-        LAYOUTS,
-        {
-            "numbers": of("numbers"),
-            "found": of("offered"),
-            "answered correctly": of("recall"),
-            "precision": of("precision"),
-        },
-    ),
-    "conditions": lambda: rows_table(
-        "conditions",
-        CONDITIONS,
-        {"correct": of("right"), "wrong": of("wrong"), "refused": of("refused")},
-    ),
     "lengths": lengths_table,
     "models": models_table,
     "zoo": zoo_table,
@@ -388,15 +360,29 @@ TABLES: dict[str, Callable[[], str]] = {
     "switches-one-epoch": short_switches_table,
     "other-switches": other_switches_table,
     "mnist-c": mnist_c_table,
+    "pages": lambda: rows_table(
+        "pages",
+        PAGES,
+        {
+            "numbers": "numbers", "answered correctly": "recall", "precision": "precision",
+            "digits found": "digits", "RapidOCR: correct": "rapidocr_recall",
+            "precision ": "rapidocr_precision", "digits": "rapidocr_digits",
+        },
+    ),
+    "layouts": lambda: rows_table(
+        "composed_pages",
+        LAYOUTS,
+        {"numbers": "numbers", "found": "offered", "answered correctly": "recall", "precision": "precision"},
+    ),
+    "conditions": lambda: rows_table(
+        "conditions", CONDITIONS, {"correct": "right", "wrong": "wrong", "refused": "refused"}
+    ),
     "classifiers": lambda: rows_table(
         "classifiers",
         {"robust": "`robust`", "cnn": "`cnn`"},
         {
-            "test accuracy": of("accuracy", 2),
-            "without 15 doubtful labels": of("without_label_errors", 2),
-            "99 % most confident": of("most_confident_99", 2),
-            "USPS, unseen": of("usps", 2),
-            "MNIST-C": of("mnist_c"),
+            "test accuracy": "accuracy:2", "without 15 doubtful labels": "without_label_errors:2",
+            "99 % most confident": "most_confident_99:2", "USPS, unseen": "usps:2", "MNIST-C": "mnist_c",
             "AUROC, digits against letters": lambda row: f"{row['auroc_letters']:.3f}",
         },
     ),
@@ -413,8 +399,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "growth-batch": lambda: rows_table(
         "growth-batch",
         {name: f"`{name}`" for name in ("lenet5", "cnn", "resnet")},
-        {size: of(size) for size in ("16", "32", "64", "128", "256", "512", "1024")}
-        | {"1 thread": of("one_thread"), "2 threads": of("two_threads")},
+        {size: size for size in ("16", "32", "64", "128", "256", "512", "1024")}
+        | {"1 thread": "one_thread", "2 threads": "two_threads"},
         heading="batch size",
     ),
-}
+}  # fmt: skip

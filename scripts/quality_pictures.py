@@ -19,9 +19,9 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from composed_pages import LAYOUTS, judged_scene  # noqa: E402
+from held_out.judging import WORLDS, judged_scene, single_number  # noqa: E402
 from held_out.sheet import HeldOutScene, digits_box, held_out_room  # noqa: E402
-from held_out_scenes import WORLDS, single_number  # noqa: E402
+from synthetic_pages import LAYOUTS  # noqa: E402
 
 from digitcli.data.dataset import split  # noqa: E402
 from digitcli.data.mnist import load_mnist  # noqa: E402

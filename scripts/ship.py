@@ -2,7 +2,7 @@
 
 The script writes models/cnn.safetensors. It stores as many tensors as possible in half precision, the largest
 first, as long as no answer changes to the 70,000 digits of MNIST, to 2,000 composed lines, or the number of
-lines found on 200 composed pages. A new network also needs a new graph: `python scripts/export_graphs.py`.
+lines found on 200 composed pages. A new network also needs a new graph: `python scripts/graphs.py export`.
 """
 
 from __future__ import annotations

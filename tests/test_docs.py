@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -72,8 +73,14 @@ def options_of_commands() -> set[str]:
 
 def options_of_scripts() -> set[str]:
     """Return every option that a script in benchmarks/ or scripts/ declares."""
-    scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")]
-    return {option for script in scripts for option in re.findall(r'"(--[a-z-]+)"', script.read_text())}
+    names: set[str] = set()
+    for script in [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "scripts").glob("*.py")]:
+        text = script.read_text()
+        names |= set(re.findall(r'"(--[a-z-]+)"', text))
+        for function in (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)):
+            if any(ast.unparse(each) == "app.command()" for each in function.decorator_list):
+                names |= {f"--{argument.arg.replace('_', '-')}" for argument in function.args.args}
+    return names
 
 
 def headings(page: Path) -> set[str]:

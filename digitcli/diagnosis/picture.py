@@ -33,7 +33,7 @@ Grey = npt.NDArray[np.uint8]
 # A reading is doubtful below this confidence, and a correction has to reach it.
 CONFIDENT = 0.9
 # A digit that is nearer to the edge than this, in its heights, may lack paper around it; of the pictures that
-# are read well, three quarters have more (benchmarks/usual_pictures.py).
+# are read well, three quarters have more (benchmarks/doctor.py usual).
 LEAST_MARGIN = 0.026
 
 

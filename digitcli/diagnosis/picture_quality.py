@@ -190,7 +190,7 @@ class Range:
         return f"{value:.0f} pixels" if self.in_pixels else f"{100 * value:.2f} %"
 
 
-# By `python benchmarks/usual_pictures.py --pictures 3000`: synthetic pictures of MNIST's validation digits,
+# By `python benchmarks/doctor.py usual --pictures 3000`: synthetic pictures of MNIST's validation digits,
 # held-out writers and fonts, as photographs and scans of good and poor quality, of which 1,503 are read as
 # what they show at 90 % or more.
 USUAL = {

@@ -1,11 +1,11 @@
 """Run shipped models with ONNX Runtime, which starts and answers sooner on a CPU. Loads no torch.
 
 A graph, e.g. `cnn.onnx` beside `cnn.safetensors`, holds the operations of a network and the names of its
-tensors; their values come from the checkpoint. `scripts/export_graphs.py` writes the graphs.
+tensors; their values come from the checkpoint. `scripts/graphs.py export` writes the graphs.
 
 A quantized graph, e.g. `reader.int8.onnx`, computes convolutions in integers of 8 bits, in a third of the
 time, and holds their weights itself: Jacob et al., "Quantization and training of neural networks for
-efficient integer-arithmetic-only inference", 2018. `scripts/quantize_graphs.py` writes it, and a list that
+efficient integer-arithmetic-only inference", 2018. `scripts/graphs.py quantize` writes it, and a list that
 says of which weights it was made, so that it is used for no others.
 """
 

@@ -14,7 +14,7 @@ from digitcli.errors import PictureError
 from digitcli.recognition.layout import place_numbers
 from digitcli.recognition.readings import Detection, Number, Status, text_of
 
-# Probability that a page without ink is blank; measured by benchmarks/blank.py.
+# Probability that a page without ink is blank; measured by benchmarks/pictures.py blank.
 BLANK_CONFIDENCE = 0.9
 # Confidence of the answer that a page of several guesses shows no number: it may show one.
 NOT_A_DIGIT_CONFIDENCE = 0.5

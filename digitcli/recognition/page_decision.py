@@ -1,7 +1,7 @@
 """How sure it is that a number is right, and that one stands there; how a line is split; what a page shows.
 
 The probabilities are logistic functions of what the networks say: Platt, "Probabilistic outputs for support
-vector machines and comparisons to regularized likelihood methods", 1999. `scripts/calibrate_pages.py` fits
+vector machines and comparisons to regularized likelihood methods", 1999. `scripts/calibrate.py pages` fits
 the weights on synthetic pages, and the checkpoint of `page_reader` holds them.
 """
 

@@ -50,7 +50,7 @@ EDGE_REACH = 0.3
 
 # Widest gap between two groups, in heights of a digit. With 1, 1.5, 2, 3 and without a limit, 77, 79, 79, 77
 # and 77 % of 2,307 numbers in rows of boxes are answered correctly, and 43, 62, 69, 73 and 73 % of 81 numbers
-# in groups, none of them wrongly, on pages composed as by `benchmarks/known_lengths.py`.
+# in groups, none of them wrongly, on pages composed as by `benchmarks/synthetic_pages.py lengths`.
 WIDEST_GAP = 2.0
 
 # Digits from which a row of single ones is a comb on a page of several rows: two may be a label and a mark.

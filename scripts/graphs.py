@@ -1,12 +1,10 @@
-"""Quantize the networks with which `predict` reads by default: `python scripts/quantize_graphs.py`.
+"""Make the graphs with which ONNX Runtime runs the shipped models: `python scripts/graphs.py export`.
 
     pip install -e '.[export]'
 
-The script writes models/NAME.int8.onnx beside the checkpoint of each network for lines or pages, and has to
-be run again when its weights change. Its convolutions take and give integers of 8 bits, but for the last
-ones, whose outputs would be too coarse for a confidence, and the first two of a page finder, which see fine
-detail. ONNX Runtime observes their ranges on what the network was trained on. Weights have 7 bits, because
-processors without VNNI would overflow with 8.
+`export` writes models/NAME.onnx beside every models/NAME.safetensors, and has to be run again only when an
+architecture changes. `quantize` writes models/NAME.int8.onnx for each network for lines or pages, and has to
+be run again when its weights change.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +27,18 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from digitcli.atomic_write import write_whole
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
+from digitcli.export.onnx_file import export_graph, remove_unused
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
 from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as_batch, weights_digest
 from digitcli.inference.predictor import load_page_finder
+from digitcli.inference.torch_runtime import open_network
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.training.line_sources import composed_source
 from digitcli.training.synthetic_lines import scene_composer
 
+PREFIX = "network."
 Inputs = Iterator[npt.NDArray[np.uint8]]  # batches of lines, or levels of pages
 
 BATCHES, BATCH_SIZE = 100, 16
@@ -47,8 +49,56 @@ LEVELS, SIDES_PX = 200, (150, 500)  # of image pyramids; range of the sides of t
 FIRST_OF_FINDER = 2
 
 
-def main() -> None:
-    """Write the quantized graph of every shipped network for lines or pages, and the list of them."""
+def export_graphs() -> None:
+    """Write the graph of every shipped model.
+
+    A graph holds the operations of a network and the names and shapes of its tensors.
+    `digitcli/inference/onnx_runtime.py` takes their values from the checkpoint. Batch normalization stays
+    separate; ONNX Runtime folds it into the convolutions when it loads a graph.
+    """
+    for model in resolve_models(shipped_models()):
+        network = open_network(model)
+        # Optimization would merge tensors and lose their names.
+        graph = export_graph(network, model.header.task, optimize=False)
+        _remove_added_biases(graph.graph)
+        remove_unused(graph.graph)
+        _remove_values(graph.graph, set(network.state_dict()))
+        target = model.path.with_suffix(".onnx")
+        write_whole(target, graph.SerializeToString())
+        print(f"{target.name}: {len(graph.graph.node)} operations, {graph.ByteSize():,} bytes")
+
+
+def _remove_added_biases(graph: onnx.GraphProto) -> None:
+    """Remove the zeros that the exporter adds as a bias, which keep ONNX Runtime from folding operations."""
+    known = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] not in known:
+            del node.input[2:]
+
+
+def _remove_values(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Keep only the names, types and shapes of the network's tensors, not their values."""
+    for node in graph.node:
+        renamed = [name.removeprefix(PREFIX) for name in node.input]
+        node.input[:] = renamed
+    for tensor in graph.initializer:
+        tensor.name = tensor.name.removeprefix(PREFIX)
+        if tensor.name not in names:
+            continue
+        for kept in ("raw_data", "float_data", "int64_data"):
+            tensor.ClearField(kept)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="checkpoint")
+
+
+def quantize_graphs() -> None:
+    """Write the quantized graph of every shipped network for lines or pages, and the list of them.
+
+    Its convolutions take and give integers of 8 bits, but for the last ones, whose outputs would be too
+    coarse for a confidence, and the first two of a page finder, which see fine detail. ONNX Runtime observes
+    their ranges on what the network was trained on. Weights have 7 bits, because processors without VNNI
+    would overflow with 8.
+    """
     graphs, digests = {}, {}
     for model in resolve_models(shipped_models()):
         if model.header.task == "digit":
@@ -169,4 +219,7 @@ def compose(composer: SceneComposer, random: np.random.Generator, number: int) -
 
 
 if __name__ == "__main__":
-    main()
+    commands = {"export": export_graphs, "quantize": quantize_graphs}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]]()
