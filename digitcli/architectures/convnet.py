@@ -84,7 +84,7 @@ def lenet5() -> nn.Module:
 
     LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
     Differences: every map of the second convolution sees all six maps before it, pooling has neither weights
-    nor a sigmoid, the image is padded with zeros, and a linear layer replaces the radial basis functions.
+    nor a sigmoid, images are padded with the mean grey, and a linear layer replaces radial basis functions.
     """
     return nn.Sequential(
         Normalize(),
