@@ -308,7 +308,7 @@ def parse_duration(text: str | float, option: str = "--time") -> float:
     match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", str(text).strip())
     hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
     duration = 3600 * hours + 60 * minutes + seconds
-    if duration <= 0:
+    if not 0 < duration < float("inf"):
         raise UsageError(f"{option} is '{text}'.", "Give a duration such as 90s, 5m or 1h30m.")
     return duration
 

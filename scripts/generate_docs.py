@@ -49,7 +49,7 @@ has the accuracies. A network of your own takes one function and one line in a t
 `CONTRIBUTING.md`."""
 RECIPES_TEXT = """\
 A recipe is how an architecture is trained. `digitcli train --print-config --arch NAME` prints a whole
-recipe, and every setting is an option of [`digitcli train`](cli.md#digitcli-train). These are the
+recipe, and most settings are options of [`digitcli train`](cli.md#digitcli-train). These are the
 defaults for every architecture:"""
 LAYOUT_TEXT = """\
 This page tells in which folder to look; the first sentence of each file says what it holds. A module

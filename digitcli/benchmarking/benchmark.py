@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -84,7 +85,8 @@ def _measure_all(
             if isinstance(prepared, str):
                 on_event(Notice(f"{candidate.name} with {runtime} is left out: {prepared}"))
             else:
-                yield from _measure_model(prepared, config, loading, on_event)
+                with _explain_failures(prepared):
+                    yield from _measure_model(prepared, config, loading, on_event)
 
 
 def _prepare(
@@ -105,6 +107,19 @@ def _prepare(
         raise
     except Exception as error:  # exporters of other libraries raise anything
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+@contextlib.contextmanager
+def _explain_failures(model: PreparedModel) -> Iterator[None]:
+    """Raise a failure of another runtime than PyTorch as a fault of the environment."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) or model.runtime == "torch":
+            raise
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        cause = f"{model.runtime} cannot run {model.candidate.name} on this machine: {first_line}"
+        raise EnvironmentFault(cause, "Give --runtime torch.") from error
 
 
 def _measure_model(

@@ -210,6 +210,7 @@ class BenchmarkResult:
     latency_ms_high: float
     name: str
     model: str | None
+    measured: str = "calls"  # former versions also measured whole processes and trainings
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def find_slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[
     if expected != threads:
         cause = f"The baseline was measured with {counted(expected, 'thread')}, not with {threads}."
         raise UsageError(cause, f"Set the variable OMP_NUM_THREADS to {expected}.")
-    rows = {_key(row): row for row in baseline.results}
+    rows = {_key(row): row for row in baseline.results if row.measured == "calls"}
     compared = [_slowdown(row, rows[_key(row)]) for row in report.results if _key(row) in rows]
     if not compared:
         raise UsageError("No row of this benchmark is in the baseline.", "Measure the same models.")

@@ -65,7 +65,7 @@ class EvaluateOptions:
     ood: bool = setting(
         False,
         MEASUREMENTS,
-        "Also measure how well the confidence tells digits from noise and letters.",
+        "Also measure how well the confidence tells digits from noise, clouds and letters.",
     )
     mistakes: int = setting(
         MISTAKES, RESULT, "Show this many mistakes, the most confident first.", at_least=0, unit="N"

@@ -16,7 +16,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from digitcli.architectures.registry import architectures, find_architecture, is_architecture
+from digitcli.architectures.registry import (
+    architectures,
+    find_architecture,
+    is_architecture,
+    resolve_recipe,
+)
 from digitcli.atomic_write import write_whole
 from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import RUNS
@@ -161,7 +166,23 @@ def parse_specifications(texts: Sequence[str], data: str, device: str) -> list[S
     labels = [specification.label for specification in parsed]
     if repeated := [label for label in labels if labels.count(label) > 1]:
         raise UsageError(f"{repeated[0]} is named twice.", "Name it once; the models of a file count, too.")
+    _check_different(parsed)
     return parsed
+
+
+def _check_different(specifications: Sequence[Specification]) -> None:
+    """Check that no two specifications train the same, as `softmax` and `softmax:augment=off` do."""
+    configs: dict[str, TrainConfig] = {}
+    for label, config in ((each.label, each.config) for each in specifications):
+        if config is None:
+            continue
+        recipe = dataclasses.asdict(resolve_recipe(config.arch, **config.recipe))
+        config = dataclasses.replace(config, recipe=recipe)
+        if same := next((earlier for earlier, other in configs.items() if other == config), None):
+            cause = f"{same} and {label} have the same recipe, so they train the same model."
+            remedy = f"See the recipe with: digitcli train --arch {config.arch} --print-config"
+            raise UsageError(cause, remedy)
+        configs[label] = config
 
 
 def parse_specification(text: str, data: str, device: str) -> Specification:

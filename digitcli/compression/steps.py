@@ -47,7 +47,7 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     """
     steps = tuple(_parse_step(word.strip()) for word in text.split(",") if word.strip())
     if not 1 <= len(steps) <= MOST_STEPS:
-        cause = f"{len(steps)} steps are given."
+        cause = f"--steps names {len(steps)} steps."
         raise UsageError(cause, f"Give 1 to {MOST_STEPS} steps, for example fold,prune=0.5,int8.")
     for step in steps[1:]:
         if step.kind == "distill":

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 from numpy.lib.npyio import NpzFile
 
 from digitcli.data.dataset import Dataset, Digits, Failure
@@ -61,12 +63,20 @@ def load_npz(path: Path) -> Dataset:
             if sum(archive.zip.getinfo(f"{name}.npy").file_size for name in names) > MAX_BYTES:
                 cause = f"{path} decompresses to more than {MAX_BYTES} bytes."
                 raise InputError(cause, "Split it into smaller files.")
-            arrays = [np.asarray(archive[name]) for name in names]
+            arrays = [_read_array(archive.zip, f"{name}.npy") for name in names]
     except InputError:
         raise
     except Exception as error:  # NumPy parses a header as Python code, which fails in many ways
         raise InputError(f"{path} cannot be read as a NumPy archive: {error}.", NPZ_REMEDY) from error
     return dataset_from_arrays(path.name, *arrays)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(name) as file:
+        array: Array = npy.read_array(file, allow_pickle=False)
+        if file.read(1):  # reading to the end also verifies the checksum
+            raise ValueError(f"{name} has more bytes than its shape {array.shape} needs")
+    return array
 
 
 def _choose_arrays(path: Path, names: list[str]) -> tuple[str, ...]:

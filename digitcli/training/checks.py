@@ -17,6 +17,7 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.transfer import ARGUMENTS_OF_RECIPES, check_architecture
 
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
+LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}  # of tasks that have only one
 
 
 def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: bool = True) -> None:
@@ -83,6 +84,9 @@ def _contradictions(config: TrainConfig, recipe: Recipe) -> Iterator[tuple[str, 
         yield cause, "Leave --synthetic out."
     if config.fonts is not None and not recipe.synthetic:
         yield "--fonts has no effect without --synthetic.", "Add --synthetic, or leave --fonts out."
+    is_of_another = task == "digit" and recipe.loss in LOSS_OF_TASK.values()
+    if is_of_another or LOSS_OF_TASK.get(task, recipe.loss) != recipe.loss:
+        yield f"The loss {recipe.loss} is not for {task}s.", "Leave the loss to the recipe."
     if config.teacher and recipe.loss != "cross_entropy":
         # The other losses take the sigmoid of each logit, so that no logits would satisfy them and a teacher.
         cause = f"--teacher needs the cross-entropy of ten probabilities, but '{arch}' learns by the loss"

@@ -208,6 +208,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(cause, "Run digitcli train --print-config to see a valid one.") from error
 
 
+WITHOUT_EFFECT = ("cuda_graphs",)  # settings of former versions that changed no weight
+
+
 def stored_config(stored: Mapping[str, Any]) -> TrainConfig:
     """Return the settings of a run as they were stored, also by a version that had more of them.
 
@@ -216,7 +219,8 @@ def stored_config(stored: Mapping[str, Any]) -> TrainConfig:
         UsageError, TypeError: the settings are damaged.
     """
     known = {entry.name for entry in fields(TrainConfig)}
-    if removed := [option_name(name) for name in stored if name not in known and stored[name]]:
+    lost = [name for name in stored if name not in known and name not in WITHOUT_EFFECT]
+    if removed := [option_name(name) for name in lost if stored[name]]:
         cause = f"The run was started with {', '.join(removed)}, which is no longer possible."
         raise ModelError(cause, "Use it as a model, or start a new run.")
     return TrainConfig(**{name: value for name, value in stored.items() if name in known})

@@ -139,7 +139,7 @@ def resume(
         elif result is not None:
             if not rank:
                 run_folder.repair_outputs(folder, saved)
-                if tensorboard is not None:
+                if tensorboard is not None and not folder_of_run(tensorboard, folder).exists():
                     history = [EpochDone(**row) for row in saved[0].training["history"]]
                     with curves_written(folder_of_run(tensorboard, folder), history, on_event):
                         pass

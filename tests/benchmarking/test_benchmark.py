@@ -151,6 +151,9 @@ def test_a_lack_of_memory_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "measure_calls", raising(RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes"):  # a fault of the network
         run("softmax")
+    with pytest.raises(EnvironmentFault, match="onnxruntime cannot run micro .* shapes") as caught:
+        run("micro", runtimes=("onnxruntime",))
+    assert caught.value.remedy == "Give --runtime torch."
 
 
 def raising(error: BaseException) -> Callable[..., Calls]:

@@ -57,7 +57,7 @@ def test_mistakes_have_an_exit_code(digitcli: Run) -> None:
     Path("there").mkdir()
     Path("there", "notes.txt").touch()
     for arguments, code, message in [
-        (("fast",), 2, "0 steps are given"),
+        (("fast",), 2, "--steps names 0 steps"),
         (("fast", "--steps", "shrink"), 2, "There is no step 'shrink'"),
         (("fist", "--steps", "int8"), 5, "There is no model 'fist'"),
         (("finder", "--steps", "distill=tiny"), 2, "Teachers are for single digits"),

@@ -84,3 +84,9 @@ def test_runs_are_planned_seed_by_seed() -> None:
     parsed = parse_specifications(["softmax", "shipped/cnn", "mlp"], "mnist", "cpu")
     planned = [(each.label, seed) for each, seed in plan_runs(parsed, 2)]
     assert planned == [("softmax", 0), ("shipped/cnn", None), ("mlp", 0), ("softmax", 1), ("mlp", 1)]
+
+
+def test_two_names_of_one_recipe_are_refused() -> None:
+    with pytest.raises(UsageError, match="softmax and softmax:augment=off have the same recipe"):
+        parse_specifications(["softmax", "cnn", "softmax:augment=off"], "mnist", "cpu")
+    assert len(parse_specifications(["softmax", "softmax:augment=on"], "mnist", "cpu")) == 2

@@ -228,7 +228,7 @@ def test_steps_have_a_form_as_text_and_come_back_from_it() -> None:
 
 def test_mistakes_in_steps_have_a_remedy() -> None:
     for text, message in {
-        "": "0 steps are given",
+        "": "--steps names 0 steps",
         "prun=0.5": "There is no step 'prun'",
         "prune": "nothing is given",
         "prune=1": "more than 0 and less than 1; 1 is given",

@@ -140,6 +140,12 @@ def test_npz_in_every_usual_form_is_read(tmp_path: Path, digits: Digits, few_dig
     assert are_equal(dataset.train, digits) and dataset.test is None
 
 
+def as_npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 def test_npz_that_is_damaged_or_holds_something_else_is_refused(
     tmp_path: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +172,10 @@ def test_npz_that_is_damaged_or_holds_something_else_is_refused(
         archive.writestr("images.npy", huge.getvalue())
         archive.writestr("labels.npy", huge.getvalue())
     refused(load_npz, path, None, "cannot be read as a NumPy archive")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", as_npy(digits.images) + b"more")
+        archive.writestr("labels.npy", as_npy(digits.labels))
+    refused(load_npz, path, None, "images.npy has more bytes than its shape")
     monkeypatch.setattr(arrays, "MAX_BYTES", 10_000)
     refused(load_npz, path, as_npz(digits), "10000 bytes")
 

@@ -43,6 +43,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"teacher": ("fast", "cnn", "fast")}, ["fast is named twice"]),
     ({"recipe": {"distillation_weight": 0.5}}, ["--distillation-weight has no effect", "--teacher"]),
     ({"recipe": {"distillation_temperature": 1.5}}, ["--distillation-temperature has no effect"]),
+    ({"arch": "softmax", "recipe": {"loss": "ctc"}}, ["The loss ctc is not for digits"]),
+    ({"arch": "reader", "recipe": {"loss": "cross_entropy"}}, ["cross_entropy is not for lines"]),
     ({"members": 2, "arch": "reader"}, ["The task of 'reader' is lines", "task digit"]),
     ({"members": 2, "arch": "softmax", "recipe": {"dropout": 0.5}}, ["does not support --dropout"]),
     ({"arch": "fast", "start": "cnn"}, ["--arch is fast", "architecture cnn", "Leave --arch out"]),

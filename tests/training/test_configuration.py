@@ -69,7 +69,7 @@ def test_a_file_of_settings_may_use_dashes_and_a_damaged_one_is_refused(tmp_path
 
 
 def test_a_stored_run_may_have_settings_that_are_gone_if_they_were_off() -> None:
-    stored = {"arch": "mlp", "snapshots": None, "cuda_graphs": False}
+    stored = {"arch": "mlp", "snapshots": None, "cuda_graphs": True}
     assert stored_config(stored) == TrainConfig(arch="mlp")
     with pytest.raises(ModelError, match="--snapshots, which is no longer possible"):
         stored_config({**stored, "snapshots": 3})
