@@ -125,8 +125,8 @@ class ExaminedRun:
         """The steps of a trial."""
         return max(1, min(TRIAL_STEPS, self.steps // TRIALS_IN_RUN))
 
-    def command(self, **changes: Any) -> str:
-        """Return the command that trains the same with changes of the recipe."""
+    def command(self, **changes: Any) -> str | None:
+        """Return the command that trains the same with changes of the recipe, if there is one."""
         return train_command(replace(self.config, recipe=self.changes), changes)
 
     @functools.cached_property

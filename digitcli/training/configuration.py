@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from digitcli.architectures.recipe import DATA, DISTILLATION, TRANSFER, Recipe
+from digitcli.architectures.registry import resolve_recipe
 from digitcli.data import DEFAULT_DATASET
 from digitcli.errors import ModelError, UsageError, did_you_mean, quoted
 from digitcli.settings import (
@@ -174,8 +175,11 @@ def flat_settings(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None) -> str:
-    """Return the command that trains the same, with changes of the recipe; on whatever machine there is."""
+def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None) -> str | None:
+    """Return the command that trains the same, with changes of the recipe; on whatever machine there is.
+
+    There is none if a setting that has no option is not that of the architecture's recipe.
+    """
     of_run = {
         declared.name: getattr(config, declared.name)
         for declared in user_settings(TrainConfig)
@@ -185,6 +189,8 @@ def train_command(config: TrainConfig, changes: Mapping[str, Any] | None = None)
     options = {declared.name: declared.option for declared in user_settings(TrainConfig, Recipe)}
     words = ["digitcli train --arch", quoted(config.arch)]
     for name, value in {**of_run, **config.recipe, **(changes or {})}.items():
+        if name not in options and value != getattr(resolve_recipe(config.arch), name):
+            return None
         if name not in options or value is None:
             continue
         if isinstance(value, bool):

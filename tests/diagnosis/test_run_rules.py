@@ -174,7 +174,7 @@ def test_a_command_trains_the_same_with_one_change_and_names_the_teachers(data: 
     assert command == f"digitcli train --arch mlp --data {data} --no-augment --lr 0.001 --batch-size 16"
     run = run_of_healthy(data, distillation_temperature=4.0)
     taught = replace(run, config=replace(run.config, teacher=("cnn", "my models/a.safetensors")))
-    command = taught.command(lr=0.1)
+    command = str(taught.command(lr=0.1))
     assert "--teacher cnn --teacher 'my models/a.safetensors' " in command
     assert command.endswith("--distillation-temperature 4.0 --lr 0.1")
 

@@ -34,8 +34,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
             return dict(of_command.params)
 
 
-def train_config(command: str) -> TrainConfig:
+def train_config(command: str | None) -> TrainConfig:
     """Return the settings that a `digitcli train ...` gives."""
+    assert command is not None
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("digitcli", "train")
     return TrainConfig(**_settings(parse([name, *arguments])))

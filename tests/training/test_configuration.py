@@ -111,3 +111,9 @@ def test_the_command_of_a_run_trains_the_same() -> None:
     for declared in user_settings(Recipe):
         config = TrainConfig(recipe={declared.name: changed(declared)})
         assert parsed_config(train_command(config)) == config, declared.name
+    for name, usual, other in (
+        ("affine", True, False), ("stroke_width", True, False), ("loss", "cross_entropy", "margin"),
+        ("distillation_weight", 0.9, 0.5),
+    ):  # fmt: skip
+        assert train_command(TrainConfig(arch="mlp", recipe={name: usual})) == "digitcli train --arch mlp"
+        assert train_command(TrainConfig(arch="mlp", recipe={name: other})) is None, name
