@@ -159,8 +159,8 @@ def evaluate(
     digits. For the default `split` see `default_split`. The result lists up to `mistakes` mistakes.
 
     Raises:
-        UsageError: there is no such dataset, split or device, `select` is too small or too large, or a model
-            is named twice.
+        UsageError: there is no such dataset, split or device, `select` is too small or too large, `mistakes`
+            is negative, or a model is named twice.
         InputError: the data cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
@@ -169,6 +169,7 @@ def evaluate(
     resolved = model_resolution.resolve_models(names)
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
+    _check_mistakes(mistakes)
     model_resolution.check_distinct(resolved)
     load, selection, temperature = partial(load_classifier, device=device, runtime=runtime), None, 1.0
     if select is not None:
@@ -198,6 +199,11 @@ def evaluate(
         models=classifier.models,
         **measured,
     )
+
+
+def _check_mistakes(mistakes: int) -> None:
+    if mistakes < 0:
+        raise UsageError(f"mistakes is {mistakes}.", "It must be a whole number of at least 0.")
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
@@ -367,10 +373,11 @@ def evaluate_lines(
     """Evaluate a line model on lines; `data` and `split` say in the result where they are from.
 
     Raises:
-        UsageError: there is no such kind of device.
+        UsageError: there is no such kind of device, or `mistakes` is negative.
         ModelError: there is no such model, or it is damaged or reads single digits.
         EnvironmentFault: this machine does not have the device.
     """
+    _check_mistakes(mistakes)
     recognizer = load_line_recognizer(model, device, runtime=runtime)
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
     logits: list[npt.NDArray[np.float32]] = []

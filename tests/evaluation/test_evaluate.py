@@ -15,7 +15,7 @@ import pytest
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, ModelError, UsageError
-from digitcli.evaluation.evaluate import EvaluationResult, evaluate, save_result
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate, evaluate_lines, save_result
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS, groups_of_split
 from digitcli.events import DigitsDone, Event
 from digitcli.inference.model_resolution import resolve_model
@@ -123,11 +123,15 @@ def test_wrong_arguments_raise_errors_of_their_kind(tmp_path: Path) -> None:
         ({"models": "cnm"}, ModelError, "no model 'cnm'"),
         ({"data": "mnits"}, UsageError, "no dataset"),
         ({"split": "half"}, UsageError, "no split 'half'"),
+        ({"data": one, "mistakes": -1}, UsageError, "mistakes is -1"),
         ({"data": one, "split": "validation"}, InputError, "too few"),
     ):
         with pytest.raises(error, match=message) as caught:
             evaluate(**arguments)  # type: ignore[arg-type]
+        assert caught.value.remedy
     assert caught.value.remedy == "Give --split all."
+    with pytest.raises(UsageError, match="mistakes is -1"):
+        evaluate_lines("reader", [], data="lines", split="all", mistakes=-1)
 
 
 def test_the_shipped_models_are_as_good_as_their_headers_say(digits: Digits, tmp_path: Path) -> None:
