@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import digitcli as package
-from digitcli.cli import COMMANDS, options, unwrap
+from digitcli.cli import COMMANDS, REPLACED, options, unwrap
 from digitcli.inference import model_index
+from tests.support.command_lines import options_of
 from tests.support.forked import in_background, run_digitcli_in_ascii
 from tests.support.processes import Run, modules_loaded_by
 
@@ -49,6 +50,16 @@ def test_version(digitcli_process: Run) -> None:
 def test_a_mistyped_command_gets_a_suggestion(digitcli: Run) -> None:
     done = digitcli("trian")
     assert done.returncode == 2 and "train" in done.stderr
+
+
+def test_an_option_of_the_first_version_gets_what_replaces_it(digitcli: Run) -> None:
+    for command, replaced in REPLACED.items():
+        for option, replacement in replaced.items():
+            failed = digitcli(command, option, "X")
+            assert failed.returncode == 2 and f"has no option {option}." in failed.stderr, option
+            assert f"Write {replacement} instead." in failed.stderr
+            assert replacement.split()[0] in options_of(command)
+    assert REPLACED["train"]["--name"] == "-o runs/NAME"
 
 
 def test_an_ascii_terminal_gets_ascii() -> None:
