@@ -70,6 +70,7 @@ REPLACED = {
     "predict": {"--from-list": "--files-from", "--check": "--check-digit", "--single": "--single-digit"},
     "evaluate": {"--outliers": "--ood", "--worst": "--mistakes"},
     "benchmark": {"--against": "--baseline"},
+    "models": {"--cards": "python scripts/model_cards.py"},
 }  # fmt: skip
 HELP_OPTIONS = ["-h", "--help"]
 # The error that ended the run. Its frames hold the connection to other processes; to release them waits for
@@ -225,7 +226,7 @@ def _explained(error: Any) -> UsageError:
         if files:
             usual = f"To name the file {files[0]}, write ./{files[0]}"
         elif replacement := REPLACED.get(path.rpartition(" ")[2], {}).get(error.option_name):
-            usual = f"Write {replacement} instead."
+            usual = f"Use {replacement} instead."
         elif error.possibilities:
             usual = f"Did you mean {' or '.join(sorted(error.possibilities))}?"
         return UsageError(f"{path} has no option {error.option_name}.", usual)
