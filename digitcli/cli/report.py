@@ -28,7 +28,6 @@ class ReportOptions:
         aliases=("--out", "--save"),
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the file of --output if it exists.")
-    format: console.Format = setting("table", "", "Print text for people, or JSON for programs.")
 
 
 def report(options: ReportOptions) -> None:
@@ -50,8 +49,5 @@ def report(options: ReportOptions) -> None:
         with wait_with_signals():
             from digitcli.reporting.report import write_report
         written = write_report(options.source, output)
-    if options.format == "json":
-        console.show_json(vars(written))
-    else:
-        facts = {"report": written.report, "title": written.title, "size": console.size(written.size_bytes)}
-        console.show_table(console.pairs(facts))
+    facts = {"report": written.report, "title": written.title, "size": console.size(written.size_bytes)}
+    console.show_table(console.pairs(facts))
