@@ -28,6 +28,7 @@ class ReportOptions:
         aliases=("--out", "--save"),
     )  # fmt: skip
     force: bool = setting(False, "", "Replace the file of --output if it exists.")
+    format: console.Format = setting("table", "", "Print text for people, or JSON for programs.")
 
 
 def report(options: ReportOptions) -> None:
@@ -49,5 +50,8 @@ def report(options: ReportOptions) -> None:
         with wait_with_signals():
             from digitcli.reporting.report import write_report
         written = write_report(options.source, output)
-    facts = {"report": written.report, "title": written.title, "size": console.size(written.size_bytes)}
-    console.show_table(console.pairs(facts))
+    if options.format == "json":
+        console.show_json(vars(written))
+    else:
+        facts = {"report": written.report, "title": written.title, "size": console.size(written.size_bytes)}
+        console.show_table(console.pairs(facts))

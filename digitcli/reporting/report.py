@@ -40,6 +40,7 @@ class Report:
 
     report: str
     title: str
+    source: str
     size_bytes: int
 
 
@@ -58,7 +59,7 @@ def write_report(source: str, path: Path) -> Report:
     title = f"Report of {Path(source).resolve().name}"
     html = render(value, title, source, digest).encode(errors="replace")
     write_whole(path, html)
-    return Report(str(path), title, len(html))
+    return Report(str(path), title, source, len(html))
 
 
 def read_source(source: str) -> tuple[Any, str]:

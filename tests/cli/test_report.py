@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from digitcli.recognition.results import format_readings
@@ -19,8 +20,14 @@ def test_what_predict_wrote_is_reported(digitcli: Run) -> None:
     assert "five.png" in html and "data:image/jpeg" in html
     again = digitcli("report", results)
     assert again.returncode == 7 and "exists already" in again.stderr
-    done = digitcli("report", results, "--force")
-    assert done.returncode == 0 and "Report of results.jsonl" in done.stdout
+    done = digitcli("report", results, "--force", "--format", "json")
+    size_bytes = Path("report.html").stat().st_size
+    assert json.loads(done.stdout) == {
+        "report": "report.html",
+        "title": "Report of results.jsonl",
+        "source": results,
+        "size_bytes": size_bytes,
+    }
 
 
 def test_mistakes_have_a_cause_and_an_exit_code(digitcli: Run) -> None:
