@@ -2,10 +2,11 @@
 
 A mutant is the package with one small fault. `benchmarks/mutants.json` holds a random sample of mutants, each
 with a verdict: `found` with a test that fails, `timeout` (found, too), `survived` if all tests pass that run
-the place, or `gone` if the code has no such place. A mutant is known by its function and the text of its
-lines, so that it can be made again after code was moved. `run` makes the mutants in the current folder: use a
-git worktree. One run of all tests tells which tests run which place (`--map`); then it runs these for each
-mutant, first those of the module, then the fastest. `sample` draws new mutants, with cosmic-ray.
+the place, or `gone` if the code has no such place; `before` is the verdict at an earlier commit. A mutant is
+known by its function and the text of its lines, so that it can be made again after code was moved. `run`
+makes the mutants in the current folder: use a git worktree. One run of all tests tells which tests run which
+place (`--map`); then it runs these for each mutant, first those of the module, then the fastest. `sample`
+draws new mutants, with cosmic-ray.
 """
 
 from __future__ import annotations
