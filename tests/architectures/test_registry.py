@@ -9,6 +9,7 @@ from torch import nn
 from digitcli.architectures import registry
 from digitcli.architectures.recipe import AUGMENTATION, Recipe, augmentations
 from digitcli.errors import ModelError, UsageError
+from digitcli.inference import model_index
 from digitcli.inference.model_index import describe_model, list_models
 from digitcli.settings import settings_of
 
@@ -58,6 +59,9 @@ def test_a_plugin_that_fails_when_it_is_imported_built_or_run_is_a_model_error(
     with pytest.raises(ModelError, match=words):
         describe_model("spikenet")
     if words == "fails":
+        two = {name: registry.architectures()[name] for name in ("spikenet", "cnn")}
+        monkeypatch.setattr(model_index, "architectures", lambda: two)
+        monkeypatch.setattr(model_index, "shipped_models", dict)
         rows = {row.name: row for row in list_models()}
         assert rows["spikenet"].parameters is None and rows["cnn"].parameters == 3_274_634
 
