@@ -241,12 +241,12 @@ def test_help_and_mistakes_load_no_torch() -> None:
 
 def modules_loaded_by_command(*arguments: str) -> set[str]:
     """The names of all modules that the program has loaded after a command."""
-    run = "from digitcli.cli import exit_code_of_run; exit_code_of_run(); print()"
+    run = "from digitcli.cli import exit_code_of_run; assert exit_code_of_run() == 0; print()"
     return modules_loaded_by(f"sys.argv[1:] = {arguments!r}\n{run}")
 
 
 def test_commands_load_only_the_packages_that_they_need() -> None:
-    read = ("predict", "image.png", "--device", "cpu")
+    read = ("predict", str(PACKAGE.parent / "image.png"), "--device", "cpu")
     for arguments, needed, needless in [
         (["train", "--help"], {"rich"}, {"numpy", "cv2", "PIL"}),
         (read, {"onnxruntime", "cv2"}, {"torch", "onnx", "digitcli.cli.train", "regex", "scipy", "skimage"}),
