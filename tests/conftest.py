@@ -31,6 +31,7 @@ settings.load_profile("digitcli")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; more threads only get in one another's way
     os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that a test starts compiles the package
 
 
 @pytest.fixture(autouse=True)
