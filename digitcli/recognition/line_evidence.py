@@ -114,6 +114,12 @@ class LineEvidence:
         digits = [index for index, (character, _, _) in enumerate(self.places) if character.isdecimal()]
         return [self._gap(self.places[left : right + 1]) for left, right in itertools.pairwise(digits)]
 
+    def characters_between(self, gap: int) -> str:
+        """Return the characters in a gap between two digits."""
+        digits = [index for index, (character, _, _) in enumerate(self.places) if character.isdecimal()]
+        between = self.places[digits[gap] + 1 : digits[gap + 1]]
+        return "".join(character for character, _, _ in between)
+
     def _gap(self, places: Sequence[tuple[str, int, int]]) -> Gap:
         """Return what stands between the first and the last of some places."""
         (_, left, start), *between, (_, end, _) = places

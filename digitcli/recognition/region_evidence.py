@@ -222,6 +222,19 @@ class RegionEvidence:
         return [line for line in voters if len(line.digits) == digits]
 
     @property
+    def reference(self) -> LineEvidence:
+        """The answer whose digits and gaps are those of the line."""
+        return self._agreeing[0]
+
+    def gap_log_odds(self, index: int) -> tuple[float, float]:
+        """Return the log-odds that a gap separates numbers, and that an operator does; the mean of strips."""
+        gaps = [line.gaps[index] for line in self._agreeing]
+        separator, operator = (
+            sum(getattr(gap, name) for gap in gaps) / len(gaps) for name in ("separator", "operator")
+        )
+        return log_odds(separator), log_odds(operator)
+
+    @property
     def _strips(self) -> list[LineEvidence]:
         """For each answer, that of the first network that read the same strip."""
         firsts = {id(line.crop): line for line in reversed(self.lines)}

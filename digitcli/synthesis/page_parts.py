@@ -28,6 +28,11 @@ LONGEST = (1, 1, 2, 3)  # the most digits of a number, each with the same probab
 ONES_SHARE = 0.4  # of the numbers of one digit are 1
 RULED_SHARE = 0.25  # of the pictures show lines of a table or the edges of a cell
 
+# Operators that belong to a number, as in 24/07, unless there is space on both sides: wider than between
+# digits, in heights of a digit.
+SPACED = "-/:"
+SPACE_AROUND = 0.3
+
 # Letters from which answers are chosen, most often the first of them.
 CHOICES = "ABCDEFGH"
 
@@ -348,4 +353,6 @@ def _exercise(teacher: Desk, pupil: Desk) -> tuple[str, Stamp]:
     if parts[-1] == "=" and teacher.chance(0.75):
         parts.append(operand())
         stamps.append(pupil.number(parts[-1]))
+    if gap_px > SPACE_AROUND * teacher.height_px:
+        parts = [f" {part} " if part in SPACED else part for part in parts]
     return "".join(parts), side_by_side(stamps, gap_px)
