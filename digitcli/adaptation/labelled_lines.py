@@ -27,7 +27,7 @@ from digitcli.inference.ctc import (
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition.line_crops import as_levels, crop_lines, reading_order
+from digitcli.recognition.lines import as_levels, reading_order, strips_of
 from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.lines import Line, count_ctc_columns
 
@@ -168,8 +168,8 @@ def find_lines_to_learn(
         if isinstance(grey, DigitcliError):
             raise grey
         levels = as_levels(rotate(grey, answer.rotation))
-        regions = crop_lines(levels, reading_order(find_lines(levels, finder.maps).lines))
-        strips = [[strip_ink(strip.image) for strip in region.strips] for region in regions]
+        found = strips_of(levels, reading_order(find_lines(levels, finder.maps).lines))
+        strips = [[strip_ink(strip.image) for strip in line] for line in found]
         examples.append(_labelled_lines(strips, answer.picture.text, recognizer))
         on_event(StageProgress(AdaptationStage.CROP, number, len(answers)))
     return examples

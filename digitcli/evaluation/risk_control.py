@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 # The thresholds are the logistic function of evenly spaced log-odds, since confidences crowd near 1. The
-# largest log-odds is that of `recognition.page_decision`. Steps of 1/8 change the odds by an eighth.
+# largest log-odds is that of `recognition.confidence`. Steps of 1/8 change the odds by an eighth.
 LARGEST_LOG_ODDS, SMALLEST_LOG_ODDS, LOG_ODDS_STEP = 12.0, -4.0, 0.125
 # Decimals of a threshold, so that it can be printed and typed without loss.
 THRESHOLD_DECIMALS = 6

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.grayscale import Grey, median, quantile, shrink
+from digitcli.imaging.grayscale import Box, Grey, median, quantile, shrink
 from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX, STRIP_PAPER
 
 LEAST_CONTRAST = 12.0  # grey levels of 255; strips with less contrast keep their low contrast
@@ -66,12 +66,27 @@ class Strip:
     image: uint8 (3, 40, W), the mean, the darkest and the lightest value of the pixels; the paper is at
         `STRIP_PAPER`, and ink is darker or lighter.
     to_picture: (2, 3), the matrix from pixels of the strip to pixels of the picture.
+    picture_size: the width and the height of the picture.
     is_faint: whether the strongest ink differs from the paper by less than `LEAST_CONTRAST`.
     """
 
     image: Grey
     to_picture: npt.NDArray[np.float64]
+    picture_size: tuple[int, int]
     is_faint: bool = False
+
+    def box_on_picture(self, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """Return the upright box in the picture, x, y, width, height, around a box of the strip."""
+        corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_picture.T
+        corners = np.clip(corners, 0, self.picture_size)
+        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
+        left, top = min(left, self.picture_size[0] - 1), min(top, self.picture_size[1] - 1)
+        return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
+
+    def column_at(self, point: npt.NDArray[np.float64]) -> int:
+        """Return the column, of `COLUMN_PX` pixels, that begins nearest to a point of the picture."""
+        place = np.linalg.solve(self.to_picture[:, :2], point - self.to_picture[:, 2])
+        return round(float(place[0]) / COLUMN_PX)
 
 
 def cut_strip(grey: Grey, box: LineBox, margin: float) -> Strip:
@@ -84,7 +99,7 @@ def cut_strip(grey: Grey, box: LineBox, margin: float) -> Strip:
     fineness = max(1, int(np.ceil(scale - 0.25)))
     to_picture = _to_picture(box, scale, width * scale, STRIP_HEIGHT_PX * scale)
     crop = _resample(grey, to_picture, width, STRIP_HEIGHT_PX, fineness)
-    return _normalize(np.stack(shrink(crop, STRIP_HEIGHT_PX, width)), to_picture)
+    return _normalize(np.stack(shrink(crop, STRIP_HEIGHT_PX, width)), to_picture, grey.shape)
 
 
 def cut_whole(grey: Grey) -> Strip:
@@ -92,7 +107,7 @@ def cut_whole(grey: Grey) -> Strip:
     height, width = grey.shape
     columns = max(2, round(width / height * STRIP_HEIGHT_PX / COLUMN_PX)) * COLUMN_PX
     to_picture = np.array([[width / columns, 0, 0], [0, height / STRIP_HEIGHT_PX, 0]])
-    return _normalize(np.stack(shrink(grey, STRIP_HEIGHT_PX, columns)), to_picture)
+    return _normalize(np.stack(shrink(grey, STRIP_HEIGHT_PX, columns)), to_picture, grey.shape)
 
 
 def strip_ink(strip: Grey) -> Grey:
@@ -167,13 +182,14 @@ def _quantiles(levels: Grey, shares: Sequence[float]) -> list[float]:
     return [float(each) for each in low + (high - low) * (places % 1)]
 
 
-def _normalize(channels: Grey, to_picture: npt.NDArray[np.float64]) -> Strip:
+def _normalize(channels: Grey, to_picture: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Strip:
     """Shift the paper to `STRIP_PAPER`; scale so that the strongest ink, dark or light, is 127 from it."""
     low, paper, high = _quantiles(channels[0], (0.005, 0.5, 0.995))
     contrast = max(paper - low, high - paper)
     scale = np.float32(127 / max(contrast, LEAST_CONTRAST))
     values = (channels.astype(np.float32) - np.float32(paper)) * scale + STRIP_PAPER
-    return Strip(np.asarray(np.clip(values, 1, 255), np.uint8), to_picture, contrast < LEAST_CONTRAST)
+    image = np.asarray(np.clip(values, 1, 255), np.uint8)
+    return Strip(image, to_picture, (shape[1], shape[0]), contrast < LEAST_CONTRAST)
 
 
 def finder_input(grey: Grey, height: int, width: int) -> Grey:

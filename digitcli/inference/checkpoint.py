@@ -106,7 +106,7 @@ class Header:
         models together. A model that was adapted to pictures without labels has them, but no risk.
     guarantee: the threshold that `digitcli calibrate` has found; None in every other model.
     acceptance: the weights that turn the answers about a number into its confidence, see
-        `recognition.page_decision`.
+        `recognition.confidence`.
     presence: the weights that turn them into the probability that a number stands there.
     versions: the versions of the libraries that wrote the file.
     training: the progress of the training, in resume files only.

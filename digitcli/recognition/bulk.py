@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from PIL import ImageFile
 
 from digitcli.errors import DigitcliError
-from digitcli.recognition.pipeline import grouped_until, ordered_map
+from digitcli.recognition.pipeline import ordered_map
 from digitcli.recognition.readings import Reading
 from digitcli.recognition.sources import Source
 from digitcli.worker_process import set_up_worker
@@ -72,7 +72,7 @@ def read_in_processes(
             if is_broken:
                 return
 
-    portions = grouped_until(pictures_until_broken(), lambda portion: len(portion) >= size.pictures)
+    portions = _portions(pictures_until_broken(), size)
     try:
         for portion, task in ordered_map(
             lambda portion: _submit(pool, portion), portions, PORTIONS_PER_PROCESS * processes
@@ -106,6 +106,23 @@ class PortionSize:
         """Learn from the duration of a portion; the size at most doubles at a time."""
         ideal = round(pictures * PORTION_SECONDS / max(seconds, 1e-3))
         self.pictures = min(max(ideal, MIN_PORTION), 2 * self.pictures, MAX_PORTION)
+
+
+def _portions(pictures: Pictures, size: PortionSize) -> Iterator[Portion]:
+    """Group pictures; an error that `pictures` raises follows those before it."""
+    portion: Portion = []
+    try:
+        for picture in pictures:
+            portion.append(picture)
+            if len(portion) >= size.pictures:
+                yield portion
+                portion = []
+    except Exception:
+        if portion:
+            yield portion
+        raise
+    if portion:
+        yield portion
 
 
 def _submit(pool: ProcessPoolExecutor, portion: Portion) -> Future[tuple[list[Reading], float]]:

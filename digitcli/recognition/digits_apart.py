@@ -13,26 +13,18 @@ from digitcli.imaging.grayscale import Box
 from digitcli.inference.ctc import ANY_DIGITS, DIGITS, Grammar, beam_search
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.decision import (
-    BLANK,
-    NOT_A_DIGIT,
-    Decision,
-    NumberResult,
-    all_right,
-    choose_one,
-    decide_number,
-    decision_of,
-)
+from digitcli.recognition.decision import BLANK, NOT_A_DIGIT, all_right, decide_numbers
 from digitcli.recognition.digit_regions import DIGIT_SIZES_PX, DigitCrops, crop_numbers, find_numbers
-from digitcli.recognition.line_evidence import (
-    LEAST_PROBABILITY,
-    Hypotheses,
+from digitcli.recognition.lines import LEAST_PROBABILITY, Hypotheses
+from digitcli.recognition.numbers import (
     breaks_constraints,
     digit_shares,
     given_constraints,
     likeliest_text,
+    reason_for_doubt,
+    without_text,
 )
-from digitcli.recognition.readings import Digit, Number
+from digitcli.recognition.readings import Digit, Nothing, Number, Reading
 
 # Probability that nothing is written, above which the only region of a page counts as empty (chosen by hand).
 EMPTY_ALONE = 0.9
@@ -58,148 +50,121 @@ WIDEST_DIGIT = 1.3
 WIDEST_LONE_DIGIT = 1.7
 
 
-@dataclass(frozen=True)
-class DigitEvidence:
-    """The answers of a classifier about a region.
+def read_digits(
+    grey: np.ndarray, classifier: DigitClassifier, constraints: Constraints | None, top_k: int
+) -> Reading:
+    """Read a page, float32 (H, W) in [0, 1], at no threshold; the reading has its ink.
 
-    crops: the region and its crops.
-    digits: the probabilities (N, 10) of the digits for each component, the mean over its crops.
-    can_reject: whether the classifier can reject what is no digit, see `probability_of_no_digit`.
+    Raises:
+        ModelError: the classifier answers with values that are not finite.
     """
+    layout = find_numbers(grey)
+    regions = crop_numbers(layout)
+    empty_threshold = EMPTY_ALONE if len(regions) == 1 else EMPTY_AMONG_OTHERS
+    places = [
+        recognize_digits(crops, probabilities, classifier.can_reject, constraints, top_k, empty_threshold)
+        for crops, probabilities in zip(regions, classify(regions, classifier), strict=True)
+    ]
+    reading = decide_digits(places, constraints)
+    if layout.is_faint:
+        reading = decide_faint_page(reading, can_reject=classifier.can_reject)
+    return replace(reading, ink=layout.ink)
 
-    crops: DigitCrops
-    digits: np.ndarray
-    can_reject: bool = False
 
-
-def run_classifier(regions: Sequence[DigitCrops], classifier: DigitClassifier | None) -> list[DigitEvidence]:
-    """Classify the digits of regions, which may be from several pages."""
-    if classifier is None or not regions:
+def classify(regions: Sequence[DigitCrops], classifier: DigitClassifier) -> list[np.ndarray]:
+    """Return the probabilities (N, 10) of the N digits of each region, the mean over their crops."""
+    if not regions:
         return []
     images = np.concatenate([crops.digits for crops in regions])  # N, 2, 28, 28
     probabilities = classifier.probabilities(images.reshape(-1, 28, 28))  # 2 N, 10
     means = probabilities.reshape(-1, len(DIGIT_SIZES_PX), probabilities.shape[-1]).mean(axis=1)
-    parts = np.split(means, np.cumsum([len(crops.digits) for crops in regions])[:-1])
-    return [
-        DigitEvidence(crops, part, classifier.can_reject) for crops, part in zip(regions, parts, strict=True)
-    ]
-
-
-def recognize_page(
-    regions: Sequence[DigitEvidence], constraints: Constraints | None, top_k: int
-) -> tuple[NumberResult, ...]:
-    """Find the numbers in the regions of a page; digits and numbers have `top_k` candidates."""
-    empty_threshold = EMPTY_ALONE if len(regions) == 1 else EMPTY_AMONG_OTHERS
-    return tuple(recognize_digits(region, constraints, top_k, empty_threshold) for region in regions)
+    return np.split(means, np.cumsum([len(crops.digits) for crops in regions])[:-1])
 
 
 def recognize_digits(
-    evidence: DigitEvidence,
+    crops: DigitCrops,
+    probabilities: np.ndarray,
+    can_reject: bool,
     constraints: Constraints | None,
     top_k: int,
     empty_threshold: float = EMPTY_AMONG_OTHERS,
-) -> NumberResult:
+) -> Number | Nothing:
     """Read the number of a region; none if the probability that nothing is written is above the threshold."""
-    is_lone = len(evidence.digits) == 1
-    doubt = probability_of_no_digit(evidence.digits) if evidence.can_reject and is_lone else 0.0
-    hypotheses = digit_hypotheses(evidence.digits, ANY_DIGITS, doubt)
-    text = likeliest_text(hypotheses, empty_threshold)
+    doubt = probability_of_no_digit(probabilities) if can_reject and len(probabilities) == 1 else 0.0
+    free = digit_hypotheses(probabilities, ANY_DIGITS, doubt)
+    text = likeliest_text(free, empty_threshold)
     if not text:
-        return NumberResult(None, hypotheses.get("", 0.0))
-    result = _result(evidence, hypotheses, text, top_k, free=constraints is None)
+        return Nothing(free.get("", 0.0))
     if constraints is None:
-        return result
-    is_changed = not constraints.accepts(text)
+        shares = [dict(zip(DIGITS, row, strict=True)) for row in probabilities.tolist()]
+        return _number(crops, free, text, shares, top_k)
+    hypotheses, is_changed = free, not constraints.accepts(text)
     if is_changed:
-        accepted = digit_hypotheses(evidence.digits, constraints, doubt)
-        if breaks_constraints(hypotheses, accepted, constraints):
-            return replace(result, breaks_constraints=True)
-        hypotheses = accepted
+        hypotheses = digit_hypotheses(probabilities, constraints, doubt)
+        if breaks_constraints(free, hypotheses, constraints):
+            shares = [digit_shares(free, text, place) for place in range(len(text))]
+            return _number(crops, free, text, shares, top_k).refused_for("constraint")
     hypotheses = given_constraints(hypotheses, constraints)
     text = max(hypotheses, key=lambda hypothesis: hypotheses[hypothesis])
-    result = _result(evidence, hypotheses, text, top_k, free=False)
-    return replace(result, is_changed=is_changed)
-
-
-def _result(
-    evidence: DigitEvidence, hypotheses: Hypotheses, text: str, top_k: int, *, free: bool
-) -> NumberResult:
-    """Return a text as the result of a region; `free` says that no constraints changed the hypotheses."""
-    region = evidence.crops.region
-    if free:
-        shares = [dict(zip(DIGITS, row, strict=True)) for row in evidence.digits.tolist()]
-    else:
-        shares = [digit_shares(hypotheses, text, place) for place in range(len(text))]
-    number = _number(evidence, hypotheses, text, shares, top_k)
-    return NumberResult(
-        number,
-        number.confidence,
-        max((share for hypothesis, share in hypotheses.items() if hypothesis != text), default=0.0),
-        is_cut_off=len(region.components) == 1 and region.components[0].is_cut_off,
-        runs_out=region.runs_out,
-        is_in_fraction=region.is_in_fraction,
-    )
+    shares = [digit_shares(hypotheses, text, place) for place in range(len(text))]
+    number = _number(crops, hypotheses, text, shares, top_k)
+    return replace(number, is_changed=True, doubt="constraint") if is_changed else number
 
 
 def _number(
-    evidence: DigitEvidence,
-    hypotheses: Hypotheses,
-    text: str,
-    shares: Sequence[dict[str, float]],
-    top_k: int,
+    crops: DigitCrops, hypotheses: Hypotheses, text: str, shares: Sequence[dict[str, float]], top_k: int
 ) -> Number:
     """Return a text as a number; `shares` are the probabilities of the digits at each place."""
-    rivals = sorted(
-        (rival for rival in hypotheses if rival not in ("", text)), key=lambda rival: -hypotheses[rival]
-    )
-    components, images = evidence.crops.region.components, evidence.crops.digits[:, 0]
-    digits = []
-    for digit, component, image, share in zip(text, components, images, shares, strict=True):
+    region, digits = crops.region, []
+    for digit, component, image, share in zip(
+        text, region.components, crops.digits[:, 0], shares, strict=True
+    ):
         others = sorted((pair for pair in share.items() if pair[0] != digit), key=lambda pair: -pair[1])
         digits.append(Digit(digit, min(1.0, share[digit]), component.box, tuple(others[: top_k - 1]), image))
-    return Number(
+    rivals = without_text(hypotheses, text)
+    second = max((share for each, share in hypotheses.items() if each != text), default=0.0)
+    is_cut_off = len(region.components) == 1 and region.components[0].is_cut_off
+    confidence = min(1.0, hypotheses[text])
+    number = Number(
         tuple(digits),
-        confidence=min(1.0, hypotheses[text]),
+        confidence=confidence,
         raw=text,
-        alternatives=tuple((rival, hypotheses[rival]) for rival in rivals[: top_k - 1]),
+        alternatives=tuple(rivals[: top_k - 1]),
+        doubt="cut_off" if is_cut_off else reason_for_doubt(confidence, second),
     )
+    if region.is_in_fraction:
+        return number.refused_for("not_a_digit")
+    return number.refused_for("cut_off") if region.runs_out else number
 
 
-def decide_digits(results: Sequence[NumberResult], constraints: Constraints | None) -> Decision:
-    """Decide on a page whose digits stand apart: each number is read, or refused for another reason than its
-    confidence.
-    """
-    if not results:
+def decide_digits(places: Sequence[Number | Nothing], constraints: Constraints | None) -> Reading:
+    """Decide on a page whose digits stand apart, at no threshold."""
+    if not places:
         return BLANK
-    empty_confidence = all_right([result for result in results if result.number is None])
-    written = [result for result in results if result.number is not None]
-    if not written:
-        return replace(NOT_A_DIGIT, confidence=empty_confidence)
-    if constraints is not None and constraints.is_single and len(written) > 1:
-        written = [choose_one(written)]
-    confidence = empty_confidence * all_right(written)
-    if constraints is None and _are_guesses(written):
+    empty = all_right([place for place in places if isinstance(place, Nothing)])
+    numbers = [place for place in places if isinstance(place, Number)]
+    if not numbers:
+        return replace(NOT_A_DIGIT, confidence=empty)
+    is_guess = len(numbers) > 1 and all_right(numbers) ** (1 / len(numbers)) < GUESS_CONFIDENCE
+    if constraints is None and is_guess:  # a photograph or a text
         return NOT_A_DIGIT
-    if constraints is not None and constraints.is_of_single_digits:
-        written = [replace(result, is_in_fraction=False) for result in written]
-    if all(result.is_in_fraction for result in written):
-        return replace(NOT_A_DIGIT, confidence=confidence)
-    return decision_of([decide_number(result) for result in written], written, confidence)
+    if constraints is not None and constraints.is_of_single_digits:  # two at a bar are no fraction
+        numbers = [
+            replace(each, status="read", reason=None) if each.reason == "not_a_digit" else each
+            for each in numbers
+        ]
+    if all(number.reason == "not_a_digit" for number in numbers):
+        return replace(NOT_A_DIGIT, confidence=empty * all_right(numbers))
+    return decide_numbers(numbers, constraints, empty)
 
 
-def _are_guesses(results: Sequence[NumberResult]) -> bool:
-    """Return whether several numbers are so uncertain that the page is a photograph or a text."""
-    return len(results) > 1 and all_right(results) ** (1 / len(results)) < GUESS_CONFIDENCE
-
-
-def decide_faint_page(decision: Decision, can_reject: bool) -> Decision:
+def decide_faint_page(reading: Reading, can_reject: bool) -> Reading:
     """Decide on a page with only faint marks: refuse it, so that a person looks at it, or call it blank.
 
     Digits count only if `can_reject` is true, which says that the networks can reject what is not a digit.
     """
-    confidence = decision.confidence
-    if can_reject and decision.numbers and confidence is not None and confidence >= FAINT_CONFIDENCE:
-        return decision.refused("too_faint")
+    if can_reject and reading.numbers and (reading.confidence or 0.0) >= FAINT_CONFIDENCE:
+        return reading.refused_for("too_faint")
     return BLANK
 
 

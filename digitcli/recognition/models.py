@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ from digitcli.inference.model_resolution import (
     resolve_models,
 )
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
-from digitcli.recognition.line_crops import PICTURE_READER, STRIP_READER
-from digitcli.recognition.page_networks import PageNetworks, PictureNetwork
+from digitcli.recognition.lines import PICTURE_READER, STRIP_READER
+from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.readings import DEFAULT_MODELS
 
 # The default model of each kind, see `_kind`.
@@ -26,15 +27,13 @@ class RecognitionModels:
     """The networks of a reader: a classifier of single digits, or networks that find numbers and read them.
 
     classifier: the mean of the networks that read digit crops, or None.
-    page_networks: the networks that find lines on whole pages and read strips of them, or None.
-    picture_network: the network that answers easy pictures before those, or None.
+    page_networks: the networks that read pages, or None.
     """
 
     classifier: DigitClassifier | None = None
     page_networks: PageNetworks | None = None
-    picture_network: PictureNetwork | None = None
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The names and identities of all weights: `finder@1a2b3c4d+page_reader@5e6f7a8b`."""
         return "+".join(model.name for model in self._all)
@@ -46,14 +45,12 @@ class RecognitionModels:
 
     @property
     def _all(self) -> list[LineRecognizer | DigitClassifier | PageFinder]:
-        models: list[LineRecognizer | DigitClassifier | PageFinder] = []
         if self.classifier is not None:
-            models.append(self.classifier)
-        if self.page_networks is not None:
-            models += [self.page_networks.finder, *self.page_networks.line_models]
-        if self.picture_network is not None:
-            models.append(self.picture_network.network)
-        return models
+            return [self.classifier]
+        assert self.page_networks is not None
+        networks = self.page_networks
+        picture = [] if networks.picture is None else [networks.picture]
+        return [networks.finder, *networks.readers, *picture]
 
 
 def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from digitcli.imaging.opening import is_stack
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
 from digitcli.inference.runtime import RuntimeName
+from digitcli.recognition.confidence import Weights
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.models import (
     DEFAULT_OF_KIND,
@@ -24,14 +26,8 @@ from digitcli.recognition.models import (
     reads_pictures,
     reads_strips,
 )
-from digitcli.recognition.page_networks import PageNetworks, PictureNetwork
-from digitcli.recognition.pipeline import (
-    Picture,
-    PipelineOptions,
-    open_and_glance,
-    read_pages,
-    run_pipeline,
-)
+from digitcli.recognition.pages import PageNetworks
+from digitcli.recognition.pipeline import Picture, PipelineOptions, read_pictures, readings_of
 from digitcli.recognition.readings import (
     BATCH_SIZE,
     TOP_K,
@@ -117,12 +113,11 @@ class Reader:
         self.thresholds = thresholds
         self.calibration_note = thresholds.note
         self.min_confidence, self.page_min_confidence = thresholds.alone, thresholds.page
-        self.models = _load_models(resolved, device, runtime, batch_size, threads, rotate == "auto")
+        self.models = _load_models(resolved, device, runtime, batch_size, threads)
         self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
         degrees = 0 if rotate == "auto" else int(rotate)
         self._options = PipelineOptions(
-            batch_size,
             jobs,
             self.min_confidence,
             self.page_min_confidence,
@@ -130,6 +125,7 @@ class Reader:
             top_k,
             keep_pictures,
             degrees,
+            rotate == "auto",
         )
         self._create_worker = functools.partial(
             Reader,
@@ -154,8 +150,7 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        first_page = next(open_and_glance(picture, self.models, self._options))
-        (reading,) = read_pages([first_page], self.models, self._options)
+        reading = next(readings_of(picture, self.models, self._options))
         if reading.error is not None:
             raise reading.error
         return reading
@@ -183,7 +178,7 @@ class Reader:
         )
 
     def _read_here(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
-        return run_pipeline(pictures, self.models, self._options)
+        return read_pictures(pictures, self.models, self._options)
 
     def _read_here_then_in_processes(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         """Read the first pictures in this process; if there are more, start others that read them."""
@@ -216,7 +211,6 @@ def _load_models(
     runtime: RuntimeName,
     batch_size: int,
     threads: int,
-    finds_rotation: bool,
 ) -> RecognitionModels:
     digit_models = [model for model in models if model.header.task == "digit"]
     if digit_models:
@@ -226,24 +220,20 @@ def _load_models(
     first = [model for model in models if reads_pictures(model)]
     line_models = [model for model in models if model.header.task == "line" and model not in first]
     line_models.sort(key=reads_strips, reverse=True)  # the first network is asked before the others
-    fitted = next(
-        (model.header for model in line_models if reads_strips(model) and model.header.acceptance), None
-    )
-    page_networks = PageNetworks(
+    fitted = next((model.header for model in line_models if reads_strips(model)), None)
+    networks = PageNetworks(
         load_page_finder(finder, device, runtime, threads, at_first_use=True),
         tuple(
             load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
             for model in line_models
         ),
-        fitted.acceptance if fitted else {},
-        fitted.presence if fitted else {},
-        finds_rotation,
+        Weights(fitted.acceptance, fitted.presence) if fitted else Weights(),
     )
-    if not first:
-        return RecognitionModels(page_networks=page_networks)
-    network = load_line_recognizer(first[0], device, runtime=runtime, threads=1)  # of each thread
-    header = first[0].header
-    return RecognitionModels(
-        page_networks=page_networks,
-        picture_network=PictureNetwork(network, header.acceptance, header.presence),
-    )
+    if first:
+        header = first[0].header
+        networks = replace(
+            networks,
+            picture=load_line_recognizer(first[0], device, runtime=runtime, threads=1),  # of each thread
+            picture_weights=Weights(header.acceptance, header.presence),
+        )
+    return RecognitionModels(page_networks=networks)

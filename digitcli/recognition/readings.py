@@ -20,6 +20,7 @@ SCHEMA = 1
 DEFAULT_MAX_ERROR = 0.03
 # Confidence below which an answer of other models is refused: it is likelier wrong than right.
 MIN_CONFIDENCE = 0.5
+LIKELY = 0.5  # probability from which an answer is likelier right than wrong
 # Candidates for each digit and number: the best and one alternative.
 TOP_K = 2
 # Digit crops that a network takes at once (chosen by hand).
@@ -65,6 +66,7 @@ class Number:
     status: `read`, or `refused` if the digits are only the best guess.
     reason: the reason code of a refused number.
     doubt: the reason code that it has if it is refused because of its confidence.
+    is_changed: whether the constraints changed the text.
     """
 
     digits: tuple[Digit, ...]
@@ -77,10 +79,11 @@ class Number:
     status: Literal["read", "refused"] = "read"
     reason: str | None = None
     doubt: str = "low_confidence"
+    is_changed: bool = False
 
-    def refused(self, reason: str) -> Number:
-        """Return the same number as a guess with the status `refused`."""
-        return replace(self, status="refused", reason=reason)
+    def refused_for(self, reason: str) -> Number:
+        """Return the same number as a guess with the status `refused`, if it is not refused already."""
+        return self if self.status == "refused" else replace(self, status="refused", reason=reason)
 
     def at_most(self, probability: float) -> Number:
         """Return the same number, which is at most so sure, and with it its digits and alternatives."""
@@ -138,6 +141,18 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """A place where no number stands.
+
+    confidence: the probability of that.
+    is_other: whether other writing stands there.
+    """
+
+    confidence: float
+    is_other: bool = False
+
+
+@dataclass(frozen=True)
 class Detection:
     """A line of numbers that the page finder detected.
 
@@ -188,6 +203,58 @@ class Reading:
     rotation: int = 0
     detections: tuple[Detection, ...] = field(default=(), repr=False, compare=False)
 
+    @classmethod
+    def of(
+        cls,
+        status: Status,
+        reason: str | None,
+        text: str | None,
+        confidence: float | None,
+        numbers: tuple[Number, ...] = (),
+        error: PictureError | None = None,
+    ) -> Reading:
+        """Return the answer to a page, before it is known of which file, and which model gave it."""
+        changed = any(number.is_changed for number in numbers)
+        return cls("", None, status, reason, text, confidence, numbers, "", error, changed=changed)
+
+    def refused_for(self, reason: str) -> Reading:
+        """Return the same answer as a guess, with the status `refused` for the page and all its numbers."""
+        numbers = tuple(replace(number, status="refused", reason=reason) for number in self.numbers)
+        return replace(self, status="refused", reason=reason, numbers=numbers)
+
+    def without_number(self, nothing: float) -> Reading:
+        """Return an answer without a number, with the probability that none is there as its confidence.
+
+        If it is likelier that a digit is written, the page is neither blank nor without a digit, but cannot
+        be read.
+        """
+        if nothing < LIKELY:
+            return replace(self, status="refused", reason="low_confidence", confidence=nothing)
+        if self.reason == "low_confidence":
+            return replace(self, status="blank", reason="blank", confidence=nothing)
+        return replace(self, confidence=nothing)
+
+    def at_most(self, probability: float) -> Reading:
+        """Return the same answer, which is no surer than a probability, and no number of it either."""
+        if not self.numbers or self.confidence is None:
+            return self
+        numbers = tuple(number.at_most(probability) for number in self.numbers)
+        return replace(self, numbers=numbers, confidence=min(self.confidence, probability))
+
+    def refuse_below(self, min_confidence: float) -> Reading:
+        """Return the same answer, in which numbers with a lower confidence are refused.
+
+        The page is read if all of its numbers are, `partial` if only some are, and refused if none is.
+        """
+        numbers = tuple(
+            number.refused_for(number.doubt) if number.confidence < min_confidence else number
+            for number in self.numbers
+        )
+        if numbers == self.numbers:
+            return self
+        status, reason = page_status(numbers)
+        return replace(self, status=status, reason=reason, numbers=numbers)
+
     @property
     def raw(self) -> str | None:
         """Return the text with the marks that were read."""
@@ -216,6 +283,15 @@ class Reading:
             "changed": self.changed,
             "rotation": self.rotation,
         }
+
+
+def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:
+    """Return the status of a page, and the reason of its least certain refused number."""
+    refused = [number for number in numbers if number.status == "refused"]
+    if not refused:
+        return "read", None
+    status: Status = "refused" if len(refused) == len(numbers) else "partial"
+    return status, min(refused, key=lambda number: number.confidence).reason
 
 
 def text_of(numbers: Sequence[Number]) -> str:
