@@ -96,7 +96,7 @@ def _neighbour(number: npt.NDArray[np.float64], others: list[npt.NDArray[np.floa
 
 
 def match(digits: npt.NDArray[np.float64], boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return for each digit (N, 4) the box (M, 4) that overlaps most with it, by at least 0.3 (IoU), or -1."""
+    """Return for each digit (N, 4) the box (M, 4) that overlaps most, with an IoU of at least 0.3, or -1."""
     if not len(digits) or not len(boxes):
         return np.full(len(digits), -1)
     sides = np.minimum(digits[:, None, 2:], boxes[:, 2:]) - np.maximum(digits[:, None, :2], boxes[:, :2])

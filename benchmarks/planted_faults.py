@@ -24,9 +24,9 @@ FAULTS = (
     ("none", THRESHOLDS, AT_THRESHOLDS, AT_THRESHOLDS),
     (
         "flipped sign in the separators",
-        "recognition/line_evidence.py",
-        "return [gap.separator for gap in self.gaps]",
-        "return [1 - gap.separator for gap in self.gaps]",
+        "recognition/line_reading.py",
+        "return sum(gap.separator for gap in gaps)",
+        "return 1 - sum(gap.separator for gap in gaps)",
     ),
     (
         "no deskew",
@@ -34,7 +34,7 @@ FAULTS = (
         "angle = float(np.arcsin(",
         "angle = 0 * float(np.arcsin(",
     ),
-    ("wrong margin", "recognition/line_crops.py", "\nMARGIN = 0.2", "\nMARGIN = 0.7"),
+    ("wrong margin", "recognition/line_reading.py", "\nMARGINS = (0.2,", "\nMARGINS = (0.7,"),
     ("threshold 0.2 too high", THRESHOLDS, AT_THRESHOLDS, AT_THRESHOLDS.replace("e,", "e + 0.2,")),
     ("threshold 0.2 too low", THRESHOLDS, AT_THRESHOLDS, AT_THRESHOLDS.replace("e,", "e - 0.2,")),
     (

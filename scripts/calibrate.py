@@ -34,19 +34,23 @@ from digitcli.evaluation.metrics import calibration_error
 from digitcli.imaging.grayscale import Grey
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
-from digitcli.inference.ctc import ANY_DIGITS
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer
-from digitcli.recognition.models import RecognitionModels
-from digitcli.recognition.page_decision import ALONE, FEATURES, PRESENCE_FEATURES
-from digitcli.recognition.page_networks import (
+from digitcli.recognition.confidence import (
+    ALONE,
+    FEATURES,
     NOTHING_FEATURES,
-    NUMBER_FEATURES,
-    PictureNetwork,
+    PICTURE_FEATURES,
+    PRESENCE_FEATURES,
+    Weights,
+    features,
     features_of_nothing,
 )
+from digitcli.recognition.line_reading import Line, whole_picture
+from digitcli.recognition.numbers import recognize
+from digitcli.recognition.pages import CERTAIN, PageNetworks, find_numbers_on, look, shows_several
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.recognize import recognize_region
+from digitcli.recognition.readings import Number
 from digitcli.strip_format import OTHER
 from digitcli.synthesis.page import Kind, Label, corners_of, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
@@ -67,10 +71,8 @@ LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
 # Of the squared weights. Fitted on half of 7,899 places, the other half has a lower log-loss with it than
 # with 1e-3, and one as low as with 1e-5 and with none.
 WEIGHT_DECAY = 1e-4
-READING_ALONE = {
-    "reading": 1.0,
-    ALONE + "reading": 1.0,
-}  # the weights with which the probability of the text is the confidence
+# The weights with which the probability of the text is the confidence.
+READING_ALONE = Weights({"reading": 1.0, ALONE + "reading": 1.0})
 # The shares of the small pictures. Fitted with columns of numbers among them, 89.8 % of the answers to pages
 # that training never sees were right, 91.5 % without.
 SHARES = {**PICTURE_SHARES, "column": 0.0}
@@ -117,16 +119,16 @@ def pictures(composed: int = 6000, held_out: int = 300) -> None:
 
 @app.command()
 def pages(pages: int = 1200, pictures: int = 4000) -> None:
-    """Fit the confidence of `page_reader`, the weights of `recognition.page_decision`.
+    """Fit the confidence of `page_reader`, the weights of `recognition.confidence`.
 
     It reads composed pages, and composed pictures of at most one number. The weights of the presence leave
     places out where a number stands and is misread: most of these cannot be read, and look like no number.
     """
-    models, composer = Reader(device="cpu", rotate="0").models, held_out_composer()
+    networks, composer = networks_of(Reader(device="cpu")), held_out_composer()
     randoms = (np.random.default_rng([SEED, number]) for number in range(pages))
     whole = (compose_page(composer, random) for random in randoms)
     parts = compose_scenes(composer, np.random.default_rng([SEED, 3]), pictures, SHARES)
-    places = [place for scene in itertools.chain(whole, parts) for place in places_of(scene, models)]
+    places = [place for scene in itertools.chain(whole, parts) for place in places_of(scene, networks)]
     print(f"{len(places)} places, {np.mean([place.is_number for place in places]):.1%} with a number")
     told = [place for place in places if place.is_right or not place.is_number]
     acceptance = fit(places, [place.is_right for place in places], both(FEATURES))
@@ -198,36 +200,42 @@ def fit(places: Sequence[Place], labels: Sequence[bool], names: Sequence[str]) -
 
 def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
     """Return the weights of the probability that the text of the network is right."""
-    reader = PictureNetwork(load_line_recognizer("picture_reader", "cpu"))
+    reader = load_line_recognizer("picture_reader", "cpu")
     places = []
     for example in examples:
-        evidence = reader.look(example.picture)
-        nothing = evidence.hypotheses(ANY_DIGITS).get("", 0.0)
-        (result, *others) = recognize_region(evidence, None, 1)
-        if result.number is not None and not others and OTHER not in evidence.raw:
-            read, probability = result.number.text, result.confidence
-            values = evidence.features(read, probability, nothing)
-            places.append(Place(values, read == example.text, example.is_number))
+        line = whole_picture(example.picture, reader)
+        number = recognize(line, Weights(), None, 1)
+        if isinstance(number, Number) and not shows_several(line):
+            places.append(Place(values_of(line, number), number.text == example.text, example.is_number))
     print(f"{len(places)} numbers, {np.mean([place.is_right for place in places]):.1%} right")
-    return fit(places, [place.is_right for place in places], NUMBER_FEATURES)
+    return fit(places, [place.is_right for place in places], PICTURE_FEATURES)
 
 
 def fit_presence(examples: Sequence[Example]) -> dict[str, float]:
     """Return the weights of the probability that a number stands where no network found one."""
     reader = Reader(device="cpu")
-    picture_reader = reader.models.picture_network
-    assert picture_reader is not None
-    places = []
+    networks, places = networks_of(reader), []
     for example in examples:
-        reading = reader.read(example.picture)
-        if not reading.numbers:
-            nothing = picture_reader.look(example.picture).hypotheses(ANY_DIGITS).get("", 0.0)
-            values = features_of_nothing(nothing)
-            places.append(Place(values, False, example.is_number))
+        if not reader.read(example.picture).numbers:
+            nothing = look(example.picture, networks, None, 1).nothing
+            assert nothing is not None  # no picture is too long
+            places.append(Place(features_of_nothing(nothing), False, example.is_number))
     print(
         f"{len(places)} without an answer, {np.mean([place.is_number for place in places]):.1%} with a number"
     )
     return fit(places, [place.is_number for place in places], NOTHING_FEATURES)
+
+
+def networks_of(reader: Reader) -> PageNetworks:
+    """Return the networks of a reader of pages."""
+    assert reader.models.page_networks is not None
+    return reader.models.page_networks
+
+
+def values_of(line: Line, number: Number) -> Mapping[str, float]:
+    """Return the values that the weights multiply; the confidence of a number is that of its text."""
+    nothing = line.probability * line.hypotheses().get("", 0.0)
+    return features(line, number.text, number.confidence, nothing)
 
 
 def compose_examples(composed: int, held_out: int) -> Iterator[Example]:
@@ -255,25 +263,21 @@ def blank_pages(composer: SceneComposer, count: int) -> Iterator[Example]:
         yield Example(page if number % 2 else shade, "", is_number=False)
 
 
-def places_of(scene: Scene, models: RecognitionModels) -> Iterator[Place]:
+def places_of(scene: Scene, networks: PageNetworks) -> Iterator[Place]:
     """Yield the places of a page where a number is read, unless it is unclear what is right.
 
     There are none on pages of which the network for whole pictures is certain.
     """
-    assert models.page_networks is not None and models.picture_network is not None
-    first = models.picture_network.read(scene.picture, None, 1)
-    page_reader = dataclasses.replace(models.page_networks, acceptance=READING_ALONE, presence={})
-    page = page_reader.find_and_read(scene.picture, first.line)
-    for evidence in [] if first.is_certain else page.regions:
-        expected = _expected(evidence.crops.line.box, scene)
-        parts = [] if expected is None else evidence.parts()
-        for part, result in zip(parts, recognize_region(evidence, None, 1) if parts else [], strict=True):
-            if result.number is not None:
-                text, nothing = result.number.text, part.hypotheses(ANY_DIGITS).get("", 0.0)
-                values = part.features(text, result.confidence, nothing)
-                prefix = ALONE if part.is_alone else ""
-                named = {prefix + name: value for name, value in values.items()}
-                yield Place(named, text in (expected or ()), bool(expected))
+    glance = look(scene.picture, networks, None, 1)
+    if glance.reading is not None and (glance.reading.confidence or 0.0) >= CERTAIN:
+        return
+    lines, _ = find_numbers_on(scene.picture, networks, None, glance.answer)
+    for line in lines:
+        expected, number = _expected(line.found.box, scene), recognize(line, READING_ALONE, None, 1)
+        if expected is not None and isinstance(number, Number):
+            prefix = ALONE if line.is_alone else ""
+            named = {prefix + name: value for name, value in values_of(line, number).items()}
+            yield Place(named, number.text in expected, bool(expected))
 
 
 def compose_page(composer: SceneComposer, random: np.random.Generator) -> Scene:

@@ -55,7 +55,7 @@ LAYOUT_TEXT = """\
 This page tells in which folder to look; the first sentence of each file says what it holds. A module
 imports only from folders below its own, and a test checks this. `tests/` mirrors the package, and
 `tests/support/` holds what several tests share. `models/` holds the released weights.
-The way of a picture from its file to its reading is at the top of `digitcli/recognition/pipeline.py`. A
+`digitcli/recognition/pipeline.py` leads a picture from its file to its reading, and `pages.py` a page. A
 training step takes this way: `train` in `training/trainer.py`, `take_step` in `training/loop.py`,
 `DigitTask.loss_of` in `training/digit_task.py`, `step_on` in `training/optimization.py`."""
 

@@ -35,7 +35,7 @@ from digitcli.events import AdaptationStage, Event, OnEvent, PicturesDone, Stage
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
-from digitcli.recognition.lines import FINDER
+from digitcli.recognition.line_reading import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import Line

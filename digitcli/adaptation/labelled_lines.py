@@ -27,7 +27,7 @@ from digitcli.inference.ctc import (
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition.lines import as_levels, reading_order, strips_of
+from digitcli.recognition.line_reading import as_levels, reading_order, strips_of
 from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX
 from digitcli.synthesis.lines import Line, count_ctc_columns
 

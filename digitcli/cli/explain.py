@@ -159,7 +159,7 @@ def _of_lines(
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain import explain_lines
     from digitcli.imaging.opening import open_picture
-    from digitcli.recognition.lines import line_cutter, longest_line
+    from digitcli.recognition.line_reading import line_cutter, longest_line
     from digitcli.recognition.reader import reader_with
 
     device = options.device or "auto"
@@ -187,7 +187,7 @@ def _of_lines(
 
 def _note_on_predict(explanation: Explanation, reader: Reader) -> Iterator[str]:
     """Yield that `predict` with the same model reads another text, if it does."""
-    from digitcli.recognition.lines import FINDER
+    from digitcli.recognition.line_reading import FINDER
     from digitcli.recognition.readings import as_percentage, contains
 
     reading = reader.read(explanation.file)

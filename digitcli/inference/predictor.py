@@ -89,13 +89,14 @@ class DigitClassifier:
         batches: list[npt.NDArray[np.float32]] = []
         done = 0
         while done < len(images):
-            batch = images[done : done + self.batch_size]
+            size = self.batch_size  # which another thread may halve meanwhile
+            batch = images[done : done + size]
             try:
                 batches.append(self._batch_logits(batch))
             except (RuntimeError, MemoryError) as error:
-                if self.batch_size == 1 or not is_out_of_memory(error):
+                if size == 1 or not is_out_of_memory(error):
                     raise
-                self.batch_size = max(1, min(self.batch_size, len(batch)) // 2)
+                self.batch_size = max(1, min(self.batch_size, len(batch) // 2))
                 continue
             _check_finite(self.name, batches[-1])
             done += len(batch)
@@ -133,13 +134,14 @@ class LineRecognizer:
             ModelError: the weights are such that an output is not finite.
         """
         while True:
+            size = self.batch_size  # which another thread may halve meanwhile
             try:
-                outputs = run_lines(self._runtime, strips, self.batch_size, self._width_step)
+                outputs = run_lines(self._runtime, strips, size, self._width_step)
                 break
             except (RuntimeError, MemoryError) as error:
-                if self.batch_size == 1 or not is_out_of_memory(error):
+                if size == 1 or not is_out_of_memory(error):
                     raise
-                self.batch_size = max(1, self.batch_size // 2)
+                self.batch_size = max(1, min(self.batch_size, size // 2))
         for output in outputs:
             _check_finite(self.name, output.logits, output.distances)
         return outputs

@@ -150,7 +150,7 @@ def explain_lines(
 
     model: a shipped name (`reader`), a checkpoint file or a run folder.
     lines: the names of the lines, and what the network sees of each, uint8 (40, W) or (3, 40, W), see
-        `recognition.line_crops`.
+        `recognition.line_reading`.
     methods: what is computed, see `explanation.Method`; all but `prototype`.
     against: the digit with which the answer is compared; by default, or if it is the answer, the likeliest
         other digit at its place.

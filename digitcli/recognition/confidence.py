@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from digitcli.recognition.lines import Line
+from digitcli.recognition.line_reading import Line
 
 # The logarithm of the odds is limited to this, so that no probability is 0 or 1.
 LARGEST_LOG_ODDS = 12.0

@@ -47,7 +47,7 @@ def decide_page(
 def decide_numbers(numbers: Sequence[Number], constraints: Constraints | None, share: float = 1.0) -> Reading:
     """Return the answer to a page with numbers; `share` is the probability that there are no others."""
     if constraints is not None and constraints.is_single and len(numbers) > 1:
-        numbers = [choose_one(numbers)]
+        numbers = [choose_one(numbers, constraints)]
     status, reason = page_status(numbers)
     confidence = share * all_right(numbers)
     return Reading.of(status, reason, text_of(numbers), confidence, place_numbers(numbers))
@@ -63,15 +63,15 @@ def all_right(places: Sequence[Number | Nothing]) -> float:
     return math.prod(place.confidence for place in places)
 
 
-def choose_one(numbers: Sequence[Number]) -> Number:
+def choose_one(numbers: Sequence[Number], constraints: Constraints) -> Number:
     """Return the likeliest number of a picture that holds a single one.
 
     Its confidence becomes the probability that it is right and the only one.
     """
     likeliest, *others = sorted(
-        numbers, key=lambda each: (each.reason != "constraint", each.confidence), reverse=True
+        numbers, key=lambda each: (constraints.accepts(each.text), each.confidence), reverse=True
     )
     alone = math.prod(1 - number.confidence for number in others)
     chosen = likeliest.at_most(likeliest.confidence * alone)
-    is_met = likeliest.reason != "constraint"
+    is_met = constraints.accepts(likeliest.text)
     return replace(chosen, is_changed=is_met, doubt="constraint" if is_met else chosen.doubt)

@@ -15,7 +15,7 @@ from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import BLANK, NOT_A_DIGIT, all_right, decide_numbers
 from digitcli.recognition.digit_regions import DIGIT_SIZES_PX, DigitCrops, crop_numbers, find_numbers
-from digitcli.recognition.lines import LEAST_PROBABILITY, Hypotheses
+from digitcli.recognition.line_reading import LEAST_PROBABILITY, Hypotheses
 from digitcli.recognition.numbers import (
     breaks_constraints,
     digit_shares,
@@ -90,6 +90,8 @@ def recognize_digits(
     empty_threshold: float = EMPTY_AMONG_OTHERS,
 ) -> Number | Nothing:
     """Read the number of a region; none if the probability that nothing is written is above the threshold."""
+    if constraints is not None and constraints.is_of_single_digits:  # two at a bar are no fraction
+        crops = replace(crops, region=replace(crops.region, is_in_fraction=False))
     doubt = probability_of_no_digit(probabilities) if can_reject and len(probabilities) == 1 else 0.0
     free = digit_hypotheses(probabilities, ANY_DIGITS, doubt)
     text = likeliest_text(free, empty_threshold)
@@ -148,11 +150,6 @@ def decide_digits(places: Sequence[Number | Nothing], constraints: Constraints |
     is_guess = len(numbers) > 1 and all_right(numbers) ** (1 / len(numbers)) < GUESS_CONFIDENCE
     if constraints is None and is_guess:  # a photograph or a text
         return NOT_A_DIGIT
-    if constraints is not None and constraints.is_of_single_digits:  # two at a bar are no fraction
-        numbers = [
-            replace(each, status="read", reason=None) if each.reason == "not_a_digit" else each
-            for each in numbers
-        ]
     if all(number.reason == "not_a_digit" for number in numbers):
         return replace(NOT_A_DIGIT, confidence=empty * all_right(numbers))
     return decide_numbers(numbers, constraints, empty)

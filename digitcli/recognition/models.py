@@ -14,7 +14,7 @@ from digitcli.inference.model_resolution import (
     resolve_models,
 )
 from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
-from digitcli.recognition.lines import PICTURE_READER, STRIP_READER
+from digitcli.recognition.line_reading import PICTURE_READER, STRIP_READER
 from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.readings import DEFAULT_MODELS
 

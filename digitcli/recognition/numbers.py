@@ -12,7 +12,7 @@ from digitcli.imaging.grayscale import Box
 from digitcli.inference.ctc import DIGITS, align
 from digitcli.recognition.confidence import Weights, features, logistic, weights_for
 from digitcli.recognition.constraints import Constraints
-from digitcli.recognition.lines import LEAST_PROBABILITY, MAX_LENGTH, Answer, Hypotheses, Line
+from digitcli.recognition.line_reading import LEAST_PROBABILITY, MAX_LENGTH, Answer, Hypotheses, Line
 from digitcli.recognition.readings import Digit, Nothing, Number
 from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, OTHER
 
@@ -53,8 +53,8 @@ def recognize(line: Line, weights: Weights, constraints: Constraints | None, top
         return Nothing(1 - is_there if text else nothing, is_other=OTHER in line.raw)
     if constraints is None:
         return _number(line, weights, free, text, nothing, top_k)
-    hypotheses, is_changed = free, not constraints.accepts(text)
-    if is_changed:
+    hypotheses, is_changed = free, line.is_demanded or not constraints.accepts(text)
+    if not constraints.accepts(text):
         hypotheses = _scaled(line.hypotheses(constraints), line.probability)
         if breaks_constraints(free, hypotheses, constraints):
             return _number(line, weights, free, text, nothing, top_k).refused_for("constraint")

@@ -12,7 +12,14 @@ from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import NOT_A_DIGIT, decide_numbers, decide_page
 from digitcli.recognition.fractions import shows_fraction
 from digitcli.recognition.grouping import SplitGaps, group_digits
-from digitcli.recognition.lines import MAX_LENGTH, Answer, read_lines, reading_order, whole_picture
+from digitcli.recognition.line_reading import (
+    MAX_LENGTH,
+    Answer,
+    Line,
+    read_lines,
+    reading_order,
+    whole_picture,
+)
 from digitcli.recognition.numbers import recognize
 from digitcli.recognition.readings import LIKELY, Detection, Nothing, Number, Reading
 from digitcli.strip_format import SEPARATORS
@@ -68,9 +75,10 @@ def read_page(
     glance = look(grey, networks, constraints, top_k)
     if glance.reading is not None and (glance.reading.confidence or 0.0) >= CERTAIN:
         return glance.reading
-    reading = read_found(grey, networks, constraints, top_k, glance.answer)
-    if finds_rotation and _may_be_rotated(grey, reading, glance):
-        reading = _read_rotated(grey, reading, networks, constraints, top_k)
+    found = read_found(grey, networks, constraints, top_k, glance.answer)
+    if finds_rotation and _may_be_rotated(grey, found, glance):
+        found = _read_rotated(grey, found, networks, constraints, top_k)
+    reading = found.reading
     if not reading.numbers:
         return answer_instead(glance, reading, networks.picture_weights)
     are_digits = constraints is not None and constraints.is_of_single_digits
@@ -80,14 +88,40 @@ def read_page(
     return reading
 
 
+@dataclass(frozen=True)
+class Found:
+    """The answer to what the finder finds, and how many places, with a number or without, that are."""
+
+    reading: Reading
+    places: int
+
+    @property
+    def mean_confidence(self) -> float:
+        """The mean confidence over the places, of which those without a number count 0."""
+        return sum(number.confidence for number in self.reading.numbers) / max(self.places, 1)
+
+
 def read_found(
     grey: Grey,
     networks: PageNetworks,
     constraints: Constraints | None,
     top_k: int,
     whole: Answer | None = None,
-) -> Reading:
+) -> Found:
     """Read the numbers of a page that the finder finds; `whole` is what a glance says of the only one."""
+    numbers, other_writing = find_numbers_on(grey, networks, constraints, whole)
+    read = [recognize(number, networks.weights, constraints, top_k) for number in numbers]
+    written = {id(line.found) for line, each in zip(numbers, read, strict=True) if isinstance(each, Number)}
+    detections = {id(line.found): line.found for line in numbers}
+    reading = decide_page(read, other_writing, constraints)
+    detected = tuple(_detection(each, key in written) for key, each in detections.items())
+    return Found(replace(reading, detections=detected), len(read))
+
+
+def find_numbers_on(
+    grey: Grey, networks: PageNetworks, constraints: Constraints | None, whole: Answer | None = None
+) -> tuple[list[Line], float]:
+    """Return what the networks say of each number of a page, and the probability of other writing."""
     found = find_lines(grey, networks.finder.maps)
     places = reading_order(found.lines)
     lines = read_lines(grey, places, networks.readers, is_alone=len(places) == 1)
@@ -100,13 +134,7 @@ def read_found(
     )
     if len(numbers) == 1 and whole is not None:
         numbers = [replace(numbers[0], answers=(*numbers[0].answers, whole))]
-    read = [recognize(number, networks.weights, constraints, top_k) for number in numbers]
-    written = {id(line.found) for line, each in zip(numbers, read, strict=True) if isinstance(each, Number)}
-    detections = {id(line.found): line.found for line in numbers}
-    reading = decide_page(read, found.other, constraints)
-    return replace(
-        reading, detections=tuple(_detection(each, key in written) for key, each in detections.items())
-    )
+    return numbers, found.other
 
 
 def _detection(found: FoundLine, has_number: bool) -> Detection:
@@ -134,7 +162,7 @@ def look(grey: Grey, networks: PageNetworks, constraints: Constraints | None, to
         return Glance()
     line = whole_picture(grey, networks.picture)
     nothing = line.hypotheses().get("", 0.0)
-    if SEPARATORS.intersection(line.raw):  # several numbers, or something else
+    if shows_several(line):
         return Glance(None, nothing, None)
     answer = None if nothing >= LIKELY else line.answers[0]
     number = recognize(line, Weights(networks.picture_weights.acceptance), constraints, top_k)
@@ -143,6 +171,12 @@ def look(grey: Grey, networks: PageNetworks, constraints: Constraints | None, to
     if number.is_changed or number.reason == "constraint":
         return Glance(None, nothing, answer)
     return Glance(decide_numbers([number], None), nothing, answer)
+
+
+def shows_several(line: Line) -> bool:
+    """Tell whether a network sees several numbers, or something else, in a line."""
+    has_gap = any(gap.separator >= LIKELY for gap in line.reference.gaps)
+    return has_gap or bool(SEPARATORS.intersection(line.raw))
 
 
 def answer_instead(glance: Glance, reading: Reading, weights: Weights) -> Reading:
@@ -160,35 +194,26 @@ def answer_instead(glance: Glance, reading: Reading, weights: Weights) -> Readin
 
 
 def _read_rotated(
-    grey: Grey, upright: Reading, networks: PageNetworks, constraints: Constraints | None, top_k: int
-) -> Reading:
+    grey: Grey, upright: Found, networks: PageNetworks, constraints: Constraints | None, top_k: int
+) -> Found:
     """Return the surest answer of a page that is rotated, or that of the upright page if none is sure."""
-    best, least = upright, max(ROTATED_CONFIDENCE, _mean_confidence(upright) + ROTATED_LEAD)
-    least_digits = max(ROTATED_DIGITS, len(upright.digits))
+    best, least = upright, max(ROTATED_CONFIDENCE, upright.mean_confidence + ROTATED_LEAD)
+    least_digits = max(ROTATED_DIGITS, len(upright.reading.digits))
     for degrees in (90, 270, 180):
-        reading = read_found(rotate(grey, degrees), networks, constraints, top_k)
-        if len(reading.digits) >= least_digits and _mean_confidence(reading) >= least:
-            best, least = replace(reading, rotation=degrees), _mean_confidence(reading)
+        found = read_found(rotate(grey, degrees), networks, constraints, top_k)
+        if len(found.reading.digits) >= least_digits and found.mean_confidence >= least:
+            best = replace(found, reading=replace(found.reading, rotation=degrees))
+            least = found.mean_confidence
     return best
 
 
-def _may_be_rotated(grey: Grey, reading: Reading, glance: Glance) -> bool:
+def _may_be_rotated(grey: Grey, found: Found, glance: Glance) -> bool:
     """Tell whether the numbers of a page are hard to read, or none stands at the places that were found.
 
     Where a glance reads one number, a page without others is upright.
     """
     if min(grey.shape) < ROTATED_SIDE_PX:
         return False
-    if not reading.numbers:
-        return glance.answer is None and bool(reading.detections) and reading.reason != "not_a_digit"
-    return _places(reading) >= ROTATED_PLACES and _mean_confidence(reading) < DOUBTFUL
-
-
-def _places(reading: Reading) -> int:
-    """Return how many places with or without a number were found."""
-    return len(reading.numbers) + sum(not each.has_number for each in reading.detections)
-
-
-def _mean_confidence(reading: Reading) -> float:
-    """Return the mean confidence over the places, of which those without a number count 0."""
-    return sum(number.confidence for number in reading.numbers) / max(_places(reading), 1)
+    if not found.reading.numbers:
+        return glance.answer is None and found.places > 0 and found.reading.reason != "not_a_digit"
+    return found.places >= ROTATED_PLACES and found.mean_confidence < DOUBTFUL

@@ -24,7 +24,7 @@ from digitcli.imaging.opening import grey_from_array, grey_from_image, open_page
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import decide_error
-from digitcli.recognition.lines import as_levels
+from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages import read_page
 from digitcli.recognition.readings import Reading

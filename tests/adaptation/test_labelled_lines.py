@@ -21,7 +21,7 @@ from digitcli.data.label_tables import LabelledPicture
 from digitcli.errors import PictureError
 from digitcli.inference.ctc import digit_columns
 from digitcli.inference.predictor import LineRecognizer, PageFinder, load_line_recognizer, load_page_finder
-from digitcli.recognition.line_crops import line_cutter
+from digitcli.recognition.line_reading import line_cutter
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer
 from digitcli.training.synthetic_lines import compose

@@ -25,7 +25,6 @@ from rich.console import Console
 
 from digitcli.cli.readings_view import describe, draw_grid
 from digitcli.imaging.opening import open_pages
-from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.readings import DEFAULT_MODELS, Digit, Number, Reading
 from tests.support.pictures import drawn, encoded, written
@@ -321,7 +320,6 @@ def test_pages_that_keep_their_pictures_are_opened_one_after_the_other(
             yield number, page
 
     monkeypatch.setattr("digitcli.recognition.pipeline.open_pages", counted)
-    monkeypatch.setattr("digitcli.recognition.pipeline.KEPT_PIXELS", 1)
     readings = Reader("cnn", device="cpu", keep_pictures=True).read_all([pages("2", "5", "7", "3")])
     for number, text in enumerate("2573", 1):
         assert next(readings).text == text and number <= len(opened) <= number + 1
@@ -329,7 +327,7 @@ def test_pages_that_keep_their_pictures_are_opened_one_after_the_other(
 
 def test_any_number_of_pictures_gives_as_many_readings() -> None:
     reader = Reader(device="cpu")
-    for count in (0, 1, PAGES_AT_ONCE, PAGES_AT_ONCE + 1):
+    for count in (0, 1, THREADS + 3):
         readings = reader.read_all(drawn("25"[index % 2]) for index in range(count))
         assert [reading.text for reading in readings] == ["25"[index % 2] for index in range(count)]
 

@@ -18,7 +18,6 @@ from PIL import Image
 from digitcli.errors import InputError, PictureError
 from digitcli.recognition import bulk
 from digitcli.recognition import reader as reader_module
-from digitcli.recognition.pipeline import PAGES_AT_ONCE
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.sources import Source
 from tests.support.pictures import drawn, encoded
@@ -121,7 +120,7 @@ def test_without_processes_few_pictures_are_taken_ahead(monkeypatch: pytest.Monk
     readings = Reader("cnn", device="cpu", processes=2).read_all(listed())
     for number in range(200):
         assert next(readings).file == str(number)
-        assert taken - number <= in_flight + PAGES_AT_ONCE + 2 * THREADS
+        assert taken - number <= in_flight + THREADS + 2
     with pytest.raises(InputError, match="breaks off"):
         next(readings)
 
@@ -168,6 +167,21 @@ def test_the_size_of_portions_follows_the_time_that_they_take() -> None:
     assert size.pictures == bulk.MAX_PORTION
     size.adapt(100, 100.0)
     assert size.pictures == bulk.MIN_PORTION
+
+
+def test_an_error_of_the_pictures_follows_the_last_portion() -> None:
+    def listed(count: int) -> Iterator[Source]:
+        yield from sources(count)
+        raise InputError("The list breaks off.")
+
+    size = bulk.PortionSize()
+    for count, expected in ((0, []), (2, [2]), (8, [4, 4]), (9, [4, 4, 1])):
+        assert [len(portion) for portion in bulk._portions(sources(count), size)] == expected
+        lengths = []
+        with pytest.raises(InputError):
+            for portion in bulk._portions(listed(count), size):
+                lengths.append(len(portion))
+        assert lengths == expected
 
 
 def test_errors_keep_their_fields_between_processes() -> None:

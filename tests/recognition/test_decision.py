@@ -2,130 +2,96 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import pytest
 
 from digitcli.recognition.constraints import Constraints, parse_constraints
-from digitcli.recognition.decision import BLANK, Decision, NumberResult
-from digitcli.recognition.digits_apart import decide_digits, decide_faint_page
-from digitcli.recognition.readings import Digit, Number
+from digitcli.recognition.decision import BLANK, decide_numbers, decide_page
+from digitcli.recognition.readings import Nothing, Number, Reading
+from tests.support.readings import number_of
 
 SINGLE = parse_constraints(single_digit=True)
 
 
-def result(text: str, confidence: float, raw: str = "", breaks_constraints: bool = False) -> NumberResult:
-    digits = tuple(Digit(digit, confidence, (0, 0, 9, 9)) for digit in text)
-    return NumberResult(
-        Number(digits, confidence, raw or text), confidence, breaks_constraints=breaks_constraints
-    )
+def decide(numbers: list[Number], constraints: Constraints | None, min_confidence: float) -> Reading:
+    return decide_page(numbers, 0.0, constraints).refuse_below(min_confidence)
 
 
-def decide(regions: list[NumberResult], constraints: Constraints | None, min_confidence: float) -> Decision:
-    return decide_digits(regions, constraints).refuse_below(min_confidence)
+def test_doubtful_numbers_are_refused_and_the_page_has_the_reason_of_the_least_certain() -> None:
+    cut_off = replace(number_of("1", 0.6), doubt="cut_off")
+    broken = number_of("12", 0.1).refused_for("constraint")
+    for numbers, threshold, status, reason, refused in (
+        ([number_of("12", 0.9), number_of("7", 0.8)], 0.5, "read", None, []),
+        ([number_of("12", 0.99), number_of("7", 0.98)], 0.98, "read", None, []),
+        ([number_of("12", 0.99), number_of("7", 0.7)], 0.8, "partial", "low_confidence", ["7"]),
+        ([number_of("12", 0.99), cut_off, number_of("7", 0.7)], 0.8, "partial", "cut_off", ["1", "7"]),
+        ([number_of("12", 0.99), number_of("7", 0.98)], 0.995, "refused", "low_confidence", ["12", "7"]),
+        ([broken, cut_off], 0.0, "partial", "constraint", ["12"]),
+        ([broken, cut_off], 0.9, "refused", "constraint", ["12", "1"]),  # it is refused already
+    ):
+        reading = decide(numbers, None, threshold)
+        assert (reading.status, reading.reason) == (status, reason)
+        assert [number.text for number in reading.numbers if number.status == "refused"] == refused
+        free = decide(numbers, None, 0.0)
+        assert (reading.text, reading.confidence) == (free.text, free.confidence)
+    reading = decide([number_of("12", 0.9), number_of("7", 0.8)], None, 0.5)
+    assert (reading.text, reading.confidence) == ("12 7", pytest.approx(0.72))
+    assert decide_numbers(reading.numbers, None, 0.5).confidence == pytest.approx(0.36)
+    assert reading.refuse_below(0.8) is reading and BLANK.refuse_below(1.0) is BLANK
 
 
-def test_a_page_is_as_certain_as_all_of_its_regions() -> None:
-    decision = decide([result("12", 0.9), result("7", 0.8)], None, 0.5)
-    assert (decision.status, decision.reason, decision.text) == ("read", None, "12 7")
-    assert decision.confidence == pytest.approx(0.72)
-
-
-def test_a_doubtful_number_is_refused_alone() -> None:
-    decision = decide([result("12", 0.99), result("7", 0.7), result("5", 0.6)], None, 0.8)
-    assert [number.status for number in decision.numbers] == ["read", "refused", "refused"]
-    assert (decision.status, decision.reason, decision.text) == ("partial", "low_confidence", "12 7 5")
-    assert decide([result("12", 0.99), result("7", 0.98)], None, 0.98).status == "read"
-    assert decide([result("12", 0.99), result("7", 0.98)], None, 0.995).status == "refused"
-
-
-def test_a_partial_page_has_the_reason_of_its_least_certain_refused_number() -> None:
-    cut = dataclasses.replace(result("1", 0.6), is_cut_off=True)
-    decision = decide([result("12", 0.99), cut, result("7", 0.7)], None, 0.8)
-    assert (decision.status, decision.reason) == ("partial", "cut_off")
-    assert [number.reason for number in decision.numbers] == [None, "cut_off", "low_confidence"]
-
-
-def test_a_page_without_ink_is_blank_and_ink_without_numbers_is_not_a_digit() -> None:
-    assert decide([], None, 0.5) == BLANK
-    decision = decide([NumberResult(None, 0.95)], None, 0.5)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
-    assert decision.confidence == pytest.approx(0.95)
-    decision = decide([result("1", 0.3), result("7", 0.3)], None, 0.0)  # a photograph or a text
-    assert (decision.status, decision.reason, decision.text) == ("refused", "not_a_digit", "")
+def test_a_page_without_numbers_is_blank_or_shows_something_else() -> None:
+    for places, other, status, reason, confidence in (
+        ([], 0.1, "blank", "blank", 0.9),
+        ([Nothing(0.9), Nothing(0.8)], 0.1, "blank", "blank", 0.9 * 0.9 * 0.8),
+        ([Nothing(0.6), Nothing(0.6)], 0.1, "refused", "low_confidence", 0.9 * 0.36),
+        ([Nothing(0.9)], 0.7, "refused", "not_a_digit", 0.7),
+        ([Nothing(0.9), Nothing(0.8, is_other=True)], 0.1, "refused", "not_a_digit", 0.8),
+        ([Nothing(0.8, is_other=True)], 0.95, "refused", "not_a_digit", 0.95),
+    ):
+        reading = decide_page(places, other, None)
+        assert (reading.status, reading.reason, reading.text) == (status, reason, "")
+        assert reading.confidence == pytest.approx(confidence)
+    assert decide_page([Nothing(0.9, is_other=True), number_of("7", 0.8)], 0.9, None).text == "7"
 
 
 def test_the_likeliest_digit_is_read_where_a_picture_holds_one() -> None:
-    several = [result("1", 0.3), result("7", 0.98), result("12", 0.99, breaks_constraints=True)]
-    decision = decide(several, SINGLE, 0.5)
-    assert [number.text for number in decision.numbers] == ["7"] and decision.status == "refused"
-    decision = decide([result("1", 0.3), result("7", 0.98)], SINGLE, 0.5)
-    assert (decision.text, decision.status, decision.is_changed) == ("7", "read", True)
-    assert decision.confidence == pytest.approx(0.98 * 0.7)
-    assert decision.numbers[0].digits[0].confidence == pytest.approx(0.98 * 0.7)
-    assert decide([result("4", 0.97), result("7", 0.98)], SINGLE, 0.5).status == "refused"
+    broken = number_of("12", 0.99).refused_for("constraint")
+    cut_off = number_of("34", 0.99).refused_for("cut_off")  # breaks the constraints, too
+    for others, confidence in (([0.3], 0.686), ([0.3, 0.99, 0.99], 0.0000686), ([0.97], 0.0294)):
+        numbers = [number_of("1", others[0]), number_of("7", 0.98), *[broken, cut_off][: len(others) - 1]]
+        reading = decide(numbers, SINGLE, 0.5)
+        (number,) = reading.numbers
+        assert (number.text, number.is_changed, number.doubt, reading.changed) == (
+            "7",
+            True,
+            "constraint",
+            True,
+        )
+        assert number.confidence == number.digits[0].confidence == reading.confidence
+        assert reading.confidence == pytest.approx(confidence)
+        assert reading.status == ("read" if confidence > 0.5 else "refused")
+    reading = decide([broken, number_of("345", 0.5).refused_for("constraint")], SINGLE, 0.5)
+    assert (reading.text, reading.reason, reading.changed) == ("12", "constraint", False)
+    assert decide([number_of("7", 0.98)], SINGLE, 0.5).numbers == (
+        replace(number_of("7", 0.98), row=0, column=0),
+    )
 
 
-def test_a_slash_is_a_mark_of_the_number() -> None:
-    decision = decide([result("34", 0.99, "3/4")], None, 0.5)
-    assert (decision.status, decision.text, decision.numbers[0].raw) == ("read", "34", "3/4")
-
-
-def test_numbers_above_and_below_a_bar_are_a_fraction() -> None:
-    regions = [dataclasses.replace(result(text, 0.99), is_in_fraction=True) for text in "34"]
-    assert decide(regions, None, 0.5).reason == "not_a_digit"
-    decision = decide([*regions, result("12", 0.99)], None, 0.5)
-    assert [number.reason for number in decision.numbers] == ["not_a_digit", "not_a_digit", None]
-    assert decision.status == "partial"
-    decision = decide(regions, parse_constraints(length="1"), 0.5)
-    assert (decision.status, decision.text) == ("read", "3 4")
-    decision = decide(regions, parse_constraints(values="0-99"), 0.5)
-    assert (decision.reason, decision.text) == ("not_a_digit", "")
-
-
-def test_broken_constraints_and_the_edge_come_before_doubt() -> None:
-    regions = [result("12", 0.1, breaks_constraints=True), result("34", 0.1, breaks_constraints=True)]
-    decision = decide(regions, parse_constraints(length="3"), 0.5)
-    assert (decision.reason, decision.text) == ("constraint", "12 34")
-    decision = decide([dataclasses.replace(result("1234", 0.99), runs_out=True)], None, 0.0)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "cut_off", "1234")
-    regions = [dataclasses.replace(result(text, 0.1), is_changed=True) for text in ("802", "314")]
-    decision = decide(regions, parse_constraints(length="3"), 0.5)
-    assert (decision.status, decision.reason, decision.text) == ("refused", "constraint", "802 314")
-
-
-def test_the_least_certain_region_gives_the_reason() -> None:
-    for region, reason in (
-        (dataclasses.replace(result("1", 0.4), is_cut_off=True), "cut_off"),
-        (dataclasses.replace(result("1", 0.45), rival_confidence=0.42), "two_candidates"),
-        (dataclasses.replace(result("1", 0.45), rival_confidence=0.05), "low_confidence"),
-    ):
-        assert decide([region, result("7", 0.99)], None, 0.9).reason == reason
-
-
-def test_faint_marks_are_blank_or_need_a_person() -> None:
-    likely = decide([result("12", 0.6)], None, 0.5)
-    assert decide_faint_page(likely, can_reject=True).reason == "too_faint"
-    assert decide_faint_page(likely, can_reject=False) == BLANK
-    assert decide_faint_page(decide([result("12", 0.4)], None, 0.5), can_reject=True) == BLANK
+def test_the_alternatives_of_a_number_that_is_doubted_are_less_likely_too() -> None:
+    digits = tuple(replace(digit, alternatives=(("3", 0.1),)) for digit in number_of("12", 0.8).digits)
+    number = replace(number_of("12", 0.8), digits=digits, alternatives=(("1", 0.1),), doubt="cut_off")
+    reading = decide_numbers([number, number], None)
+    doubted = reading.at_most(0.4)
+    for each in doubted.numbers:
+        assert (each.confidence, each.digits[0].confidence) == (pytest.approx(0.4), pytest.approx(0.4))
+        assert each.alternatives[0][1] == each.digits[0].alternatives[0][1] == pytest.approx(0.05)
+        assert each.doubt == "low_confidence"
+    assert doubted.confidence == pytest.approx(0.4)
+    assert reading.at_most(0.9) == reading and BLANK.at_most(0.1) == BLANK
 
 
 def test_numbers_know_their_row() -> None:
-    def at(x: int, y: int) -> NumberResult:
-        return NumberResult(Number((Digit("7", 0.9, (x, y, 20, 30)),), confidence=0.9, raw="7"), 0.9)
-
-    decision = decide_digits([at(10, 10), at(90, 14), at(12, 80)], None)
-    assert [number.row for number in decision.numbers] == [0, 0, 1]
-
-
-def test_a_threshold_refuses_for_the_reason_of_the_doubt_and_changes_nothing_else() -> None:
-    firm = dataclasses.replace(result("12", 0.9), runs_out=True)
-    decision = decide_digits([firm, dataclasses.replace(result("7", 0.6), rival_confidence=0.3)], None)
-    assert (decision.status, decision.reason) == ("partial", "cut_off")
-    refused = decision.refuse_below(0.7)
-    assert (refused.status, refused.reason) == ("refused", "two_candidates")
-    assert (refused.text, refused.confidence) == (decision.text, decision.confidence)
-    assert decision.refuse_below(0.6) is decision
-    assert BLANK.refuse_below(1.0) is BLANK
-    faint = decide_faint_page(decide_digits([result("12", 0.6)], None), can_reject=True)
-    assert faint.refuse_below(0.99).reason == "too_faint"
+    places = [number_of("7", 0.9, (x, y, 20, 30)) for x, y in ((10, 10), (90, 14), (12, 80))]
+    assert [number.row for number in decide_numbers(places, None).numbers] == [0, 0, 1]

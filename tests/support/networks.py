@@ -12,7 +12,7 @@ from digitcli.inference.checkpoint import Header
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.models import RecognitionModels
-from digitcli.recognition.page_networks import PageNetworks
+from digitcli.recognition.pages import PageNetworks
 from digitcli.strip_format import ALPHABET
 
 COLUMNS_OF_A_PLACE = 9
@@ -89,8 +89,13 @@ def page_of_bars(
     return page
 
 
+def page_networks(*readers: FakeReader, picture: FakeReader | None = None) -> PageNetworks:
+    """Return networks that find bars on pages and read them; `picture` reads whole pictures before."""
+    finder = cast(PageFinder, FakeFinder())
+    lines, whole = cast(tuple[LineRecognizer, ...], readers), cast(LineRecognizer | None, picture)
+    return PageNetworks(finder, lines, picture=whole)
+
+
 def page_models(*readers: FakeReader) -> RecognitionModels:
     """Return the networks of a pipeline that finds bars on whole pages and reads them."""
-    line_models = cast(tuple[LineRecognizer, ...], readers)
-    finder = cast(PageFinder, FakeFinder())
-    return RecognitionModels(page_networks=PageNetworks(finder, line_models))
+    return RecognitionModels(page_networks=page_networks(*readers))

@@ -68,12 +68,14 @@ class Gap(NamedTuple):
 
     separator, operator: the probability of a character that separates two numbers, given that no digit stands
         there; with spaces and without.
+    no_digit: the probability that no digit stands where the separator does.
     characters: the likeliest characters.
     cut: the column behind the likeliest separator.
     """
 
     separator: float
     operator: float
+    no_digit: float
     characters: str
     cut: int
 
@@ -134,9 +136,11 @@ class Answer:
         no_digit = np.maximum(np.exp(self.columns[start:end, -1]), LEAST_PROBABILITY)
         separators, operators = (self._shares_of(each, start, end) for each in (SEPARATORS, OPERATORS))
         likeliest = min(end, start + 1 + int(np.argmax([*separators, 0])))
+        separator = _any_of(separators / no_digit)
         return Gap(
-            _any_of(separators / no_digit),
+            separator,
             _any_of(operators / no_digit),
+            _any_of(separators) / separator if separator else 1.0,
             "".join(character for character, _, _ in between),
             cuts[-1] if cuts else likeliest,
         )
@@ -174,6 +178,7 @@ class Line:
     is_alone: whether it is the only line of the page, or its only number.
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
     probability: that the digits form one number.
+    is_demanded: whether they form one only because constraints demand it.
     """
 
     row: int
@@ -183,6 +188,7 @@ class Line:
     is_first: bool = True
     is_last: bool = True
     probability: float = 1.0
+    is_demanded: bool = False
 
     @functools.cached_property
     def reference(self) -> Answer:
@@ -222,10 +228,12 @@ class Line:
         splits: whether each gap does.
         shares: the probability of each number that its digits form one.
 
-        All strips are cut at the same places of the page.
+        All strips are cut at the same places of the page. A digit that may stand in a gap counts in the texts
+        of the number before it, and in the probability of the one behind it.
         """
-        cuts = [gap.cut for gap, splits_here in zip(self.reference.gaps, splits, strict=True) if splits_here]
-        points = [self.reference.point_at(cut) for cut in cuts]
+        cuts = [gap for gap, splits_here in zip(self.reference.gaps, splits, strict=True) if splits_here]
+        points = [self.reference.point_at(gap.cut) for gap in cuts]
+        before = [1.0, *(gap.no_digit for gap in cuts)]
         bounds = [
             [0, *(a.strip.column_at(point) - a.first_column for point in points), len(a.columns)]
             for a in self.answers
@@ -242,7 +250,7 @@ class Line:
                 is_first=index == 0,
                 is_last=index == len(cuts),
                 is_alone=self.is_alone and not cuts,
-                probability=share,
+                probability=share * before[index],
             )
             for index, share in enumerate(shares)
         ]
@@ -356,10 +364,11 @@ def read_strips(strips: Sequence[Strip], reader: LineRecognizer) -> list[Answer]
 
 
 def whole_picture(grey: Grey, reader: LineRecognizer) -> Line:
-    """Read a page, uint8 (H, W), as one line that fills it."""
+    """Read a page, uint8 (H, W), as one line that fills it, and as one number."""
     height, width = grey.shape
     found = FoundLine(LineBox(width / 2, height / 2, width, height, 0.0), 1.0, 0.0, STRIP_HEIGHT_PX)
-    return Line(0, found, tuple(read_strips([cut_whole(grey)], reader)))
+    (answer,) = read_strips([cut_whole(grey)], reader)
+    return Line(0, found, (answer,), probability=math.prod(1 - gap.separator for gap in answer.gaps))
 
 
 def _any_of(shares: np.ndarray) -> float:

@@ -1,0 +1,415 @@
+"""Which digits of a page form one number: by the spaces, by a network, and by the constraints."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from digitcli.imaging.network_inputs import LineBox, Strip
+from digitcli.inference.line_finding import FoundLine
+from digitcli.recognition.confidence import LARGEST_LOG_ODDS, Weights, log_odds
+from digitcli.recognition.constraints import Constraints
+from digitcli.recognition.grouping import (
+    LONGEST_GAP,
+    PATCH_PX,
+    VALUES,
+    WIDEST_GAP,
+    PageGaps,
+    Split,
+    SplitGaps,
+    find_gaps,
+    group_digits,
+    likeliest_split,
+)
+from digitcli.recognition.line_reading import Line
+from digitcli.recognition.numbers import CONSTRAINT_DOUBT, recognize
+from digitcli.recognition.readings import Number
+from tests.support.lines import answer, constraints_of, line_of, spelt
+
+GREY = np.full((120, 900), 200, np.uint8)
+HEIGHT_PX, STEP_PX, WIDTH_PX = 20.0, 22.5, 15.0  # of a digit on the page; from one digit to the next
+
+
+def strip_at(x: float, y: float, angle: float = 0.0) -> Strip:
+    """Return a strip whose digits are 20 pixels high on the page; the first one begins near x, and has y."""
+    cos, sin = math.cos(angle) * HEIGHT_PX / 32, math.sin(angle) * HEIGHT_PX / 32
+    matrix = np.array([[cos, -sin, x - cos * 6 + sin * 20], [sin, cos, y - sin * 6 - cos * 20]])
+    return Strip(np.zeros((3, 40, 400), np.uint8), matrix, (900, 120))
+
+
+def shown(shown: str | Sequence[dict[str, float]], x: float, *, row: int = 0, y: float = 50.0) -> Line:
+    """Return a line that shows characters, whose first one begins at x."""
+    places = [{each: 0.999} for each in shown] if isinstance(shown, str) else list(shown)
+    length = STEP_PX * len(places) - STEP_PX + WIDTH_PX
+    box = LineBox(x + length / 2, y, length, HEIGHT_PX, 0.0)
+    return line_of(answer(*places, strip=strip_at(x, y)), box=box, row=row)
+
+
+def row_of(*texts: str, gap: float = 1.0) -> list[Line]:
+    """Return lines of a row with these texts, and a gap between them in heights of a digit."""
+    lines: list[Line] = []
+    for text in texts:
+        last = lines[-1].found.box if lines else LineBox(0, 0, 0, 0, 0)
+        lines.append(shown(text, last.x + last.length / 2 + gap * HEIGHT_PX))
+    return lines
+
+
+def by(*shares: float) -> SplitGaps:
+    """Return a network that tells how likely the gaps of a page separate numbers."""
+    return lambda gaps: np.array(shares)
+
+
+def grouped(
+    lines: Sequence[Line],
+    options: Mapping[str, str] | None = None,
+    split_gaps: SplitGaps | None = None,
+    misread: str | None = None,
+) -> list[Number]:
+    """Return the numbers of some lines, which may be misread where they are read again as one."""
+    constraints = constraints_of(options) if options else None
+
+    def read_again(places: Sequence[tuple[int, FoundLine]]) -> list[Line]:
+        joined = []
+        for row, found in places:
+            start, end = (found.box.x + side * found.box.length / 2 for side in (-1, 1))
+            inside = [each for each in lines if start < each.found.box.x < end and each.row == row]
+            raws = [each.raw for each in inside if each.raw.strip()]
+            joined.append(shown(misread or " ".join(raws), start, row=row))
+        return joined
+
+    parts = group_digits(GREY, lines, split_gaps, constraints, read_again)
+    read = [recognize(part, Weights(), constraints, 2) for part in parts]
+    return [number for number in read if isinstance(number, Number)]
+
+
+def texts(numbers: Sequence[Number]) -> list[str]:
+    return [number.text for number in numbers]
+
+
+def sure(numbers: Sequence[Number]) -> list[float]:
+    return [number.confidence for number in numbers]
+
+
+def test_spaces_and_operators_separate_numbers_where_no_network_tells() -> None:
+    other_row = shown("0", 20, row=1, y=100)
+    for written, expected, raws in (
+        ("12 345", ["12", "345"], ["12", "345"]),
+        ("5/6+8×7=98", ["56", "8", "7", "98"], ["5/6+", "8×", "7=", "98"]),
+        ("3 + 4", ["3", "4"], ["3+", "4"]),
+        ("+5 -7", ["5", "7"], ["+5", "-7"]),
+        ("$5 $7.-", ["5", "7"], ["$5", "$7.-"]),
+        ("1□5", ["1", "5"], ["1", "5"]),
+        ("-0.001", ["0001"], ["-0.001"]),
+    ):
+        *numbers, _ = grouped([shown(written, 20), other_row])
+        assert (texts(numbers), [number.raw for number in numbers]) == (expected, raws)
+        assert all(number.confidence > 0.98 for number in numbers)
+    for share, expected in ((0.49, ["13"]), (0.51, ["1", "3"])):
+        *numbers, _ = grouped([shown([{"1": 1}, {" ": share}, {"3": 1}], 20), other_row])
+        assert texts(numbers) == expected
+        assert sure(numbers) == pytest.approx([0.51] * len(expected), abs=0.01)
+
+
+def test_a_space_in_the_only_line_separates_numbers_if_it_is_wider_than_their_gaps() -> None:
+    for written, expected in (
+        ("8 3 0 5 9", ["83059"]),  # as in the boxes of a form
+        ("12 34", ["12", "34"]),  # twice as far as the other digits
+        ("1.2 3", ["123"]),  # not far enough
+        ("1 2", ["12"]),
+        ("1+2", ["1", "2"]),
+    ):
+        assert texts(grouped([shown(written, 20)])) == expected
+
+
+def test_a_number_is_as_likely_as_the_least_likely_of_its_gaps() -> None:
+    for shares, numbers in (
+        ((0.1, 0.7, 0.2), {"12": 0.7, "34": 0.7}),
+        ((0.1, 0.3, 0.2), {"1234": 0.7}),
+        ((0.6, 0.2, 0.9), {"1": 0.6, "23": 0.6, "4": 0.9}),
+        ((0.5, 0.0, 0.0), {"1": 0.5, "234": 0.5}),
+    ):
+        for written in ("1234", "12 34"):  # whatever the spaces are
+            read = grouped([shown(written, 20)], split_gaps=by(*shares))
+            assert dict(zip(texts(read), sure(read), strict=True)) == pytest.approx(numbers, abs=0.01)
+    doubtful = shown([{"1": 1.0}, {"□": 0.4, "7": 0.3, "9": 0.3}, {"3": 1.0}], 20)
+    unsure = shown([{"1": 0.99}, {" ": 0.99}, {"3": 0.7, "8": 0.3}], 20)
+    for line, confidences in ((doubtful, (0.4, 0.4)), (unsure, (0.99, 0.7))):
+        assert sure(grouped([line], split_gaps=by(1.0))) == pytest.approx(confidences, abs=0.01)
+
+
+def test_numbers_that_go_on_in_the_next_line_are_read_again_as_one() -> None:
+    lines = [*row_of("12", "345", "6"), shown("8", 20, row=1, y=100)]
+    calls: list[PageGaps] = []
+
+    def network(gaps: PageGaps) -> np.ndarray:
+        calls.append(gaps)
+        same = [gaps.digits[place].line == gaps.digits[place + 1].line for place in gaps.left]
+        first = np.where(same, 0.1, [0.9 if gaps.digits[place].text == "5" else 0.2 for place in gaps.left])
+        return first if len(calls) == 1 else np.where(same, 0.1, 0.3)  # once is enough
+
+    numbers = grouped(lines, split_gaps=network)
+    assert texts(numbers) == ["12345", "6", "8"] and [number.row for number in numbers] == [0, 0, 1]
+    assert sure(numbers) == pytest.approx([0.3, 0.3, 1.0], abs=0.01)
+    assert [len(gaps.left) for gaps in calls] == [5, 5]
+    again = grouped(row_of("12", "345"), None, lambda gaps: np.zeros(len(gaps.left)), misread="12845")
+    assert texts(again) == ["12845"]
+    (alone,) = group_digits(GREY, row_of("1", "2"), by(0.1), None, lambda _: [shown("12", 20)])
+    assert alone.is_alone
+    assert texts(grouped(row_of("12", "345", "6"))) == ["12", "345", "6"]
+    assert grouped([]) == [] == grouped([shown("", 20)], {"length": "1"}, by())
+
+
+def test_a_line_around_others_covers_them_along_their_slope() -> None:
+    seen, lines = list[tuple[int, FoundLine]](), list[Line]()
+    for along, score, other, level in ((100, 0.9, 0.1, 20), (200, 0.7, 0.2, 10)):
+        x, y = along * math.cos(0.1), along * math.sin(0.1) + 20
+        found = FoundLine(LineBox(x, y, 40, 20, 0.1), score, other, level)
+        lines.append(Line(3, found, (spelt("1", strip=strip_at(x, y)),)))
+
+    def read_again(places: Sequence[tuple[int, FoundLine]]) -> list[Line]:
+        seen.extend(places)
+        return lines[:1]
+
+    group_digits(GREY, lines, by(0.1), None, read_again)
+    ((row, around),) = seen
+    assert (row, around.score, around.other_score, around.level_px) == (3, 0.7, 0.2, 20)
+    sides = 150 * math.cos(0.1), 140, 20, 0.1
+    assert (around.box.x, around.box.length, around.box.height, around.box.angle) == pytest.approx(
+        sides, abs=0.01
+    )
+
+
+def test_constraints_split_and_join_the_digits_of_a_row_as_is_likeliest() -> None:
+    for digits, shares, options, expected in (
+        ("305", (0.2, 0.2), {"length": "1"}, ["3", "0", "5"]),
+        ("305", (0.04, 0.9), {"length": "1"}, ["30", "5"]),  # it is likelier that they are broken
+        ("1245", (0.45, 0.3, 0), {"length": "2"}, ["12", "45"]),  # not at the likelier gap
+        ("1245", (0.45, 0.3, 0), {"length": "1-3"}, ["1", "245"]),
+        ("1245", (0.45, 0.3, 0), {"values": "0-100"}, ["12", "45"]),  # 0.55 * 0.3, or 0.45 * 0.3 for three
+        ("1245", (0.45, 0.3, 0), {"length": "5"}, ["1245"]),  # no split helps
+        ("12", (0.6,), {"length": "2"}, ["12"]),
+        ("1234", (0.999, 0, 0), {"length": "3-4"}, ["1", "234"]),
+        ("305", (0.2, 0.2), {"single_digit": "1"}, ["305"]),  # one of its digits is chosen later
+    ):
+        assert texts(grouped([shown(digits, 20)], options, by(*shares))) == expected
+    for share, expected in ((0.051, ["1", "2"]), (0.049, ["12"])):
+        assert texts(grouped([shown("12", 20)], {"length": "1"}, by(share))) == expected
+
+
+def test_numbers_that_only_constraints_make_are_as_likely_as_their_splits() -> None:
+    meets = 0.4 * 0.95 / (0.4 * 0.95 + 0.6 * CONSTRAINT_DOUBT)
+    two, three = 0.55 * 0.4, 0.45 * 0.4
+    for digits, shares, options, confidences, is_changed in (
+        ("1245", (0.45, 0.4, 0), {"values": "0-100"}, (meets * two / (two + three), meets), (True, True)),
+        ("534", (0.999, 0.4), {"length": "1"}, (0.999, meets, meets), (False, True, True)),
+        ("12", (0.7,), {"length": "1-8"}, (0.7, 0.7), (False, False)),  # they change nothing
+        ("12", (0.6,), {"length": "2"}, (meets,), (True,)),
+    ):
+        numbers = grouped([shown(digits, 20)], options, by(*shares))
+        assert sure(numbers) == pytest.approx(confidences, abs=0.01)
+        assert tuple(number.is_changed for number in numbers) == is_changed
+        assert [number.doubt == "constraint" for number in numbers] == list(is_changed)
+
+
+def test_constraints_join_no_numbers_over_an_operator() -> None:
+    line = shown([{"5": 1.0}, {"+": 1.0}, {"3": 1.0}, {" ": 0.6}, {"4": 1.0}], 20)
+    for options, expected in (
+        ({"length": "3"}, ["5", "3", "4"]),
+        ({"pattern": "5|34"}, ["5", "34"]),
+        ({"pattern": "53|4"}, ["5", "3", "4"]),
+    ):
+        assert texts(grouped([line], options, by(1.0, 0.6))) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "joined"),
+    [
+        (["4539", "5787", "6362", "1486"], {"length": "16", "check_digit": "luhn"}, ["4539578763621486"]),
+        (["4539", "5787", "6362", "1487"], {"length": "16", "check_digit": "luhn"}, None),
+        (["4", "8", "2", "1"], {"length": "4"}, ["4821"]),
+        (["4", "8", "2", "1"], {"length": "2"}, ["48", "21"]),
+        (["4", "8", "2", "1"], {"length": "3"}, None),  # a digit is left over
+        (["4", "8", "2", "1", "7"], {"length": "2-3"}, None),  # 48 217 or 482 17
+        (["12", "3456"], {"length": "3"}, None),  # no number is taken to pieces
+        (["12", "1", "345"], {"length": "3"}, None),  # one of them meets the constraints
+        (["1", "3456"], {"length": "4-5"}, None),  # a row label and its number
+        (["1", "7", "8", "12"], {"values": "100-9999"}, None),  # cells of a table
+        (["12", "345"], {"pattern": r"\d{5}"}, None),
+        (["4539", "1488"], {"check_digit": "luhn"}, None),  # one of ten pairs is valid
+        (["123", "456"], {"length": "6", "values": "100000-200000"}, ["123456"]),
+        (["12+", "345"], {"length": "5"}, None),
+    ],
+)
+def test_neighbours_are_joined_if_that_is_the_only_way_to_meet_the_constraints(
+    written: list[str], options: dict[str, str], joined: list[str] | None
+) -> None:
+    apart = ["".join(each for each in text if each.isdecimal()) for text in written]
+    numbers = grouped(row_of(*written), options)
+    assert texts(numbers) == (joined or apart)
+    if joined:
+        assert all(number.is_changed and number.confidence > 0.9 for number in numbers)
+        numbers = grouped(
+            [shown(" ".join(written), 20)], options, lambda gaps: gaps.separators
+        )  # in one line
+        assert texts(numbers) == joined and sure(numbers) == pytest.approx([0.95] * len(joined), abs=0.02)
+
+
+def test_only_near_neighbours_of_a_row_are_joined_and_only_if_the_same_digits_are_read() -> None:
+    for gap, is_joined in ((WIDEST_GAP - 0.1, True), (WIDEST_GAP + 0.1, False)):
+        assert (texts(grouped(row_of("12", "345", gap=gap), {"length": "5"})) == ["12345"]) == is_joined
+    below = [*row_of("12"), shown("345", 60, row=1, y=80)]
+    assert texts(grouped(below, {"length": "5"})) == ["12", "345"]
+    apart = grouped(row_of("12", "345"), {"length": "5"}, misread="12845")
+    assert [(each.text, each.reason) for each in apart] == [("12", "constraint"), ("345", "constraint")]
+    assert sure(apart) == pytest.approx([1.0, 1.0], abs=0.01)
+    before, behind = row_of("12", "345", gap=1.9)
+    for between, expected in (("□", ["12", "345"]), (" ", ["12345"])):
+        place = shown(between, before.found.box.x + before.found.box.length / 2 + 10)
+        assert texts(grouped([before, place, behind], {"length": "5"})) == expected
+
+
+def test_only_combs_are_joined_on_a_page_of_several_rows() -> None:
+    other = shown("8", 20, row=1, y=100)
+    for row, length, expected in (
+        (("1", "34"), "3", ["1", "34", "8"]),
+        (("1", "7"), "2", ["1", "7", "8"]),
+        (("4", "8", "2"), "3", ["482", "8"]),
+        (("1", "8", "6", "559"), "3", ["1", "8", "6", "559", "8"]),  # a row label, two marks and their sum
+        (("□□□", "4", "8", "2"), "3", ["482", "8"]),
+        (("4", "8", "2", "□"), "3", ["482", "8"]),
+    ):
+        assert texts(grouped([*row_of(*row), other], {"length": length})) == expected
+
+
+def by_all_splits(digits: str, separators: list[float], constraints: Constraints) -> Split | None:
+    """Try every split, and sum their probabilities."""
+    found = {}
+    for is_split in itertools.product((False, True), repeat=len(digits) - 1):
+        bounds = [0, *(place + 1 for place, splits in enumerate(is_split) if splits), len(digits)]
+        numbers = list(itertools.pairwise(bounds))
+        if all(constraints.accepts(digits[start:end]) for start, end in numbers):
+            pairs = zip(separators, is_split, strict=True)
+            demands = [share if splits else 1 - share for share, splits in pairs]
+            found[is_split] = math.prod(demands), min(demands, default=1.0), numbers
+    if not found:
+        return None
+    likeliest = max(found, key=lambda is_split: found[is_split][0])
+    total = sum(share for share, _, _ in found.values())
+    shares = [
+        sum(share for share, _, numbers in found.values() if number in numbers) / total
+        for number in found[likeliest][2]
+    ]
+    return Split(list(likeliest), shares, found[likeliest][1])
+
+
+@pytest.mark.parametrize(
+    "constraint", [{"length": "1-3"}, {"values": "0-120"}, {"check_digit": "luhn"}, {"pattern": "1.|[2-9]+"}]
+)
+def test_the_split_is_the_likeliest_of_all(constraint: dict[str, str]) -> None:
+    constraints, splits = constraints_of(constraint), 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        digits = "".join(map(str, random.integers(0, 10, int(random.integers(1, 9)))))
+        separators = random.random(len(digits) - 1).tolist()
+        expected = by_all_splits(digits, separators, constraints)
+        found = likeliest_split(digits, separators, [False] * len(separators), constraints)
+        if expected is None or found is None:
+            assert expected is found
+            continue
+        splits += any(found.is_split)
+        assert found.is_split == expected.is_split
+        assert found.shares == pytest.approx(expected.shares)
+        assert found.least == pytest.approx(expected.least)
+    assert splits
+
+
+def test_an_operator_always_separates_and_a_long_line_is_split_in_no_time() -> None:
+    pairs, gaps = Constraints(lengths=(2, 2)), [0.1, 0.9, 0.1]
+    split = likeliest_split("1234", gaps, [False] * 3, pairs)
+    assert split is not None and split.is_split == [False, True, False]
+    assert (*split.shares, split.least) == pytest.approx((1, 1, 0.9))
+    assert likeliest_split("1234", gaps, [True, False, False], pairs) is None
+    assert likeliest_split("", [], [], pairs) is None
+    digits = "12345" * 40
+    split = likeliest_split(digits, [0.5] * 199, [False] * 199, Constraints(lengths=(5, 5)))
+    assert split is not None and sum(split.is_split) == 39
+    assert likeliest_split(digits, [1e-9] * 199, [False] * 199, Constraints(lengths=(1, 1))) is None
+
+
+def test_the_gaps_of_a_page_are_those_of_its_rows() -> None:
+    lines = [
+        shown([{"1": 1.0}, {" ": 0.6, "+": 0.3}, {"2": 1.0}], 20),
+        *row_of("34", gap=8),
+        shown("5", 20, row=1),
+    ]
+    gaps = find_gaps(GREY, lines)
+    assert "".join(digit.text for digit in gaps.digits) == "12345"
+    assert [digit.line for digit in gaps.digits] == [0, 0, 1, 1, 2]
+    assert gaps.left.tolist() == [0, 1, 2] and gaps.values.shape == (3, VALUES)
+    assert gaps.separators == pytest.approx([0.9, 1.0, 0.0], abs=0.01)
+    assert gaps.operators == pytest.approx([0.3, 0.0, 0.0], abs=0.01)
+    between = (160 - 20 - 2 * STEP_PX - WIDTH_PX) / HEIGHT_PX
+    assert gaps.distances == pytest.approx([1.5, between, 0.375, np.inf], abs=0.1)
+    assert gaps.places.shape == (3, 2) and gaps.places[:, 1] == pytest.approx([2.5] * 3, abs=0.1)
+    nothing = find_gaps(GREY, [shown("", 20)])
+    assert nothing.values.shape == (0, VALUES) and nothing.patches.shape == (0, 2, *PATCH_PX)
+    assert find_gaps(GREY, [shown("7", 20)]).distances.shape == (0,)
+
+
+def test_the_values_of_a_gap_are_lengths_marks_and_log_odds() -> None:
+    first, second = shown("1", 20), shown("2", 60)
+    lower, far = shown("2", 60, y=60), shown("2", 400)
+    found = FoundLine(first.found.box, 0.8, 0.25, 20)
+    for lines, start in (
+        ([first, second], (1.25, 2.0, 0.0, 0.0)),
+        ([first, lower], (1.25, 2.0, 0.5, 0.0)),
+        ([first, far], (LONGEST_GAP, LONGEST_GAP, 0.0, 0.0)),
+    ):
+        (values,) = find_gaps(GREY, lines).values
+        assert values[:4] == pytest.approx(start, abs=0.1)
+        assert values[4:6] == pytest.approx([0.75, 0.75], abs=0.1) and abs(values[6]) < 0.1
+        assert values[7:15].tolist() == [0.0] * 8  # nothing is known of what stands between two lines
+    (values,) = find_gaps(GREY, [replace(first, found=found), second]).values
+    known = [math.log(4), log_odds(0.99), -math.log(3), -LARGEST_LOG_ODDS]
+    assert values[15:] == pytest.approx([*known, math.log(0.75), math.log(0.75)], abs=0.01)
+    for between, marks in (
+        (" ", (0, 0, 0, 0, 1)), (".", (1, 0, 0, 0, 0)), ("-", (0, 1, 0, 0, 0)), ("+", (0, 0, 1, 0, 0)),
+        ("□", (0, 0, 1, 1, 0)),
+    ):  # fmt: skip
+        ((*_, separator, operator, is_inside, a, b, c, d, e), _) = np.split(
+            find_gaps(GREY, [shown(f"1{between}2", 20)]).values[0], [15]
+        )
+        assert (is_inside, *map(int, (a, b, c, d, e))) == (1, *marks)
+        assert (separator > 4) == (between in " +□") and (operator > 4) == (between in "+□")
+    # Digits without boxes are as wide as their columns and as high as their line.
+    digits, box = shown("12", 60), LineBox(80, 50, 40, 40, 0.0)
+    high = line_of(replace(digits.reference, distances=None), box=box)
+    _, _, second, third = find_gaps(GREY, [shown("34", 0), shown("5", 40), high]).values
+    assert third[:6] == pytest.approx([0.5, 0.5625, 0, 0, 0.0625, 0.0625], abs=0.01)
+    assert (second[3], second[6], third[6]) == pytest.approx(
+        (math.log(2), math.log(1.5), math.log(2)), abs=0.1
+    )
+
+
+def test_a_patch_shows_the_darkest_and_the_lightest_pixels_around_a_gap() -> None:
+    for angle, (level, layer) in itertools.product((0.0, 0.3), ((40, 0), (160, 1))):
+        page, along = np.full((120, 900), 100, np.uint8), np.array([math.cos(angle), math.sin(angle)])
+        lines = []
+        for x, y in (np.array([300, 40]) + step * along for step in (0, 40)):
+            box = LineBox(x, y, 15, 20, angle)
+            lines.append(line_of(spelt("1", strip=strip_at(x, y, angle)), box=box))
+        column, row = np.round(np.array([300, 40]) + 27.5 * along).astype(int)
+        page[row - 1 : row + 2, column - 1 : column + 2] = level
+        (patch,) = find_gaps(page, lines).patches
+        assert patch.dtype == np.uint8 and patch.shape == (2, *PATCH_PX) and (patch[:, :, :16] == 128).all()
+        ys, xs = np.nonzero(np.abs(patch[layer].astype(int) - 128) > 60)
+        assert (ys.mean() + 0.5, xs.mean() + 0.5) == pytest.approx((12, 24), abs=1.5) and len(ys) < 12
+    faint = GREY.copy()
+    faint[45:55, 35:47] = 197  # less contrast than is made full
+    (patch,) = find_gaps(faint, [shown("12", 20)]).patches
+    assert patch.min() == pytest.approx(128 - 3 * 127 / 12, abs=2)
