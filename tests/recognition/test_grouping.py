@@ -5,49 +5,26 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from digitcli.imaging.network_inputs import LineBox, Strip
+from digitcli.gap_format import VALUES
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
-from digitcli.recognition.confidence import LARGEST_LOG_ODDS, Weights, log_odds
+from digitcli.recognition.confidence import Weights
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.grouping import (
-    LONGEST_GAP,
-    PATCH_PX,
-    VALUES,
     WIDEST_GAP,
-    PageGaps,
     Split,
     SplitGaps,
-    find_gaps,
     group_digits,
     likeliest_split,
 )
 from digitcli.recognition.line_reading import Line
 from digitcli.recognition.numbers import CONSTRAINT_DOUBT, recognize
 from digitcli.recognition.readings import Number
-from tests.support.lines import answer, constraints_of, line_of, spelt
-
-GREY = np.full((120, 900), 200, np.uint8)
-HEIGHT_PX, STEP_PX, WIDTH_PX = 20.0, 22.5, 15.0  # of a digit on the page; from one digit to the next
-
-
-def strip_at(x: float, y: float, angle: float = 0.0) -> Strip:
-    """Return a strip whose digits are 20 pixels high on the page; the first one begins near x, and has y."""
-    cos, sin = math.cos(angle) * HEIGHT_PX / 32, math.sin(angle) * HEIGHT_PX / 32
-    matrix = np.array([[cos, -sin, x - cos * 6 + sin * 20], [sin, cos, y - sin * 6 - cos * 20]])
-    return Strip(np.zeros((3, 40, 400), np.uint8), matrix, (900, 120))
-
-
-def shown(shown: str | Sequence[dict[str, float]], x: float, *, row: int = 0, y: float = 50.0) -> Line:
-    """Return a line that shows characters, whose first one begins at x."""
-    places = [{each: 0.999} for each in shown] if isinstance(shown, str) else list(shown)
-    length = STEP_PX * len(places) - STEP_PX + WIDTH_PX
-    box = LineBox(x + length / 2, y, length, HEIGHT_PX, 0.0)
-    return line_of(answer(*places, strip=strip_at(x, y)), box=box, row=row)
+from tests.support.lines import GREY, HEIGHT_PX, constraints_of, shown, spelt, strip_at
 
 
 def row_of(*texts: str, gap: float = 1.0) -> list[Line]:
@@ -144,19 +121,19 @@ def test_a_number_is_as_likely_as_the_least_likely_of_its_gaps() -> None:
 
 def test_numbers_that_go_on_in_the_next_line_are_read_again_as_one() -> None:
     lines = [*row_of("12", "345", "6"), shown("8", 20, row=1, y=100)]
-    calls: list[PageGaps] = []
+    calls: list[int] = []
 
-    def network(gaps: PageGaps) -> np.ndarray:
-        calls.append(gaps)
-        same = [gaps.digits[place].line == gaps.digits[place + 1].line for place in gaps.left]
-        first = np.where(same, 0.1, [0.9 if gaps.digits[place].text == "5" else 0.2 for place in gaps.left])
-        return first if len(calls) == 1 else np.where(same, 0.1, 0.3)  # once is enough
+    def network(gaps: np.ndarray) -> np.ndarray:
+        calls.append(gaps.shape[1])
+        is_inside = gaps[0, :, list(VALUES).index("inside")] > 0
+        first = np.array([0.1, 0.2, 0.1, 0.1, 0.9])  # of 1 2, 3 4 5 and 6
+        return first if len(calls) == 1 else np.where(is_inside, 0.1, 0.3)  # once is enough
 
     numbers = grouped(lines, split_gaps=network)
     assert texts(numbers) == ["12345", "6", "8"] and [number.row for number in numbers] == [0, 0, 1]
     assert sure(numbers) == pytest.approx([0.3, 0.3, 1.0], abs=0.01)
-    assert [len(gaps.left) for gaps in calls] == [5, 5]
-    again = grouped(row_of("12", "345"), None, lambda gaps: np.zeros(len(gaps.left)), misread="12845")
+    assert calls == [5, 5]
+    again = grouped(row_of("12", "345"), None, lambda gaps: np.zeros(gaps.shape[1]), misread="12845")
     assert texts(again) == ["12845"]
     (alone,) = group_digits(GREY, row_of("1", "2"), by(0.1), None, lambda _: [shown("12", 20)])
     assert alone.is_alone
@@ -253,9 +230,9 @@ def test_neighbours_are_joined_if_that_is_the_only_way_to_meet_the_constraints(
     assert texts(numbers) == (joined or apart)
     if joined:
         assert all(number.is_changed and number.confidence > 0.9 for number in numbers)
-        numbers = grouped(
-            [shown(" ".join(written), 20)], options, lambda gaps: gaps.separators
-        )  # in one line
+        spaces = list(VALUES).index("separator")
+        one_line = [shown(" ".join(written), 20)]
+        numbers = grouped(one_line, options, lambda gaps: (gaps[0, :, spaces] > 128).astype(float))
         assert texts(numbers) == joined and sure(numbers) == pytest.approx([0.95] * len(joined), abs=0.02)
 
 
@@ -339,77 +316,3 @@ def test_an_operator_always_separates_and_a_long_line_is_split_in_no_time() -> N
     split = likeliest_split(digits, [0.5] * 199, [False] * 199, Constraints(lengths=(5, 5)))
     assert split is not None and sum(split.is_split) == 39
     assert likeliest_split(digits, [1e-9] * 199, [False] * 199, Constraints(lengths=(1, 1))) is None
-
-
-def test_the_gaps_of_a_page_are_those_of_its_rows() -> None:
-    lines = [
-        shown([{"1": 1.0}, {" ": 0.6, "+": 0.3}, {"2": 1.0}], 20),
-        *row_of("34", gap=8),
-        shown("5", 20, row=1),
-    ]
-    gaps = find_gaps(GREY, lines)
-    assert "".join(digit.text for digit in gaps.digits) == "12345"
-    assert [digit.line for digit in gaps.digits] == [0, 0, 1, 1, 2]
-    assert gaps.left.tolist() == [0, 1, 2] and gaps.values.shape == (3, VALUES)
-    assert gaps.separators == pytest.approx([0.9, 1.0, 0.0], abs=0.01)
-    assert gaps.operators == pytest.approx([0.3, 0.0, 0.0], abs=0.01)
-    between = (160 - 20 - 2 * STEP_PX - WIDTH_PX) / HEIGHT_PX
-    assert gaps.distances == pytest.approx([1.5, between, 0.375, np.inf], abs=0.1)
-    assert gaps.places.shape == (3, 2) and gaps.places[:, 1] == pytest.approx([2.5] * 3, abs=0.1)
-    nothing = find_gaps(GREY, [shown("", 20)])
-    assert nothing.values.shape == (0, VALUES) and nothing.patches.shape == (0, 2, *PATCH_PX)
-    assert find_gaps(GREY, [shown("7", 20)]).distances.shape == (0,)
-
-
-def test_the_values_of_a_gap_are_lengths_marks_and_log_odds() -> None:
-    first, second = shown("1", 20), shown("2", 60)
-    lower, far = shown("2", 60, y=60), shown("2", 400)
-    found = FoundLine(first.found.box, 0.8, 0.25, 20)
-    for lines, start in (
-        ([first, second], (1.25, 2.0, 0.0, 0.0)),
-        ([first, lower], (1.25, 2.0, 0.5, 0.0)),
-        ([first, far], (LONGEST_GAP, LONGEST_GAP, 0.0, 0.0)),
-    ):
-        (values,) = find_gaps(GREY, lines).values
-        assert values[:4] == pytest.approx(start, abs=0.1)
-        assert values[4:6] == pytest.approx([0.75, 0.75], abs=0.1) and abs(values[6]) < 0.1
-        assert values[7:15].tolist() == [0.0] * 8  # nothing is known of what stands between two lines
-    (values,) = find_gaps(GREY, [replace(first, found=found), second]).values
-    known = [math.log(4), log_odds(0.99), -math.log(3), -LARGEST_LOG_ODDS]
-    assert values[15:] == pytest.approx([*known, math.log(0.75), math.log(0.75)], abs=0.01)
-    for between, marks in (
-        (" ", (0, 0, 0, 0, 1)), (".", (1, 0, 0, 0, 0)), ("-", (0, 1, 0, 0, 0)), ("+", (0, 0, 1, 0, 0)),
-        ("□", (0, 0, 1, 1, 0)),
-    ):  # fmt: skip
-        ((*_, separator, operator, is_inside, a, b, c, d, e), _) = np.split(
-            find_gaps(GREY, [shown(f"1{between}2", 20)]).values[0], [15]
-        )
-        assert (is_inside, *map(int, (a, b, c, d, e))) == (1, *marks)
-        assert (separator > 4) == (between in " +□") and (operator > 4) == (between in "+□")
-    # Digits without boxes are as wide as their columns and as high as their line.
-    digits, box = shown("12", 60), LineBox(80, 50, 40, 40, 0.0)
-    high = line_of(replace(digits.reference, distances=None), box=box)
-    _, _, second, third = find_gaps(GREY, [shown("34", 0), shown("5", 40), high]).values
-    assert third[:6] == pytest.approx([0.5, 0.5625, 0, 0, 0.0625, 0.0625], abs=0.01)
-    assert (second[3], second[6], third[6]) == pytest.approx(
-        (math.log(2), math.log(1.5), math.log(2)), abs=0.1
-    )
-
-
-def test_a_patch_shows_the_darkest_and_the_lightest_pixels_around_a_gap() -> None:
-    for angle, (level, layer) in itertools.product((0.0, 0.3), ((40, 0), (160, 1))):
-        page, along = np.full((120, 900), 100, np.uint8), np.array([math.cos(angle), math.sin(angle)])
-        lines = []
-        for x, y in (np.array([300, 40]) + step * along for step in (0, 40)):
-            box = LineBox(x, y, 15, 20, angle)
-            lines.append(line_of(spelt("1", strip=strip_at(x, y, angle)), box=box))
-        column, row = np.round(np.array([300, 40]) + 27.5 * along).astype(int)
-        page[row - 1 : row + 2, column - 1 : column + 2] = level
-        (patch,) = find_gaps(page, lines).patches
-        assert patch.dtype == np.uint8 and patch.shape == (2, *PATCH_PX) and (patch[:, :, :16] == 128).all()
-        ys, xs = np.nonzero(np.abs(patch[layer].astype(int) - 128) > 60)
-        assert (ys.mean() + 0.5, xs.mean() + 0.5) == pytest.approx((12, 24), abs=1.5) and len(ys) < 12
-    faint = GREY.copy()
-    faint[45:55, 35:47] = 197  # less contrast than is made full
-    (patch,) = find_gaps(faint, [shown("12", 20)]).patches
-    assert patch.min() == pytest.approx(128 - 3 * 127 / 12, abs=2)

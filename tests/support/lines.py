@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -58,3 +59,22 @@ def read_number(
     number = read_place(line, options, weights, top_k)
     assert isinstance(number, Number)
     return number
+
+
+GREY = np.full((120, 900), 200, np.uint8)
+HEIGHT_PX, STEP_PX, WIDTH_PX = 20.0, 22.5, 15.0  # of a digit on the page; from one digit to the next
+
+
+def strip_at(x: float, y: float, angle: float = 0.0) -> Strip:
+    """Return a strip whose digits are 20 pixels high on the page; the first one begins near x, and has y."""
+    cos, sin = math.cos(angle) * HEIGHT_PX / 32, math.sin(angle) * HEIGHT_PX / 32
+    matrix = np.array([[cos, -sin, x - cos * 6 + sin * 20], [sin, cos, y - sin * 6 - cos * 20]])
+    return Strip(np.zeros((3, 40, 400), np.uint8), matrix, (900, 120))
+
+
+def shown(shown: str | Sequence[dict[str, float]], x: float, *, row: int = 0, y: float = 50.0) -> Line:
+    """Return a line that shows characters, whose first one begins at x."""
+    places = [{each: 0.999} for each in shown] if isinstance(shown, str) else list(shown)
+    length = STEP_PX * len(places) - STEP_PX + WIDTH_PX
+    box = LineBox(x + length / 2, y, length, HEIGHT_PX, 0.0)
+    return line_of(answer(*places, strip=strip_at(x, y)), box=box, row=row)
