@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-Task = Literal["digit", "line", "page"]
+Task = Literal["digit", "line", "page", "gaps"]
 TORCHVISION = "torchvision/"  # the prefix of the names of torchvision's classifiers
 ENTRY_POINT_GROUPS: dict[str, Task] = {
     "digitcli.architectures": "digit",
     "digitcli.architectures.line": "line",
     "digitcli.architectures.page": "page",
+    "digitcli.architectures.gaps": "gaps",
 }
 NAMED_OTHERS = 4  # architectures at most that a remedy names (chosen by hand)
 MODULES = {  # of the families that have no file of their own name
     "perceptron": "baselines", "recurrent": "baselines", "hog": "baselines", "compact": "convnet",
-    "reader": "text_networks", "finder": "text_networks", "ensemble": "averaging",
+    "reader": "text_networks", "finder": "text_networks", "grouper": "text_networks", "ensemble": "averaging",
 }  # fmt: skip
 PLUGIN_REMEDY = "Reinstall or remove the package that provides it."
 
@@ -116,6 +117,7 @@ ARCHITECTURES = (
     _own("strip_reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
     _own("picture_reader", "reader", "Graves et al. 2006; Shi, Bai & Yao 2015", task="line"),
     _own("finder", "finder", "Ronneberger, Fischer & Brox 2015; Lin et al. 2017", task="page"),
+    _own("grouper", "grouper", "Vaswani et al. 2017; Xu et al. 2021", task="gaps"),
 )
 # It is built from trained members and cannot be trained itself, so the table of architectures lacks it.
 ENSEMBLE = _own("ensemble", "ensemble", "Hansen & Salamon 1990")

@@ -14,11 +14,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from digitcli.architectures.model_surgery import stages_of
+from digitcli.gap_format import COLUMNS
 
 WHOLE = "AllOutputs.network"  # the name of the network in PyTorch's counter
-INPUT_SHAPE = {"digit": (1, 1, 28, 28), "line": (1, 1, 40, 200), "page": (1, 4, 256, 256)}  # by task
+INPUT_SHAPE = {
+    "digit": (1, 1, 28, 28),
+    "line": (1, 1, 40, 200),
+    "page": (1, 4, 256, 256),
+    "gaps": (1, 1, 40, COLUMNS),
+}  # by task
 EXAMPLES = 3  # images in an example; an exporter takes 1 for a batch that never has another size
-EXAMPLE_PX = {"digit": (28, 28), "line": (40, 200), "page": (64, 96)}  # height and width of the example
+EXAMPLE_PX = {
+    "digit": (28, 28),
+    "line": (40, 200),
+    "page": (64, 96),
+    "gaps": (12, COLUMNS),
+}  # height and width of the example
 
 
 def input_shape(network: nn.Module, task: str) -> tuple[int, ...]:

@@ -1,13 +1,15 @@
-"""Networks that find the lines of numbers on a page, and networks that read a line of handwriting."""
+"""Networks that find the lines of numbers on a page, read a line, and tell which digits form a number."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, scaled_dot_product_attention
 
 from digitcli.architectures.layers import Residual, convolution
+from digitcli.gap_format import PATCH_PX, PLACE_STEPS, VALUES
 from digitcli.strip_format import ALPHABET, STRIP_PAPER
 
 CHANNELS_IN = 4  # see `imaging.network_inputs`
@@ -190,4 +192,84 @@ def _mixer(channels: int) -> nn.Module:
         nn.Conv2d(channels, 2 * channels, 1),
         nn.ReLU(),
         nn.Conv2d(2 * channels, channels, 1),
+    )
+
+
+def grouper(width: int = 64, heads: int = 4, layers: int = 3) -> Grouper:
+    """Build a network that tells which gaps between the digits of a page separate numbers.
+
+    A transformer over all gaps of a page (Vaswani et al., "Attention is all you need", 2017), whose attention
+    has a bias by the places of two gaps (Liu et al., "Swin transformer", 2021). A token joins what is known
+    of a gap and what surrounds it in the picture (Xu et al., "LayoutLMv2", 2021).
+    """
+    return Grouper(width, heads, layers)
+
+
+class Grouper(nn.Module):
+    """A network from the gaps of pages (N, 1, G, 2329), see `gap_format`, to logits (N, G)."""
+
+    lows: Tensor
+    ranges: Tensor
+
+    def __init__(self, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        lows, highs = torch.tensor(list(VALUES.values())).T
+        self.register_buffer("lows", lows, persistent=False)
+        self.register_buffer("ranges", highs - lows, persistent=False)
+        self.values = nn.Linear(len(VALUES), width)
+        features = 32 * (PATCH_PX[0] // 8) * (PATCH_PX[1] // 8)
+        self.patches = nn.Sequential(
+            *_halved(2, 16), *_halved(16, 32), *_halved(32, 32), nn.Flatten(), nn.Linear(features, width)
+        )
+        self.layers = nn.ModuleList(_Attention(width, heads) for _ in range(layers))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+
+    def forward(self, gaps: Tensor) -> Tensor:
+        """Return the logits that gaps separate numbers."""
+        pages, _, count, columns = gaps.shape
+        values, places, patches = gaps[:, 0].split([len(VALUES), 4, columns - len(VALUES) - 4], dim=-1)
+        seen = self.patches(patches.reshape(-1, 2, *PATCH_PX) * 4 - 2)
+        tokens = self.values(self.lows + self.ranges * values) + seen.view(pages, count, -1)
+        whole, rest = (255 * places).view(pages, count, 2, 2).unbind(-1)
+        middles = (256 * whole + rest) / PLACE_STEPS  # N, G, 2
+        offsets = middles[:, :, None] - middles[:, None]
+        far = offsets.abs()
+        between = torch.cat([offsets.clamp(-10, 10) / 5, torch.log1p(far), torch.exp(-far)], dim=-1)
+        for layer in self.layers:
+            tokens = layer(tokens, between)
+        logits: Tensor = self.head(tokens)
+        return logits[..., 0]
+
+
+class _Attention(nn.Module):
+    """Attention between tokens (N, G, C) with a bias by what lies between two (N, G, G, 6), then a layer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * width)
+        self.join = nn.Linear(width, width)
+        self.bias = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, heads))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, tokens: Tensor, between: Tensor) -> Tensor:
+        """Return the tokens after a layer."""
+        pages, count, width = tokens.shape
+        projected = self.project(self.norm(tokens)).view(pages, count, 3, self.heads, width // self.heads)
+        queries, keys, values = projected.permute(2, 0, 3, 1, 4)
+        bias = self.bias(between).permute(0, 3, 1, 2)
+        mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        tokens = tokens + self.join(mixed.transpose(1, 2).reshape(pages, count, width))
+        added: Tensor = tokens + self.mix(tokens)
+        return added
+
+
+def _halved(channels_in: int, channels: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(channels_in, channels, 3, stride=2, padding=1),
+        nn.GroupNorm(4, channels),
+        nn.ReLU(),
     )

@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 
 # ONNX Runtime reads it since 1.18; it is what the exporter of PyTorch writes without a conversion.
 OPSET = 20
-DYNAMIC_AXES = {"digit": {0: "N"}, "line": {0: "N", 3: "W"}, "page": {0: "N", 2: "H", 3: "W"}}
-OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"]}
+DYNAMIC_AXES = {
+    "digit": {0: "N"},
+    "line": {0: "N", 3: "W"},
+    "page": {0: "N", 2: "H", 3: "W"},
+    "gaps": {0: "N", 2: "G"},
+}
+OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"], "gaps": ["logits"]}
 LARGEST_BIAS = 2**30  # half of the range of int32 is left to the sum; a larger bias stays a float
 # Imports what PyTorch needs to write ONNX, or raises an EnvironmentFault.
 import_exporter = partial(import_packages, "The format onnx", "export", "onnx", "onnxscript")

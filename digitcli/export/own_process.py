@@ -29,7 +29,7 @@ from digitcli.export.formats import FORMATS, check_packages
 from digitcli.export.plain_layers import plain_layers
 from digitcli.inference.onnx_runtime import as_batch
 
-DYNAMIC_AXES = {"digit": (0,), "line": (0, 3), "page": (0, 2, 3)}
+DYNAMIC_AXES = {"digit": (0,), "line": (0, 3), "page": (0, 2, 3), "gaps": (0, 2)}
 FACTS_FILE = "digitcli.json"  # the file in the archive that says what the input and the outputs are
 # Runs in a process that never imports digitcli: the file must hold all that is needed.
 SCRIPT = """

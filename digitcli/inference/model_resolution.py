@@ -26,7 +26,12 @@ from digitcli.inference.checkpoint import (
     read_header_and_digest,
 )
 
-TASKS = {"digit": "single digits", "line": "lines", "page": "finding lines on pages"}
+TASKS = {
+    "digit": "single digits",
+    "line": "lines",
+    "page": "finding lines on pages",
+    "gaps": "grouping digits",
+}
 DEFAULT_MODEL = "cnn"  # where no model is named and single digits are read
 
 
