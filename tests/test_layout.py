@@ -29,7 +29,8 @@ LAYERS = [
     {"compression"},
     {"comparison"},
     {"adaptation", "benchmarking"},
-    {"training", "recognition"},
+    {"training"},
+    {"recognition"},
     {"evaluation", "interpretation"},
     {"synthesis"},
     {"inference"},
@@ -37,7 +38,7 @@ LAYERS = [
     {"architectures"},
     {"imaging"},
     {"settings", "events", "atomic_write", "json_records", "worker_process", "charts", "templating"},
-    {"page_format", "strip_format", "optional_packages", "threads"},
+    {"page_format", "strip_format", "gap_format", "optional_packages", "threads"},
     {"errors"},
 ]
 HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from digitcli.errors import UsageError
 from digitcli.settings import check_settings, option_name, setting, settings_of
 
-Loss = Literal["cross_entropy", "squared_error", "margin", "ctc", "text_regions"]
+Loss = Literal["cross_entropy", "squared_error", "margin", "ctc", "text_regions", "binary_cross_entropy"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 Initialization = Literal["default", "glorot", "he", "lecun", "orthogonal"]
@@ -270,6 +270,10 @@ RECIPES = {
         epochs=63, batch_size=8, optimizer="adamw", lr=2.5e-3, beta1=0.9, beta2=0.99, weight_decay=1e-3,
         warmup=0.01, loss="text_regions", stochastic_depth=0.0, normalization="batch", ema_decay=0.998,
         max_grad_norm=5.0, dtype="auto",
+    ),
+    "grouper": Recipe(
+        epochs=12, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=0.02, warmup=0.1,
+        loss="binary_cross_entropy", max_grad_norm=1.0, ema_decay=0.998, normalization=None,
     ),
 }  # fmt: skip
 TORCHVISION_RECIPE = replace(CONVOLUTIONS, epochs=4, lr=1e-3, normalization=None)

@@ -51,7 +51,12 @@ LINES = 200  # synthetic lines on which a line model is compared
 LINES_OF_A_BATCH = 16
 PAGES = 8  # synthetic pages on which a page finder is compared
 PAGE_PX = (256, 320)  # their height and width; both are multiples of 32
-UNITS = {"digit": "test digits", "line": "synthetic lines", "page": "synthetic pages"}
+UNITS = {
+    "digit": "test digits",
+    "line": "synthetic lines",
+    "page": "synthetic pages",
+    "gaps": "synthetic pages",
+}
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,37 @@ def fill_with_table(desk: Desk) -> None:
                 draw_tick(desk, (cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)
 
 
+def fill_with_marks(desk: Desk) -> None:
+    """Draw a grid with one digit in each cell, as of marks or scores, often with names, heads and sums."""
+    height = desk.height_px
+    cell_px, row_px = height * desk.uniform(1.05, 2.6), height * desk.uniform(1.25, 2.8)
+    left, top = desk.uniform(0, 2) * height, desk.uniform(0, 2) * height
+    has_names, has_heads, has_sums = desk.chance(0.6), desk.chance(0.6), desk.chance(0.35)
+    names_px = height * desk.uniform(2.5, 7) if has_names else 0.0
+    sums, sum_px = desk.count(1, 3) if has_sums else 0, height * desk.uniform(2.2, 4)
+    spare = desk.page.width - left - names_px - sums * sum_px
+    columns = max(2, min(int(spare / cell_px), desk.count(2, 16)))
+    rows = max(2, min(int((desk.page.height - top) / row_px), desk.count(2, 18)))
+    widths = [0.0, *[cell_px] * columns, *[sum_px] * sums]
+    xs, ys = left + names_px + np.cumsum(widths), top + row_px * np.arange(rows + 1)
+    lines_x = np.concatenate([[left], xs]) if has_names else xs
+    draw_table_lines(desk, lines_x, ys, rows=desk.chance(0.9), columns=desk.chance(0.9))
+    words, filled, align = desk.label_scribe(), desk.uniform(0.4, 1), desk.uniform(0.2, 0.8)
+    for row in range(rows):
+        if has_names:
+            _put_word_in_cell(desk, words, (left, ys[row], xs[0], ys[row + 1]))
+        for column in range(columns + sums):
+            cell, is_sum = (xs[column], ys[row], xs[column + 1], ys[row + 1]), column >= columns
+            if row == 0 and has_heads and is_sum:
+                _put_word_in_cell(desk, words, cell)
+            elif row == 0 and has_heads:
+                head = words.number(desk.random, f"{column + 1}", 0.8 * height)
+                _put_in_cell(desk, head, cell, Kind.NUMBER, f"{column + 1}", 0.5)
+            elif desk.chance(filled):
+                text = sample_integer(desk.random, 1, 3 if is_sum else 1)
+                _put_in_cell(desk, desk.number(text), cell, Kind.NUMBER, text, 0.5 if is_sum else align)
+
+
 def fill_with_form(desk: Desk) -> None:
     """Write fields one below the other: a printed name, then a comb, a frame, a line or nothing."""
     y, height = desk.uniform(-0.3, 1.5) * desk.height_px, desk.height_px

@@ -155,6 +155,18 @@ def _write_at_pitch(desk: Desk, digits: str, x: float, y: float, pitch_px: float
     desk.page.put(Stamp(mask, np.concatenate(boxes)), corner[0], corner[1], Kind.NUMBER, digits)
 
 
+def fill_with_spaced_numbers(desk: Desk) -> None:
+    """Write numbers whose digits stand apart, with still wider gaps between the numbers."""
+    height = desk.height_px
+    pitch, step = height * desk.uniform(0.8, 1.5), height * desk.uniform(1.4, 3)
+    for y in np.arange(height * desk.uniform(0.3, 1.5), desk.page.height, step):
+        x = height * desk.uniform(0.3, 3)
+        while x < desk.page.width:
+            digits = sample_integer(desk.random, 1, 8)
+            _write_at_pitch(desk, digits, x + pitch / 2, y, pitch)
+            x += pitch * (len(digits) + desk.uniform(0.9, 4))
+
+
 def fill_with_choices(desk: Desk) -> None:
     """Write questions, and below each its answers in a row or in a column, with a box to tick for each."""
     height, y = desk.height_px, desk.uniform(-0.3, 1.5) * desk.height_px

@@ -17,7 +17,11 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.transfer import ARGUMENTS_OF_RECIPES, check_architecture
 
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
-LOSS_OF_TASK = {"line": "ctc", "page": "text_regions"}  # of tasks that have only one
+LOSS_OF_TASK = {
+    "line": "ctc",
+    "page": "text_regions",
+    "gaps": "binary_cross_entropy",
+}  # of tasks that have only one
 
 
 def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: bool = True) -> None:

@@ -32,6 +32,7 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
+from digitcli.training.gap_task import GapTask
 from digitcli.training.line_sources import LineSource, StoredLines, composed_source
 from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.network import (
@@ -252,6 +253,8 @@ def _load_task(
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if kind == "page":
         return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
+    if kind == "gaps":
+        return GapTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
     path = find_dataset(config.data)
     source: LineSource
     if path is not None and is_line_folder(path) and config.arch not in STRIP_COMPOSERS:
