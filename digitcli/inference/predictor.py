@@ -168,6 +168,25 @@ class PageFinder:
         return maps
 
 
+class GapSplitter:
+    """A trained model that tells which digits form a number. Attributes are those of `DigitClassifier`."""
+
+    def __init__(self, model: ResolvedModel, runtime: Runtime) -> None:
+        self.name, self.header = model.id, model.header
+        self.device, self.runtime = runtime.device, runtime.name
+        self._runtime = runtime
+
+    def __call__(self, gaps: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the probability (G,) that each gap of a page, uint8 (1, G, 2329), separates two numbers.
+
+        Raises:
+            ModelError: the weights are such that an output is not finite.
+        """
+        (logits,) = self._runtime.run(gaps)
+        _check_finite(self.name, logits)
+        return np.asarray(1 / (1 + np.exp(-logits[0])), np.float32)
+
+
 def _check_finite(name: str, *arrays: npt.NDArray[np.float32] | None) -> None:
     if not all(np.isfinite(array).all() for array in arrays if array is not None):
         raise ModelError(f"The answers of {name} are not finite numbers.", REPLACE_REMEDY)
@@ -243,6 +262,25 @@ def load_page_finder(
     check_task([resolved], "page")
     (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
     return PageFinder(resolved, opened)
+
+
+def load_gap_splitter(
+    model: ModelLike,
+    device: str = "auto",
+    runtime: RuntimeName = "auto",
+    threads: int = 0,
+    *,
+    at_first_use: bool = False,
+) -> GapSplitter:
+    """Load a model that tells which digits form a number onto a device, see `load_line_recognizer`.
+
+    Raises:
+        UsageError, ModelError, EnvironmentFault: see `load_classifier`.
+    """
+    resolved = resolve_model(model)
+    check_task([resolved], "gaps")
+    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
+    return GapSplitter(resolved, opened)
 
 
 def _check_batch_size(batch_size: int) -> None:

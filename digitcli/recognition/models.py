@@ -13,7 +13,7 @@ from digitcli.inference.model_resolution import (
     resolve_model,
     resolve_models,
 )
-from digitcli.inference.predictor import DigitClassifier, LineRecognizer, PageFinder
+from digitcli.inference.predictor import DigitClassifier, GapSplitter, LineRecognizer, PageFinder
 from digitcli.recognition.line_reading import PICTURE_READER, STRIP_READER
 from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.readings import DEFAULT_MODELS
@@ -44,13 +44,13 @@ class RecognitionModels:
         return {model.device for model in self._all}
 
     @property
-    def _all(self) -> list[LineRecognizer | DigitClassifier | PageFinder]:
+    def _all(self) -> list[LineRecognizer | DigitClassifier | PageFinder | GapSplitter]:
         if self.classifier is not None:
             return [self.classifier]
         assert self.page_networks is not None
         networks = self.page_networks
-        picture = [] if networks.picture is None else [networks.picture]
-        return [networks.finder, *networks.readers, *picture]
+        others = [each for each in (networks.grouper, networks.picture) if each is not None]
+        return [networks.finder, *networks.readers, *others]
 
 
 def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from digitcli.imaging.grayscale import Grey, rotate
 from digitcli.inference.line_finding import FoundLine, find_lines
-from digitcli.inference.predictor import LineRecognizer, PageFinder
+from digitcli.inference.predictor import GapSplitter, LineRecognizer, PageFinder
 from digitcli.recognition.confidence import Weights, features_of_nothing, logistic
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import NOT_A_DIGIT, decide_numbers, decide_page
 from digitcli.recognition.fractions import shows_fraction
-from digitcli.recognition.grouping import SplitGaps, group_digits
+from digitcli.recognition.grouping import group_digits
 from digitcli.recognition.line_reading import (
     MAX_LENGTH,
     Answer,
@@ -48,7 +48,7 @@ class PageNetworks:
     weights: of the confidence of numbers.
     picture: reads whole pictures before the others, the easy ones alone; None to ask the others always.
     picture_weights: of its confidence, and of the probability that a number stands where nobody found one.
-    split_gaps: tells which digits form a number; None if the spaces that the readers see tell.
+    grouper: tells which digits form a number; None if the spaces that the readers see tell.
     """
 
     finder: PageFinder
@@ -56,7 +56,7 @@ class PageNetworks:
     weights: Weights = field(default_factory=Weights)
     picture: LineRecognizer | None = None
     picture_weights: Weights = field(default_factory=Weights)
-    split_gaps: SplitGaps | None = None
+    grouper: GapSplitter | None = None
 
 
 def read_page(
@@ -128,7 +128,7 @@ def find_numbers_on(
     numbers = group_digits(
         grey,
         lines,
-        networks.split_gaps,
+        networks.grouper,
         constraints,
         lambda again: read_lines(grey, again, networks.readers, is_alone=False),
     )

@@ -15,7 +15,12 @@ from PIL import Image
 from digitcli.errors import UsageError
 from digitcli.imaging.opening import is_stack
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
-from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
+from digitcli.inference.predictor import (
+    load_classifier,
+    load_gap_splitter,
+    load_line_recognizer,
+    load_page_finder,
+)
 from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.confidence import Weights
 from digitcli.recognition.constraints import Constraints
@@ -229,6 +234,9 @@ def _load_models(
         ),
         Weights(fitted.acceptance, fitted.presence) if fitted else Weights(),
     )
+    for model in (model for model in models if model.header.task == "gaps"):
+        grouper = load_gap_splitter(model, device, runtime, threads, at_first_use=True)
+        networks = replace(networks, grouper=grouper)
     if first:
         header = first[0].header
         networks = replace(
