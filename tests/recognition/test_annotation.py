@@ -59,7 +59,7 @@ def test_the_colour_of_a_box_shows_the_confidence_of_its_digit_or_a_refusal() ->
             assert image.getpixel(point) == colour
         assert image.getpixel((230, 200)) == image.getpixel((100, 100)) == (255, 255, 255)
     sure = reading(confidence=0.99)
-    refused = dataclasses.replace(sure, numbers=(sure.numbers[0].refused("low_confidence"),))
+    refused = dataclasses.replace(sure, numbers=(sure.numbers[0].refused_for("low_confidence"),))
     assert image_of(annotate(refused)).getpixel((198, 200)) == RED
 
 

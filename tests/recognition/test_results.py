@@ -112,7 +112,7 @@ def test_csv_comes_back_as_it_was() -> None:
 
 def test_csv_per_number_tells_place_and_alternative_of_each() -> None:
     first, second = NUMBERS
-    page = dataclasses.replace(READING, numbers=(first, second.refused("low_confidence")))
+    page = dataclasses.replace(READING, numbers=(first, second.refused_for("low_confidence")))
     one, other, failed = csv.DictReader(io.StringIO(text_as("csv", [page, ERROR], "number")))
     assert one == {
         "file": "cheque.jpg", "page": "3", "row": "2", "column": "1", "status": "read", "reason": "",
