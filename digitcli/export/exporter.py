@@ -21,6 +21,7 @@ from digitcli.data.mnist import load_mnist, load_mnist_test
 from digitcli.errors import QualityError
 from digitcli.evaluation.metrics import read_digits
 from digitcli.export.formats import Dtype
+from digitcli.gap_format import COLUMNS
 from digitcli.imaging.digits import BOX_PX, SIDE_PX
 from digitcli.imaging.network_inputs import finder_input
 from digitcli.inference.checkpoint import Header
@@ -29,6 +30,7 @@ from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width
 from digitcli.page_format import NUMBER
 from digitcli.strip_format import STRIP_HEIGHT_PX, STRIP_PAPER
 from digitcli.templating import template_environment
+from digitcli.training.gap_task import compose_pages, page_networks
 from digitcli.training.line_sources import ComposedLines
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
@@ -96,7 +98,9 @@ class Exporter:
 def describe(source: Source) -> dict[str, Any]:
     """Return what a program must know to use a model: its input, its outputs and where it comes from."""
     header = source.model.header
-    task = {"digit": _digit_facts, "line": _line_facts, "page": _page_facts}[header.task](source)
+    task = {"digit": _digit_facts, "line": _line_facts, "page": _page_facts, "gaps": _gaps_facts}[
+        header.task
+    ](source)
     return {
         "producer": f"digitcli {digitcli.__version__}",
         "model": source.model.id,
@@ -156,6 +160,14 @@ def _page_facts(source: Source) -> dict[str, Any]:
     }
 
 
+def _gaps_facts(source: Source) -> dict[str, Any]:
+    return {
+        "input": f"gaps between the digits of a page (N, 1, G, {COLUMNS}), float32 from 0 to 1",
+        "preprocessing": "digitcli/recognition/gaps.py",
+        "output": "logits (N, G) that a gap separates two numbers",
+    }
+
+
 def render(
     template: str, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]], *, escape: bool
 ) -> str:
@@ -194,6 +206,8 @@ def example_batches(source: Source, count: int | None = None) -> list[Images]:
     if task == "line":
         architecture = source.model.header.architecture
         return _batches_of_lines(_held_out_lines(architecture, count or LINES), width_step(architecture))
+    if task == "gaps":
+        return _held_out_gaps(count or PAGES)
     return [page[None] for page in _held_out_pages(count or PAGES)]
 
 
@@ -223,6 +237,13 @@ def _held_out_pages(count: int) -> list[Images]:
     return [finder_input(page, *PAGE_PX) for page in pages]
 
 
+@functools.cache
+def _held_out_gaps(count: int) -> list[Images]:
+    composer = scene_composer(split(load_mnist()).test, held_out=True)
+    pages = compose_pages(composer, page_networks(), np.random.default_rng(0), count)
+    return [page.rows[None] for page in pages]
+
+
 def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Outputs]) -> Parity:
     """Compare the outputs of two runtimes for the same batches of images.
 
@@ -241,7 +262,7 @@ def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Output
         count += len(theirs[0])
     if not rounds_inputs(source.network):
         return Parity(count, UNITS[header.task], different, largest)
-    move, shift = _moves(expected, actual, 1 if header.task == "page" else expected[0][0].shape[-1])
+    move, shift = _moves(expected, actual, 1 if header.task in ("page", "gaps") else expected[0][0].shape[-1])
     return Parity(count, UNITS[header.task], different, largest, True, move, shift)
 
 
@@ -259,6 +280,8 @@ def _answers(outputs: Outputs, header: Header) -> list[str]:
         return [str(digit) for digit in outputs[0].argmax(axis=-1)]
     if header.task == "line":
         return read_digits(list(outputs[0]), header.alphabet)
+    if header.task == "gaps":
+        return ["".join("01"[int(logit > 0)] for logit in page) for page in outputs[0]]
     cores = (outputs[0][:, NUMBER] > 0).astype(np.uint8)
     return [str(cv2.connectedComponents(page)[0] - 1) for page in cores]
 

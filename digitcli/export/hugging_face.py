@@ -26,13 +26,24 @@ from digitcli.inference.torch_runtime import TorchRuntime, load_model
 
 FACTS_FILE = "cards.toml"
 # By task: what the multiplications are counted for, and what a model is trained on.
-INPUTS = {"digit": "an image", "line": "a line of 200 x 40 pixels", "page": "a page of 256 x 256 pixels"}
+INPUTS = {
+    "digit": "an image",
+    "line": "a line of 200 x 40 pixels",
+    "page": "a page of 256 x 256 pixels",
+    "gaps": "a page of 40 gaps",
+}
 UNITS = {
     "digit": "digits",
     "line": "synthetic lines an epoch, with digits",
     "page": "synthetic squares of pages an epoch, with digits",
+    "gaps": "synthetic pages an epoch, with digits",
 }
-PIPELINES = {"digit": "image-classification", "line": "image-to-text", "page": "object-detection"}
+PIPELINES = {
+    "digit": "image-classification",
+    "line": "image-to-text",
+    "page": "object-detection",
+    "gaps": "token-classification",
+}
 MNIST = {"name": "MNIST", "type": "ylecun/mnist", "split": "test"}  # the name of MNIST on the hub
 LICENSE = "mit"  # of the shipped models; digitcli does not know that of others
 CARD = """{metadata}
@@ -65,7 +76,12 @@ in `model.safetensors`, and what the input and the output are in `config.json`:
 SHA-256 of the checkpoint: `{digest}`. Parity: {parity}.
 
 {notes}"""
-USES = {"digit": "evaluate FOLDER", "line": "evaluate FOLDER", "page": "models FOLDER"}
+USES = {
+    "digit": "evaluate FOLDER",
+    "line": "evaluate FOLDER",
+    "page": "models FOLDER",
+    "gaps": "models FOLDER",
+}
 
 
 def prepare(source: Source) -> Exporter:
@@ -91,7 +107,9 @@ def _card(source: Source, facts: dict[str, Any]) -> str:
     rows = checkpoint_rows(source.network, model.header, model.path, described)
     accuracy = model.header.metrics.get("test_accuracy")
     if accuracy is not None:
-        name = {"digit": "accuracy", "line": "exact match", "page": "F-measure"}[model.header.task]
+        name = {"digit": "accuracy", "line": "exact match", "page": "F-measure", "gaps": "accuracy"}[
+            model.header.task
+        ]
         rows[f"test {name}"] = f"{100 * accuracy:.2f} %"
     return CARD.format(
         metadata=_front_matter(_metadata(source, title)),
