@@ -1,8 +1,8 @@
 """Copy the model of a run to the shipped models: `python scripts/ship.py runs/cnn-1 cnn`.
 
 The script writes models/cnn.safetensors. It stores as many tensors as possible in half precision, the largest
-first, as long as no answer changes to the 70,000 digits of MNIST, to 2,000 composed lines, or the number of
-lines found on 200 composed pages. A new network also needs a new graph: `python scripts/graphs.py export`.
+first, as long as no answer changes to the 70,000 digits of MNIST, to 2,000 composed lines, the number of lines
+found on 200 composed pages, or the gaps of 200 such pages. A new network also needs a new graph: `python scripts/graphs.py export`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from digitcli.evaluation.metrics import read_digits
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.inference.predictor import load_page_finder
+from digitcli.inference.predictor import load_gap_splitter, load_page_finder
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
+from digitcli.recognition.readings import LIKELY
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.line_folders import lines_to_evaluate
 from digitcli.synthesis.strips import LabelledStrip
+from digitcli.training.gap_task import GapsOfPage, compose_pages, page_networks
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
 STRIPS = 2_000  # composed strips
@@ -82,6 +84,9 @@ def predict(path: Path) -> list[str]:
     if task == "page":
         finder = load_page_finder(path, "cpu", "torch")
         return [str(len(find_lines(page, finder.maps).lines)) for page in pages()]
+    if task == "gaps":
+        splitter = load_gap_splitter(path, "cpu", "torch")
+        return [str(share >= LIKELY) for page in gaps() for share in splitter(page.rows[None])]
     mnist = load_mnist()
     assert mnist.test is not None
     images = np.concatenate([mnist.train.images, mnist.test.images])
@@ -100,6 +105,13 @@ def pages() -> list[Mask]:
     """Compose pages by held-out writers."""
     composer = scene_composer(split(load_mnist()).validation, held_out=True)
     return [composer.page(np.random.default_rng(number), *PAGE).picture for number in range(PAGES)]
+
+
+@functools.cache
+def gaps() -> list[GapsOfPage]:
+    """Compose the gaps of pages by held-out writers, as the shipped networks see them."""
+    composer = scene_composer(split(load_mnist()).validation, held_out=True)
+    return compose_pages(composer, page_networks(), np.random.default_rng(0), PAGES)
 
 
 if __name__ == "__main__":

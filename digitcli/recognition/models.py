@@ -19,7 +19,7 @@ from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.readings import DEFAULT_MODELS
 
 # The default model of each kind, see `_kind`.
-DEFAULT_OF_KIND = dict(zip(("line", "page", "strip", "picture"), DEFAULT_MODELS, strict=True))
+DEFAULT_OF_KIND = dict(zip(("line", "page", "strip", "picture", "gaps"), DEFAULT_MODELS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class RecognitionModels:
 def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]:
     """Return the models of a reader for which these are named; without any, the default ones.
 
-    A model that reads lines replaces the default one only: for each other kind, of which no model is named,
-    the default one stays. Only the one that reads easy pictures before the others does not: the named model
+    A model that reads lines, or one that groups digits, replaces the default one only: for each other kind,
+    of which no model is named, the default one stays. Only the one that reads easy pictures before the others does not: the named model
     was chosen to read them itself, unless it was calibrated or adapted together with that one. Classifiers of
     single digits read digits that stand apart, and need no other model.
 
@@ -74,7 +74,7 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
 def _missing_defaults(named: Sequence[ResolvedModel]) -> list[str]:
     """Return the names of the default models that complete the named ones."""
     kinds = {_kind(model) for model in named}
-    if named and "line" not in kinds:
+    if named and "line" not in kinds and kinds != {"gaps"}:
         return []
     missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
     first = DEFAULT_OF_KIND["picture"]
@@ -115,9 +115,9 @@ def _check_fit(models: Sequence[ResolvedModel]) -> None:
         UsageError: they read different things, or one is named twice or without another that it needs.
     """
     kinds = [_kind(model) for model in models]
-    digits, finders, strips, first = (
+    digits, finders, strips, first, groupers = (
         [model for model, kind in zip(models, kinds, strict=True) if kind == wanted]
-        for wanted in ("digit", "page", "strip", "picture")
+        for wanted in ("digit", "page", "strip", "picture", "gaps")
     )
     if digits and len(digits) < len(models):
         other = next(model for model in models if model not in digits)
@@ -132,6 +132,11 @@ def _check_fit(models: Sequence[ResolvedModel]) -> None:
     if first and len(models) == 1:
         cause = f"{first[0].name} reads easy pictures only."
         raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['line']}, which reads the others.")
-    for name, several in (("page finders", finders), ("models for easy pictures", first)):
+    several_of = (
+        ("page finders", finders),
+        ("models for easy pictures", first),
+        ("models that group digits", groupers),
+    )
+    for name, several in several_of:
         if len(several) > 1:
             raise UsageError(f"Several {name} are named.", "Name one.")

@@ -25,8 +25,9 @@ LIKELY = 0.5  # probability from which an answer is likelier right than wrong
 TOP_K = 2
 # Digit crops that a network takes at once (chosen by hand).
 BATCH_SIZE = 256
-# The network that finds the lines of a page, two that read them, and one that reads easy pictures before.
-DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader")
+# The network that finds the lines of a page, two that read them, one that reads easy pictures before, and one
+# that groups digits.
+DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader", "grouper")
 # A confidence by which others can be divided.
 LEAST_CONFIDENCE = 1e-9
 # Decimals of probabilities in records.

@@ -21,10 +21,10 @@ from digitcli.data.dataset import Dataset, split
 from digitcli.gap_format import VALUES
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.predictor import load_line_recognizer, load_page_finder
 from digitcli.recognition.gaps import PlacedDigit, digits_of, gaps_between, network_input
 from digitcli.recognition.line_reading import read_lines, reading_order
 from digitcli.recognition.pages import PageNetworks
-from digitcli.recognition.reader import Reader
 from digitcli.synthesis.page import Kind, Label, numbers_of
 from digitcli.synthesis.page_layouts import (
     Layout,
@@ -65,8 +65,8 @@ NOISE = dict.fromkeys(("gap", "distance", "drop", "ratio", "before", "behind", "
 LOG_ODDS_NOISE, CONTRAST_NOISE, LEVEL_NOISE = 0.4, 0.2, 0.05
 BLIND_SHARE, REVERSED_SHARE = 0.15, 0.3  # pages without what the readers see in gaps; light on dark
 _VALIDATION_SEED, _TEST_SEED = (0, 1), (0, 2)
-# The shipped networks that find and read the lines.
-NETWORKS = ("finder", "page_reader", "reader")
+# The shipped networks that read the lines.
+READERS = ("page_reader", "reader")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class GapTask:
     ) -> None:
         self.name, self.failures, self.digest = dataset.name, dataset.failures, handwriting_digest(dataset)
         self.sizes = {"train": EPOCH_PAGES, "validation": VALIDATION_PAGES, "test": TEST_PAGES}
-        self.sources = {name: resolve_model(name).sha256 for name in NETWORKS}
+        self.sources = {name: resolve_model(name).sha256 for name in ("finder", *READERS)}
         self.header: dict[str, Any] = {}
         self.batch_size = min(recipe.batch_size, POOL_PAGES)
         self.steps = max(EPOCH_PAGES // self.batch_size, recipe.min_epoch_steps)
@@ -231,9 +231,8 @@ class GapTask:
 @functools.cache
 def page_networks() -> PageNetworks:
     """Return the shipped networks that find and read lines."""
-    networks = Reader(*NETWORKS, device="cpu", threads=1).models.page_networks
-    assert networks is not None
-    return networks
+    readers = tuple(load_line_recognizer(name, "cpu", threads=1) for name in READERS)
+    return PageNetworks(load_page_finder("finder", "cpu", threads=1), readers)
 
 
 def _to_input(page: GapsOfPage, device: torch.device) -> Tensor:
