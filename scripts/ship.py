@@ -1,8 +1,9 @@
 """Copy the model of a run to the shipped models: `python scripts/ship.py runs/cnn-1 cnn`.
 
 The script writes models/cnn.safetensors. It stores as many tensors as possible in half precision, the largest
-first, as long as no answer changes to the 70,000 digits of MNIST, to 2,000 composed lines, the number of lines
-found on 200 composed pages, or the gaps of 200 such pages. A new network also needs a new graph: `python scripts/graphs.py export`.
+first, as long as no answer changes to the 70,000 digits of MNIST, to 2,000 composed lines, the number of
+lines found on 200 composed pages, or the gaps of 200 such pages. A new network also needs a new graph:
+`python scripts/graphs.py export`.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
     """Return the models of a reader for which these are named; without any, the default ones.
 
     A model that reads lines, or one that groups digits, replaces the default one only: for each other kind,
-    of which no model is named, the default one stays. Only the one that reads easy pictures before the others does not: the named model
-    was chosen to read them itself, unless it was calibrated or adapted together with that one. Classifiers of
-    single digits read digits that stand apart, and need no other model.
+    of which no model is named, the default one stays. Only the one that reads easy pictures before the others
+    does not: the named model was chosen to read them itself, unless it was calibrated or adapted together
+    with that one. Classifiers of single digits read digits that stand apart, and need no other model.
 
     Raises:
         UsageError: a model is named twice, without another that it needs, or with one that cannot help it.
@@ -74,9 +74,9 @@ def complete_models(named: Sequence[ResolvedModel]) -> tuple[ResolvedModel, ...]
 def _missing_defaults(named: Sequence[ResolvedModel]) -> list[str]:
     """Return the names of the default models that complete the named ones."""
     kinds = {_kind(model) for model in named}
-    if named and "line" not in kinds and kinds != {"gaps"}:
-        return []
     missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
+    if named and "line" not in kinds and kinds != {"gaps"}:
+        return [name for name in missing if name == DEFAULT_OF_KIND["gaps"] and "strip" in kinds]
     first = DEFAULT_OF_KIND["picture"]
     if named and first in missing and not _was_measured_with(first, named):
         missing.remove(first)

@@ -114,7 +114,7 @@ def test_an_adapted_folder_is_a_model(helpful: Adaptation, tmp_path: Path) -> No
     reader = Reader(folder, device="cpu")
     assert reader.read(Path(helpful.folder) / "2.png").text == TEXTS[2]
     names = [name.split("@")[0] for name in reader.name.split("+")]
-    assert names == ["finder", "page_reader", "reader"]
+    assert names == ["finder", "page_reader", "reader", "grouper"]
     models = complete_models([model])
     risk = model.header.risk
     assert set(risk) == {"0.1"}  # 11 right answers and one that counts as wrong show no less

@@ -134,7 +134,10 @@ def test_a_network_sees_what_the_page_finder_finds_or_the_whole_picture(paper: n
 
 
 def test_a_line_model_reads_with_what_predict_adds_to_it() -> None:
-    for model, together in (("reader", "finder+page_reader+reader"), ("page_reader", "finder+page_reader")):
+    for model, together in (
+        ("reader", "finder+page_reader+reader+grouper"),
+        ("page_reader", "finder+page_reader+grouper"),
+    ):
         reader = reader_with(resolve_model(model), "cpu")
         assert reader is not None
         assert "+".join(part.partition("@")[0] for part in reader.name.split("+")) == together

@@ -386,10 +386,11 @@ def test_lines_and_lone_digits_are_read_alike(default_reader: Reader) -> None:
 
 def test_a_named_model_replaces_the_default_one_of_its_kind() -> None:
     for named, expected in (
-        (["reader"], ["finder", "page_reader", "reader"]),
+        (["reader"], ["finder", "page_reader", "reader", "grouper"]),
+        (["grouper"], ["finder", "page_reader", "reader", "grouper"]),
         (["cnn"], ["cnn"]),
-        (["finder", "page_reader"], ["finder", "page_reader"]),
-        (["finder", "reader"], ["finder", "page_reader", "reader"]),
+        (["finder", "page_reader"], ["finder", "page_reader", "grouper"]),
+        (["finder", "reader"], ["finder", "page_reader", "reader", "grouper"]),
     ):
         reader = Reader(*named, device="cpu", max_error=0.01)
         assert [part.split("@")[0] for part in reader.name.split("+")] == expected
@@ -508,7 +509,7 @@ def test_numbers_are_read_where_they_are_found(
     upper, lower = (number.box for number in reading.numbers)
     assert 40 <= upper[1] + upper[3] / 2 <= 80
     assert 240 <= lower[1] + lower[3] / 2 <= 280
-    assert [part.split("@")[0] for part in reading.model.split("+")] == ["finder", "strip_reader"]
+    assert [part.split("@")[0] for part in reading.model.split("+")] == ["finder", "strip_reader", "grouper"]
 
 
 def _answer(crop: np.ndarray) -> LineOutput:
