@@ -72,7 +72,7 @@ LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
 # with 1e-3, and one as low as with 1e-5 and with none.
 WEIGHT_DECAY = 1e-4
 # The weights with which the probability of the text is the confidence.
-READING_ALONE = Weights({"reading": 1.0, "grouping": 0.0, ALONE + "reading": 1.0})
+READING_ALONE = Weights({"reading": 1.0, ALONE + "reading": 1.0})
 # The shares of the small pictures. Fitted with columns of numbers among them, 89.8 % of the answers to pages
 # that training never sees were right, 91.5 % without.
 SHARES = {**PICTURE_SHARES, "column": 0.0}
@@ -206,9 +206,7 @@ def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
         line = whole_picture(example.picture, reader)
         number = recognize(line, Weights(), None, 1)
         if isinstance(number, Number) and not shows_several(line):
-            places.append(
-                Place(values_of(line, number, Weights()), number.text == example.text, example.is_number)
-            )
+            places.append(Place(values_of(line, number), number.text == example.text, example.is_number))
     print(f"{len(places)} numbers, {np.mean([place.is_right for place in places]):.1%} right")
     return fit(places, [place.is_right for place in places], PICTURE_FEATURES)
 
@@ -234,11 +232,10 @@ def networks_of(reader: Reader) -> PageNetworks:
     return reader.models.page_networks
 
 
-def values_of(line: Line, number: Number, weights: Weights) -> Mapping[str, float]:
+def values_of(line: Line, number: Number) -> Mapping[str, float]:
     """Return the values that the weights multiply; the confidence of a number is that of its text."""
-    factor = weights.factor(line)
-    nothing = factor * line.hypotheses().get("", 0.0)
-    return features(line, number.text, number.confidence, nothing, factor)
+    nothing = line.probability * line.hypotheses().get("", 0.0)
+    return features(line, number.text, number.confidence, nothing)
 
 
 def compose_examples(composed: int, held_out: int) -> Iterator[Example]:
@@ -279,7 +276,7 @@ def places_of(scene: Scene, networks: PageNetworks) -> Iterator[Place]:
         expected, number = _expected(line.found.box, scene), recognize(line, READING_ALONE, None, 1)
         if expected is not None and isinstance(number, Number):
             prefix = ALONE if line.is_alone else ""
-            named = {prefix + name: value for name, value in values_of(line, number, READING_ALONE).items()}
+            named = {prefix + name: value for name, value in values_of(line, number).items()}
             yield Place(named, number.text in expected, bool(expected))
 
 

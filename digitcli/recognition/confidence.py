@@ -17,7 +17,7 @@ from digitcli.recognition.line_reading import Line
 LARGEST_LOG_ODDS = 12.0
 # Heights of a line for each of its digits: the median of synthetic numbers that were read correctly.
 TYPICAL_PITCH = 0.89
-FEATURES = ("reading", "surest", "nothing", "finder", "other", "digits", "pitch", "grouping", "bias")
+FEATURES = ("reading", "surest", "nothing", "finder", "other", "digits", "pitch", "bias")
 # What tells whether a number stands there, whatever its digits are.
 PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
 # What tells whether the text of a network for whole pictures is right.
@@ -39,15 +39,9 @@ class Weights:
     acceptance: Mapping[str, float] = field(default_factory=dict)
     presence: Mapping[str, float] = field(default_factory=dict)
 
-    def factor(self, line: Line) -> float:
-        """Return the probability that the digits form one number, where it is no feature."""
-        return 1.0 if "grouping" in self.acceptance else line.probability
 
-
-def features(line: Line, text: str, probability: float, nothing: float, factor: float) -> dict[str, float]:
+def features(line: Line, text: str, probability: float, nothing: float) -> dict[str, float]:
     """Return the values that the weights multiply, for a text of a line with a probability.
-
-    factor: see `Weights.factor`; the probability has it already.
 
     reading: the log-odds of the text, by the mean over all networks and strips.
     surest: the same by the network and the strip that are surest of it.
@@ -57,14 +51,15 @@ def features(line: Line, text: str, probability: float, nothing: float, factor: 
     digits: the logarithm of the number of digits.
     pitch: how far the length for each digit is from the typical one, as a logarithm: a digit may be missing,
         or other writing may belong to the line.
-    grouping: the log-odds that the digits form one number.
     bias: 1.
 
-    Constraints change the odds of the text by the surest answer as they change those by the mean of all.
+    The probability that the digits form one number is a factor of both, and of that of no digit. As a feature
+    of its own it ranks numbers worse, see docs/lab/2026-12-grouping.md. Constraints change the odds of the
+    text by the surest answer as they change those by the mean of all.
     """
     logs = (dict(answer.likely_texts).get(text, -math.inf) for answer in line.answers)
-    surest = max(factor * math.exp(log) for log in logs)
-    if free := factor * line.hypotheses().get(text, 0.0):
+    surest = max(line.probability * math.exp(log) for log in logs)
+    if free := line.probability * line.hypotheses().get(text, 0.0):
         surest = from_log_odds(log_odds(surest) + log_odds(probability) - log_odds(free))
     else:
         surest = probability
@@ -76,7 +71,6 @@ def features(line: Line, text: str, probability: float, nothing: float, factor: 
         "other": log_odds(line.found.other_score),
         "digits": math.log(len(text)),
         "pitch": abs(math.log(line.length / len(text) / TYPICAL_PITCH)),
-        "grouping": log_odds(line.probability),
         "bias": 1.0,
     }
 

@@ -41,13 +41,12 @@ def recognize(line: Line, weights: Weights, constraints: Constraints | None, top
 
     Under constraints it is the likeliest text that meets them, unless the number likelier breaks them.
     """
-    factor = weights.factor(line)
-    free = _scaled(line.hypotheses(), factor)
+    free = _scaled(line.hypotheses(), line.probability)
     nothing = free.get("", 0.0)
     text = likeliest_text(free, EMPTY_BEFORE_WEIGHTS if weights.acceptance else EMPTY)
     is_there = 0.0
     if text:
-        values = features(line, text, min(1.0, free[text]), nothing, factor)
+        values = features(line, text, min(1.0, free[text]), nothing)
         presence = weights_for(weights.presence, is_alone=line.is_alone)
         is_there = logistic(values, presence) if presence else 1.0
     if is_there < LEAST_PRESENCE:
@@ -56,10 +55,10 @@ def recognize(line: Line, weights: Weights, constraints: Constraints | None, top
         return _number(line, weights, free, text, nothing, top_k)
     hypotheses, is_changed = free, line.is_demanded or not constraints.accepts(text)
     if not constraints.accepts(text):
-        hypotheses = _scaled(line.hypotheses(constraints), factor)
+        hypotheses = _scaled(line.hypotheses(constraints), line.probability)
         if breaks_constraints(free, hypotheses, constraints):
             return _number(line, weights, free, text, nothing, top_k).refused_for("constraint")
-    share = max(factor, LEAST_PROBABILITY)  # which constraints do not change
+    share = max(line.probability, LEAST_PROBABILITY)  # which constraints do not change
     hypotheses = _scaled(given_constraints(_scaled(hypotheses, 1 / share), constraints), share)
     text = max(hypotheses, key=lambda each: hypotheses[each])
     number = _number(line, weights, hypotheses, text, nothing, top_k)
@@ -147,7 +146,7 @@ def _number(
     """Return a text as a number; `nothing` is the probability that no digit stands there."""
     confidence = probability = min(1.0, hypotheses[text])
     if weights.acceptance:
-        values = features(line, text, probability, nothing, weights.factor(line))
+        values = features(line, text, probability, nothing)
         confidence = logistic(values, weights_for(weights.acceptance, is_alone=line.is_alone))
     hypotheses = recalibrated(hypotheses, text, confidence)
     answer, columns = _aligned(line.answers, text)
