@@ -283,7 +283,7 @@ def test_the_parts_of_a_line_have_their_own_length() -> None:
     parts = line.parts([False, True, False], [1.0, 1.0])
     assert whole.length == pytest.approx(380 / 60)
     assert [part.length for part in parts] == pytest.approx([23 * 8 / 60 - 0.4, 22 * 8 / 60 - 0.4])
-    assert all(features(part, "12", 0.9, 0.0, 1.0)["pitch"] < 1 for part in parts)
+    assert all(features(part, "12", 0.9, 0.0)["pitch"] < 1 for part in parts)
     middle = line_of(spelt("1 2 3")).parts([True, True], [1.0] * 3)[1]
     assert middle.length == pytest.approx(len(middle.reference.columns) * 8 / 60)
 

@@ -153,24 +153,24 @@ def test_a_number_knows_why_it_is_doubtful() -> None:
 def test_features_are_log_odds_and_sizes() -> None:
     found = FoundLine(LineBox(0, 0, 60, 10, 0.0), score=0.8, other_score=0.25, level_px=30)
     line = replace(line_of(spelt("1234")), found=found)
-    values = features(replace(line, probability=0.75), "1234", line.hypotheses()["1234"], 0.2, 1.0)
+    values = features(line, "1234", line.hypotheses()["1234"], 0.2)
     reading = math.log(0.999**4 / (1 - 0.999**4))
     pitch = math.log(1.5 / TYPICAL_PITCH)
-    expected = reading, reading, -math.log(4), math.log(4), -math.log(3), math.log(4), pitch, math.log(3), 1.0
+    expected = reading, reading, -math.log(4), math.log(4), -math.log(3), math.log(4), pitch, 1.0
     assert tuple(values) == FEATURES and list(values.values()) == pytest.approx(expected, abs=0.02)
     for probability, log_odds in ((0.0, -LARGEST_LOG_ODDS), (1.0, LARGEST_LOG_ODDS)):
-        assert features(line, "1234", probability, 0.2, 1.0)["reading"] == log_odds
+        assert features(line, "1234", probability, 0.2)["reading"] == log_odds
         assert features_of_nothing(probability) == {"nothing": log_odds, "bias": 1.0}
-    pitches = [features(line, "1" * digits, 0.9, 0.2, 1.0)["pitch"] for digits in (2, 7, 20)]
+    pitches = [features(line, "1" * digits, 0.9, 0.2)["pitch"] for digits in (2, 7, 20)]
     assert pitches[0] > pitches[1] < pitches[2]
     # The surest answer gains by constraints what the mean does; no answer has the text "9".
     two = line_of(answer({"1": 0.8}), answer({"1": 0.4}))
-    assert features(two, "1", 0.6, 0.0, 1.0)["surest"] == pytest.approx(math.log(4), abs=0.01)
+    assert features(two, "1", 0.6, 0.0)["surest"] == pytest.approx(math.log(4), abs=0.01)
     gain = math.log(9) - math.log(1.5)
-    assert features(two, "1", 0.9, 0.0, 1.0)["surest"] == pytest.approx(math.log(4) + gain, abs=0.01)
-    assert features(two, "9", 0.3, 0.0, 1.0)["surest"] == pytest.approx(math.log(3 / 7), abs=0.01)
+    assert features(two, "1", 0.9, 0.0)["surest"] == pytest.approx(math.log(4) + gain, abs=0.01)
+    assert features(two, "9", 0.3, 0.0)["surest"] == pytest.approx(math.log(3 / 7), abs=0.01)
     half = replace(two, probability=0.5)
-    assert features(half, "1", 0.3, 0.0, 0.5)["surest"] == pytest.approx(math.log(4 / 6), abs=0.01)
+    assert features(half, "1", 0.3, 0.0)["surest"] == pytest.approx(math.log(4 / 6), abs=0.01)
 
 
 def test_weights_make_log_odds_a_probability() -> None:
@@ -306,13 +306,7 @@ def test_unlikely_digits_share_at_most_what_the_others_leave() -> None:
         assert shares["0"] > shares["1"] > shares["2"] > shares["3"] or left == 0.0
 
 
-def test_how_sure_the_grouping_is_counts_as_a_factor_or_by_its_weight() -> None:
+def test_how_sure_the_grouping_is_counts_as_a_factor() -> None:
     line = replace(line_of(spelt("12", 0.99)), probability=0.7)
-    for weights, confidence in (
-        ({"reading": 1.0}, 0.7 * 0.99**2),
-        ({"reading": 1.0, "grouping": 0.0}, 0.99**2),
-        ({"grouping": 1.0}, 0.7),
-    ):
-        number = read_number(line, weights=Weights(weights))
-        assert number.confidence == pytest.approx(confidence, abs=0.01)
-    assert read_number(line).confidence == pytest.approx(0.7 * 0.99**2, abs=0.01)
+    for weights in (Weights(), Weights({"reading": 1.0}), Weights({"surest": 1.0})):
+        assert read_number(line, weights=weights).confidence == pytest.approx(0.7 * 0.99**2, abs=0.01)
