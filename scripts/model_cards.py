@@ -147,7 +147,15 @@ def _page_rows(header: Header) -> dict[str, str]:
     }
 
 
-ROWS = {"line": _line_rows, "page": _page_rows}
+def _gaps_rows(header: Header) -> dict[str, str]:
+    """Return the metrics of the end of training, on gaps of pages that were synthesized for the test."""
+    return {
+        "gaps of new pages": f"{_percent(header.metrics['test_accuracy'])} decided correctly on "
+        f"{header.dataset['test']:,} pages",
+    }
+
+
+ROWS = {"line": _line_rows, "page": _page_rows, "gaps": _gaps_rows}
 
 
 def _percent(share: float) -> str:
