@@ -109,6 +109,7 @@ README_MODELS = {
     "page_reader": "`page_reader`: strips of pages (synthetic strips, every digit correct)",
     "picture_reader": "`picture_reader`: easy pictures, before the others (synthetic pictures)",
     "finder": "`finder`: where numbers stand on a page (F-measure)",
+    "grouper": "`grouper`: which digits form one number (gaps of synthetic pages)",
     "cnn": "`cnn`: the default of `train`",
     "fast": "`fast`: trained for 20 epochs, 33 s",
     "tiny": "`tiny`: 25 kB",

@@ -75,7 +75,7 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
     changed = 0
     for old, new in zip(before, records(mine), strict=True):
         assert [model.split("@")[0] for model in new["model"].split("+")] == [
-            "finder", "page_reader", "my", "picture_reader",
+            "finder", "page_reader", "my", "grouper", "picture_reader",
         ]  # fmt: skip
         assert (old["text"], old["raw"], old["confidence"]) == (new["text"], new["raw"], new["confidence"])
         is_sure = [number["confidence"] >= result["threshold"] for number in new["numbers"]]
