@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitcli.errors import EnvironmentFault, UsageError, counted
+from digitcli.gap_format import COLUMNS
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +117,8 @@ def agrees_with_cpu(network: nn.Module, device: torch.device, task: str = "digit
         images = torch.nn.functional.pad(images, (0, 0, 6, 6))  # 8, 1, 40, 28
     if task == "page":
         images = torch.nn.functional.pad(images, (2, 2, 2, 2)).expand(-1, 4, -1, -1)  # 8, 4, 32, 32
+    if task == "gaps":
+        images = images.flatten()[: 2 * COLUMNS].view(1, 1, 2, COLUMNS)
     images = images.expand(-1, getattr(network, "channels", images.shape[1]), -1, -1)
     with torch.inference_mode():
         cpu_logits = copy.deepcopy(network).eval().cpu()(images)
