@@ -31,7 +31,7 @@ def test_shipped_models_have_graphs_without_weights_and_fit_the_size_limit() -> 
     models = resolve_models(shipped_models())
     for model in models:
         assert model.graph_path is not None
-        assert model.graph_path.stat().st_size < max(20_000, 0.03 * model.path.stat().st_size)
+        assert model.graph_path.stat().st_size < max(40_000, 0.03 * model.path.stat().st_size)
     assert sum(model.path.stat().st_size for model in models) < 30_000_000
 
 
@@ -156,7 +156,7 @@ def test_predict_resolves_each_name_once_and_opens_each_model_file_at_most_twice
     finally:
         counting = False
     assert "5" in capfd.readouterr().out
-    assert len(resolved) == (2 if models else 4) and set(resolved.values()) == {1}
+    assert len(resolved) == (2 if models else 5) and set(resolved.values()) == {1}
     checkpoints = {name: count for name, count in opened.items() if name.endswith(".safetensors")}
     graphs: Counter[str] = Counter()  # a network opens one that is quantized or one that is not
     for name, count in opened.items():

@@ -9,13 +9,19 @@ import pytest
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError
+from digitcli.gap_format import COLUMNS
 from digitcli.inference import model_resolution
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.ctc import best_path_places
 from digitcli.inference.line_finding import FoundLine, find_lines
 from digitcli.inference.model_resolution import resolve_model, shipped_models
 from digitcli.inference.onnx_runtime import QUANTIZED_LIST, open_onnx_runtime, read_quantized_graph
-from digitcli.inference.predictor import load_classifier, load_line_recognizer, load_page_finder
+from digitcli.inference.predictor import (
+    load_classifier,
+    load_gap_splitter,
+    load_line_recognizer,
+    load_page_finder,
+)
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, compose, scene_composer
 from tests.support.models import saved
@@ -35,6 +41,11 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
         page = random.integers(0, 256, (4, 64, 96), np.uint8)
         maps = [load_page_finder(name, "cpu", runtime).maps(page) for runtime in RUNTIMES]
         np.testing.assert_allclose(*maps, atol=1e-4)
+        return
+    if header.task == "gaps":
+        gaps = random.integers(0, 256, (1, 30, COLUMNS), np.uint8)
+        shares = [load_gap_splitter(name, "cpu", runtime)(gaps) for runtime in RUNTIMES]
+        np.testing.assert_allclose(*shares, atol=1e-5)
         return
     if header.task == "line":
         lines = [

@@ -15,8 +15,10 @@ from digitcli.evaluation.metrics import accuracy, exact_match
 from digitcli.inference import torch_runtime
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model, shipped_models
+from digitcli.inference.predictor import load_gap_splitter
 from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.training.gap_task import compose_pages, page_networks
 from digitcli.training.page_task import compose_squares, core_counts
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 from tests.support.models import saved
@@ -33,6 +35,17 @@ def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> N
             maps = network(torch.from_numpy(squares.inputs).float() / 255)
         f_measure = core_counts(maps, torch.from_numpy(squares.targets)).f_measure
         assert f_measure >= header.metrics["test_accuracy"] - 0.1
+        return
+    if header.task == "gaps":
+        splitter = load_gap_splitter(model, "cpu")
+        pages = compose_pages(composer, page_networks(), random, 12)
+        known = [page.is_split >= 0 for page in pages]
+        pairs = [
+            (splitter(page.rows[None])[each], page.is_split[each])
+            for page, each in zip(pages, known, strict=True)
+        ]
+        right = np.concatenate([(shares >= 0.5) == is_split for shares, is_split in pairs])
+        assert right.mean() >= header.metrics["test_accuracy"] - 0.05
         return
     if header.architecture in STRIP_COMPOSERS:
         strips = STRIP_COMPOSERS[header.architecture](composer, random, 60)
