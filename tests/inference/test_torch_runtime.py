@@ -38,7 +38,7 @@ def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> N
         return
     if header.task == "gaps":
         splitter = load_gap_splitter(model, "cpu")
-        pages = compose_pages(composer, page_networks(), random, 12)
+        pages = compose_pages(composer, page_networks(), random, 6)
         known = [page.is_split >= 0 for page in pages]
         pairs = [
             (splitter(page.rows[None])[each], page.is_split[each])
