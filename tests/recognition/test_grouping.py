@@ -12,6 +12,7 @@ import pytest
 from digitcli.gap_format import VALUES
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.line_finding import FoundLine
+from digitcli.recognition import grouping
 from digitcli.recognition.confidence import Weights
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.grouping import (
@@ -70,6 +71,20 @@ def texts(numbers: Sequence[Number]) -> list[str]:
 
 def sure(numbers: Sequence[Number]) -> list[float]:
     return [number.confidence for number in numbers]
+
+
+@pytest.fixture(autouse=True)
+def _gaps_by_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "LINE_WEIGHT", 0.0)
+
+
+def test_the_log_odds_of_a_gap_are_a_weighted_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = shown([{"1": 1.0}, {" ": 0.9}, {"3": 1.0}], 20)
+    for weight, expected in ((0.0, 0.2), (0.5, 0.6), (1.0, 0.9)):  # odds of 1/4 and 9
+        monkeypatch.setattr(grouping, "LINE_WEIGHT", weight)
+        numbers = grouped([line], split_gaps=by(0.2))
+        assert texts(numbers) == (["13"] if expected < 0.5 else ["1", "3"])
+        assert sure(numbers) == pytest.approx([max(expected, 1 - expected)] * len(numbers), abs=0.01)
 
 
 def test_spaces_and_operators_separate_numbers_where_no_network_tells() -> None:
