@@ -31,7 +31,7 @@ class CompressOptions:
         "MODEL", "Compress this shipped model, checkpoint file or run folder.", complete=complete_shipped
     )
     steps: str | None = setting(
-        None, "", "Take these steps in their order: distill=ARCH, prune=SHARE, fold, int8 or int4.",
+        None, "", "Take these steps in their order: prune=SHARE, fold, int8 or int4.",
         unit="step,step",
     )  # fmt: skip
     epochs: int = setting(
@@ -59,9 +59,8 @@ class CompressOptions:
 def compress(options: CompressOptions) -> None:
     """Make a trained model smaller by pruning and integers, and measure what each step brings.
 
-    distill trains a smaller architecture with the model as its teacher; prune removes this share of the
-    channels; fold folds batch normalization into the layers before it; int8 stores and computes in 8-bit
-    integers; int4 stores weights in 4 bits. Both kinds of integers fold first.
+    prune removes this share of the channels; fold folds batch normalization into the layers before it; int8
+    stores and computes in 8-bit integers; int4 stores weights in 4 bits. Both kinds of integers fold first.
 
     Examples:
 
@@ -77,15 +76,12 @@ def compress(options: CompressOptions) -> None:
     resolve_model(options.model)
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.compression import compress as module
-        from digitcli.compression.compressor import CompressionConfig
-    config = CompressionConfig(
-        model=options.model, data=options.data, epochs=options.epochs, device=options.device
-    )
     view = CompressionView()
     with view.bar, stop_on_signals() as stop_signal:
         result = module.compress(
-            config, steps, folder=options.output, force=options.force, on_event=view, stop_signal=stop_signal
-        )
+            options.model, steps, data=options.data, epochs=options.epochs, device=options.device,
+            folder=options.output, force=options.force, on_event=view, stop_signal=stop_signal,
+        )  # fmt: skip
     console.show_result(result, options.format, show_compression)
 
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from digitcli.architectures.registry import find_architecture
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.inference.checkpoint import RUNS
 
-Kind = Literal["distill", "prune", "fold", "int8", "int4"]
-BITS: dict[Kind, int] = {"int8": 8, "int4": 4}  # of the weights
+Kind = Literal["prune", "fold", "int8", "int4"]
+INTEGERS: tuple[Kind, ...] = ("int8", "int4")  # the steps after which nothing can be compressed further
 # The steps after which the network is fine-tuned. With weights of 8 bits, fine-tuning made a network worse:
 # docs/compression.md has the figures.
 TRAINED: tuple[Kind, ...] = ("prune", "int4")
@@ -23,15 +22,13 @@ COMPRESSIONS = RUNS / "compress"  # the folder of compressions that name no othe
 
 @dataclass(frozen=True)
 class Step:
-    """One step. `share`, the channels that `prune` removes, lies between 0 and 1; `arch` is for `distill`."""
+    """One step. `share`, the channels that `prune` removes, lies between 0 and 1."""
 
     kind: Kind
     share: float | None = None
-    arch: str | None = None
 
     def __str__(self) -> str:
-        value = self.arch if self.share is None else f"{self.share:g}"
-        return self.kind if value is None else f"{self.kind}={value}"
+        return self.kind if self.share is None else f"{self.kind}={self.share:g}"
 
 
 def join_steps(steps: Sequence[Step]) -> str:
@@ -49,14 +46,10 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     if not 1 <= len(steps) <= MOST_STEPS:
         cause = f"--steps names {len(steps)} steps."
         raise UsageError(cause, f"Give 1 to {MOST_STEPS} steps, for example fold,prune=0.5,int8.")
-    for step in steps[1:]:
-        if step.kind == "distill":
-            cause = f"{step} trains another network, which would not have the steps before it."
-            raise UsageError(cause, "Give distill as the first step.")
     for step, following in zip(steps, steps[1:], strict=False):
-        if step.kind in BITS:
+        if step.kind in INTEGERS:
             cause = f"{step} comes before {following}, but integers cannot be compressed further."
-            raise UsageError(cause, f"Give one of {', '.join(BITS)}, as the last step.")
+            raise UsageError(cause, f"Give one of {', '.join(INTEGERS)}, as the last step.")
     return steps
 
 
@@ -65,11 +58,6 @@ def _parse_step(word: str) -> Step:
     kind: Kind | None = next((kind for kind in get_args(Kind) if kind == name), None)
     if kind is None:
         raise UsageError(f"There is no step '{name}'.", did_you_mean(name, get_args(Kind)))
-    if kind == "distill":
-        if not value or find_architecture(value).task != "digit":
-            cause = f"distill needs an architecture of single digits; {value or 'nothing'} is given."
-            raise UsageError(cause, "Give, for example, distill=tiny.")
-        return Step(kind, arch=value)
     if kind != "prune":
         if value:
             raise UsageError(f"{kind} takes no value, but {value} is given.", f"Give {kind} alone.")
@@ -79,11 +67,8 @@ def _parse_step(word: str) -> Step:
     except ValueError:
         share = -1.0
     if not 0 < share < 1:
-        cause = (
-            "prune is the share of all channels that is removed, more than 0 and less than 1; "
-            f"{value or 'nothing'} is given."
-        )
-        raise UsageError(cause, "Give, for example, prune=0.5.")
+        cause = "prune is the share of all channels that is removed, more than 0 and less than 1"
+        raise UsageError(f"{cause}; {value or 'nothing'} is given.", "Give, for example, prune=0.5.")
     return Step(kind, share)
 
 

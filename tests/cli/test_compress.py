@@ -60,7 +60,6 @@ def test_mistakes_have_an_exit_code(digitcli: Run) -> None:
         (("fast",), 2, "--steps names 0 steps"),
         (("fast", "--steps", "shrink"), 2, "There is no step 'shrink'"),
         (("fist", "--steps", "int8"), 5, "There is no model 'fist'"),
-        (("finder", "--steps", "distill=tiny"), 2, "Teachers are for single digits"),
         (("fast", "--steps", "int8", "--data", "no.npz"), 3, "no.npz"),
         (("fast", "--steps", "int8", "-o", "there"), 7, "there holds other files"),
     ]:
