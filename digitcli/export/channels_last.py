@@ -7,7 +7,7 @@ compute convolutions in the other order only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ class Graph:
     weights: the axis of the output channels of the constants that may be quantized.
     scales: the scales of those that are integers times a scale for each output channel already.
     shapes: the shapes of the constants and of the outputs; `ANY` stands for the number of images.
+    scope: the layer that is being added; the names of its operations and constants begin with it.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -61,63 +62,71 @@ class Graph:
     weights: dict[str, int] = field(default_factory=dict)
     scales: dict[str, Array] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    scope: str = "input"
 
-    def add(
-        self, kind: OperationKind, layer: str, *inputs: str, shape: Shape | None = None, **settings: Any
-    ) -> str:
+    def add(self, kind: OperationKind, *inputs: str, shape: Shape | None = None, **settings: Any) -> str:
         """Append an operation, and return the name of its output.
 
         shape: the shape of the output; by default that to which the inputs are broadcast.
         """
-        name = self._new_name(f"{layer}/{kind}")
-        shape = _broadcast([self.shapes[each] for each in inputs]) if shape is None else shape
+        if shape is None:
+            shapes = [self.shapes[each] for each in inputs]
+            count = ANY if any(shape[:1] == (ANY,) for shape in shapes) else 1
+            shape = (count, *np.broadcast_shapes(*(shape[1:] for shape in shapes)))
+        name = self._new_name(kind)
         self.operations.append(Operation(kind, name, inputs, shape, settings))
         self.shapes[name] = shape
         return name
 
-    def constant(self, name: str, values: Any) -> str:
+    def reduce(self, kind: OperationKind, x: str, axes: tuple[int, ...]) -> str:
+        """Sum or average over axes, which keep the size 1."""
+        shape = tuple(1 if axis in axes else size for axis, size in enumerate(self.shapes[x]))
+        return self.add(kind, x, shape=shape, axes=axes)
+
+    def transpose(self, x: str, order: tuple[int, ...]) -> str:
+        """Bring the axes into an order."""
+        return self.add("transpose", x, shape=tuple(self.shapes[x][axis] for axis in order), order=order)
+
+    def constant(self, label: str, values: Any) -> str:
         """Add a constant of float32, and return its name."""
-        name = self._new_name(name)
+        name = self._new_name(label)
         self.constants[name] = np.ascontiguousarray(values, np.float32)
         self.shapes[name] = self.constants[name].shape
         return name
 
-    def constant_of_weights(self, layer: PlainLayer, name: str, values: Any, axis: int) -> str:
-        """Add the weights of a layer with their output channels along an axis, and return their name."""
-        name = self.constant(name, values)
+    def parameters(self, layer: PlainLayer, values: Any, axis: int) -> tuple[str, str]:
+        """Add weights with their output channels along an axis, and the biases; return their names."""
+        name = self.constant("weights", values)
         self.weights[name] = axis
         if layer.scales is not None:
             self.scales[name] = layer.scales
-        return name
+        return name, self.constant("biases", layer.biases)
 
-    def _new_name(self, name: str) -> str:
+    def _new_name(self, label: str) -> str:
+        name = f"{self.scope}/{label}"
         count = sum(used == name or used.startswith(f"{name}_") for used in self.shapes)
         return f"{name}_{count}" if count else name
-
-
-def _broadcast(shapes: Sequence[Shape]) -> Shape:
-    sizes = np.broadcast_shapes(*(shape[1:] for shape in shapes))
-    return (ANY if any(shape[:1] == (ANY,) for shape in shapes) else 1, *sizes)
 
 
 def channels_last(layers: Sequence[PlainLayer]) -> Graph:
     """Return the graph that computes plain layers."""
     graph = Graph(shapes={INPUT_NAME: (ANY, *INPUT)})
     channels, rows, columns = INPUT
-    x = graph.add("reshape", "input", INPUT_NAME, shape=(ANY, rows, columns, channels))
+    x = graph.add("reshape", INPUT_NAME, shape=(ANY, rows, columns, channels))
     for layer in layers:
+        graph.scope = layer.name.partition(",")[0]
         if len(layer.shape_in) == 1:
-            x = _flatten(graph, layer, x)
+            x = _flatten(graph, x)
         x = _compute(graph, layer, x)
-    x = graph.add("reshape", "output", x, shape=(ANY, prod(layers[-1].shape)))
-    last = graph.operations[-1]
-    graph.operations[-1] = Operation(last.kind, OUTPUT_NAME, last.inputs, last.shape, last.settings)
+    graph.scope = "output"
+    graph.add("reshape", x, shape=(ANY, prod(layers[-1].shape)))
+    graph.operations[-1] = replace(graph.operations[-1], name=OUTPUT_NAME)
     return graph
 
 
 def _compute(graph: Graph, layer: PlainLayer, x: str) -> str:
     """Add the operations of a layer for the array x, and return the name of its output."""
-    name, numbers = _layer_name(layer), layer.numbers
+    numbers = layer.numbers
     match layer.kind:
         case "convolution":
             return _convolution(graph, layer, x)
@@ -126,23 +135,21 @@ def _compute(graph: Graph, layer: PlainLayer, x: str) -> str:
         case "average_pool":
             return _pool(graph, layer, x, "average_pool_2d", 0.0)
         case "global_average":
-            return _reduce(graph, "mean", layer, x, (1, 2))
+            return graph.reduce("mean", x, (1, 2))
         case "linear":
-            weights = graph.constant_of_weights(layer, f"{name}/weights", layer.weights, 0)
-            biases = graph.constant(f"{name}/biases", layer.biases)
-            return graph.add("fully_connected", name, x, weights, biases, shape=(ANY, *layer.shape))
+            parameters = graph.parameters(layer, layer.weights, 0)
+            return graph.add("fully_connected", x, *parameters, shape=(ANY, *layer.shape))
         case "pixel_unshuffle":
             factor, (channels, rows, columns) = numbers["factor"], layer.shape_in
             blocks = (ANY, rows // factor, factor, columns // factor, factor, channels)
-            x = graph.add("reshape", name, x, shape=blocks)
-            x = _transpose(graph, layer, x, (0, 1, 3, 5, 2, 4))
-            return graph.add("reshape", name, x, shape=_shape(layer))
+            x = graph.transpose(graph.add("reshape", x, shape=blocks), (0, 1, 3, 5, 2, 4))
+            return graph.add("reshape", x, shape=_shape(layer))
         case "leaky_relu":
-            return graph.add("leaky_relu", name, x, slope=numbers["slope"])
+            return graph.add("leaky_relu", x, slope=numbers["slope"])
         case "relu" | "tanh":
-            return graph.add(layer.kind, name, x)
+            return graph.add(layer.kind, x)
         case "sigmoid":
-            return graph.add("logistic", name, x)
+            return graph.add("logistic", x)
         case "deslant":
             return _deslant(graph, layer, x)
         case "local_contrast":
@@ -152,58 +159,45 @@ def _compute(graph: Graph, layer: PlainLayer, x: str) -> str:
 
 def _with_constants(graph: Graph, layer: PlainLayer, x: str) -> str:
     """Add a layer that works on each value by itself, with one number for each channel or for all."""
-    name, numbers = _layer_name(layer), layer.numbers
+    numbers, axes = layer.numbers, len(graph.shapes[x])
 
     def constant(label: str, values: Any) -> str:
-        axes = len(graph.shapes[x])
-        rows = np.asarray(values, np.float32).reshape(*(1,) * (axes - 1), -1)
-        return graph.constant(f"{name}/{label}", rows)
+        return graph.constant(label, np.asarray(values, np.float32).reshape(*(1,) * (axes - 1), -1))
 
     if layer.kind == "normalize":
-        mean, deviation = constant("mean", numbers["mean"]), constant("deviation", numbers["deviation"])
-        return graph.add("div", name, graph.add("sub", name, x, mean), deviation)
+        mean, deviation = (constant(label, numbers[label]) for label in ("mean", "deviation"))
+        return graph.add("div", graph.add("sub", x, mean), deviation)
     if layer.kind == "scale":
         factors, shifts = constant("weights", layer.weights), constant("biases", layer.biases)
-        return graph.add("add", name, graph.add("mul", name, x, factors), shifts)
+        return graph.add("add", graph.add("mul", x, factors), shifts)
     assert layer.kind == "quantize"
-    scale, zero_point = constant("scale", numbers["scale"]), constant("zero_point", numbers["zero_point"])
-    steps = graph.add("round", name, graph.add("div", name, x, scale))
-    steps = graph.add("add", name, steps, zero_point)
-    steps = graph.add("maximum", name, steps, constant("least", 0))
-    steps = graph.add("minimum", name, steps, constant("largest", UINT8_MAX))
-    return graph.add("mul", name, graph.add("sub", name, steps, zero_point), scale)
+    scale, zero_point = (constant(label, numbers[label]) for label in ("scale", "zero_point"))
+    steps = graph.add("add", graph.add("round", graph.add("div", x, scale)), zero_point)
+    steps = graph.add("maximum", steps, constant("least", 0))
+    steps = graph.add("minimum", steps, constant("largest", UINT8_MAX))
+    return graph.add("mul", graph.add("sub", steps, zero_point), scale)
 
 
-def _layer_name(layer: PlainLayer) -> str:
-    return layer.name.partition(",")[0]
-
-
-def _flatten(graph: Graph, layer: PlainLayer, x: str) -> str:
+def _flatten(graph: Graph, x: str) -> str:
     """Return values as (N, C * H * W), in the order of PyTorch."""
     if len(graph.shapes[x]) == 2:
         return x
     _, rows, columns, channels = graph.shapes[x]
     if channels > 1 and rows * columns > 1:
-        x = _transpose(graph, layer, x, (0, 3, 1, 2))
-    return graph.add("reshape", _layer_name(layer), x, shape=(ANY, rows * columns * channels))
-
-
-def _transpose(graph: Graph, layer: PlainLayer, x: str, order: tuple[int, ...]) -> str:
-    shape = tuple(graph.shapes[x][axis] for axis in order)
-    return graph.add("transpose", _layer_name(layer), x, shape=shape, order=order)
+        x = graph.transpose(x, (0, 3, 1, 2))
+    return graph.add("reshape", x, shape=(ANY, rows * columns * channels))
 
 
 def _convolution(graph: Graph, layer: PlainLayer, x: str) -> str:
     assert layer.weights is not None
-    name, strides, groups = _layer_name(layer), layer.numbers["stride"], layer.numbers["groups"]
+    strides, groups = layer.numbers["stride"], layer.numbers["groups"]
     x, padding = _pad(graph, layer, x, 0.0)
     depthwise = groups == layer.shape_in[0] > 1
     weights = layer.weights.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-    filters = graph.constant_of_weights(layer, f"{name}/weights", weights, 3 if depthwise else 0)
-    biases = graph.constant(f"{name}/biases", layer.biases)
+    parameters = graph.parameters(layer, weights, 3 if depthwise else 0)
     kind: OperationKind = "depthwise_conv_2d" if depthwise else "conv_2d"
     settings = {"strides": strides, "padding": padding, "groups": groups}
-    return graph.add(kind, name, x, filters, biases, shape=_shape(layer), **settings)
+    return graph.add(kind, x, *parameters, shape=_shape(layer), **settings)
 
 
 def _shape(layer: PlainLayer) -> Shape:
@@ -230,20 +224,13 @@ def _pad(graph: Graph, layer: PlainLayer, x: str, value: float) -> tuple[str, st
         return x, "same"
     sides = (side + sum(pair) for side, pair in zip(layer.shape_in[1:], padded, strict=True))
     shape = (ANY, *sides, layer.shape_in[0])
-    paddings = ((0, 0), *padded, (0, 0))
-    return graph.add("pad", _layer_name(layer), x, shape=shape, paddings=paddings, value=value), "valid"
+    return graph.add("pad", x, shape=shape, paddings=((0, 0), *padded, (0, 0)), value=value), "valid"
 
 
 def _pool(graph: Graph, layer: PlainLayer, x: str, kind: OperationKind, outside: float) -> str:
     x, padding = _pad(graph, layer, x, outside)
     settings = {"kernel": layer.numbers["kernel"], "strides": layer.numbers["stride"], "padding": padding}
-    return graph.add(kind, _layer_name(layer), x, shape=_shape(layer), **settings)
-
-
-def _reduce(graph: Graph, kind: OperationKind, layer: PlainLayer, x: str, axes: tuple[int, ...]) -> str:
-    """Sum or average over axes, which keep the size 1."""
-    shape = tuple(1 if axis in axes else size for axis, size in enumerate(graph.shapes[x]))
-    return graph.add(kind, _layer_name(layer), x, shape=shape, axes=axes)
+    return graph.add(kind, x, shape=_shape(layer), **settings)
 
 
 def _deslant(graph: Graph, layer: PlainLayer, x: str) -> str:
@@ -251,20 +238,17 @@ def _deslant(graph: Graph, layer: PlainLayer, x: str) -> str:
 
     The pixels of a row are interpolated linearly: a pixel counts by 1 less its distance, or not at all.
     """
-    name, (_, side, _) = _layer_name(layer), layer.shape_in
-    places = np.linspace(-1, 1, side, dtype=np.float32)
-    rows = graph.constant(f"{name}/rows", places.reshape(1, -1, 1, 1))
-    columns = graph.constant(f"{name}/columns", places.reshape(1, 1, -1, 1))
-    squares = graph.constant(f"{name}/squares", places.reshape(1, -1, 1, 1) ** 2)
+    side, add = layer.shape_in[1], graph.add
+    places, numbers = np.linspace(-1, 1, side, dtype=np.float32), np.arange(side, dtype=np.float32)
+    rows = graph.constant("rows", places.reshape(1, -1, 1, 1))
+    columns = graph.constant("columns", places.reshape(1, 1, -1, 1))
+    squares = graph.constant("squares", places.reshape(1, -1, 1, 1) ** 2)
 
     def number(value: float) -> str:
-        return graph.constant(f"{name}/number", np.full((1, 1, 1, 1), value))
-
-    def add(kind: OperationKind, *inputs: str) -> str:
-        return graph.add(kind, name, *inputs)
+        return graph.constant("number", np.full((1, 1, 1, 1), value))
 
     def total(values: str) -> str:
-        return _reduce(graph, "sum", layer, values, (1, 2, 3))
+        return graph.reduce("sum", values, (1, 2, 3))
 
     by_rows = add("mul", x, rows)
     ink = add("maximum", total(x), number(layer.numbers["least_ink"]))
@@ -275,32 +259,28 @@ def _deslant(graph: Graph, layer: PlainLayer, x: str) -> str:
     variance = add("maximum", variance, number(layer.numbers["least_variance"]))
     slope = add("div", add("sub", product, add("mul", row, column)), variance)
     shift = add("mul", add("mul", slope, number((side - 1) / 2)), add("sub", rows, row))
-    numbers = np.arange(side, dtype=np.float32)
-    place = add("add", shift, graph.constant(f"{name}/places", numbers.reshape(1, 1, -1, 1)))
-    pixels = graph.constant(f"{name}/pixels", numbers.reshape(1, 1, 1, -1))
+    place = add("add", shift, graph.constant("places", numbers.reshape(1, 1, -1, 1)))
+    pixels = graph.constant("pixels", numbers.reshape(1, 1, 1, -1))
     share = add("relu", add("sub", number(1), add("abs", add("sub", place, pixels))))  # N, H, W, W
-    by_pixel = graph.add("reshape", name, x, shape=(ANY, side, 1, side))
-    return _reduce(graph, "sum", layer, add("mul", share, by_pixel), (3,))
+    by_pixel = add("reshape", x, shape=(ANY, side, 1, side))
+    return graph.reduce("sum", add("mul", share, by_pixel), (3,))
 
 
 def _local_contrast(graph: Graph, layer: PlainLayer, x: str) -> str:
     """Normalize the contrast of an image (N, H, W, 1), see `architectures.layers.LocalContrast`."""
-    name = _layer_name(layer)
-    window = graph.constant(f"{name}/window", layer.weights)
-    no_biases = graph.constant(f"{name}/no_biases", np.zeros(layer.shape[-1]))
-    least = graph.constant(f"{name}/least_variance", np.full((1, 1, 1, 1), LEAST_CONTRAST_VARIANCE))
+    side, add = layer.shape_in[1], graph.add
+    window = graph.constant("window", layer.weights)
+    no_biases = graph.constant("no_biases", np.zeros(side))
+    least = graph.constant("least_variance", np.full((1, 1, 1, 1), LEAST_CONTRAST_VARIANCE))
 
     def local_mean(values: str) -> str:
         for _ in range(2):  # along the columns, and then along the rows
-            _, rows, columns, _ = graph.shapes[values]
-            values = graph.add("reshape", name, values, shape=(ANY, columns))
-            values = graph.add("fully_connected", name, values, window, no_biases, shape=(ANY, columns))
-            values = graph.add("reshape", name, values, shape=(ANY, rows, columns, 1))
-            values = _transpose(graph, layer, values, (0, 2, 1, 3))
+            values = add("reshape", values, shape=(ANY, side))
+            values = add("fully_connected", values, window, no_biases, shape=(ANY, side))
+            values = graph.transpose(add("reshape", values, shape=(ANY, side, side, 1)), (0, 2, 1, 3))
         return values
 
-    contrast = graph.add("sub", name, x, local_mean(x))
-    variance = local_mean(graph.add("mul", name, contrast, contrast))
-    deviation = graph.add("sqrt", name, graph.add("maximum", name, variance, least))
-    divisor = graph.add("maximum", name, deviation, _reduce(graph, "mean", layer, deviation, (1, 2)))
-    return graph.add("div", name, contrast, divisor)
+    contrast = add("sub", x, local_mean(x))
+    variance = local_mean(add("mul", contrast, contrast))
+    deviation = add("sqrt", add("maximum", variance, least))
+    return add("div", contrast, add("maximum", deviation, graph.reduce("mean", deviation, (1, 2))))

@@ -15,9 +15,8 @@ from digitcli.architectures.compression import quantized_layers, with_plain_weig
 from digitcli.atomic_write import write_folder, write_whole
 from digitcli.compression.changes import quantize_weights
 from digitcli.events import Notice, OnEvent
-from digitcli.export.c_source import as_one_file
 from digitcli.export.exporter import Exporter, Parity, Source, check, compare, example_batches
-from digitcli.export.formats import Dtype, Format, FormatName, check_output, find_format, is_one_file
+from digitcli.export.formats import Dtype, Format, FormatName, check_output, find_format
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import TorchRuntime, load_network
 
@@ -87,12 +86,15 @@ def export(
         on_event(Notice("Comparing its answers with those of PyTorch", routine=True))
         parity, rounding = _verify(source, exporter, kind, original)
         check_output(target, kind, force)  # again, because the comparison took a while
-    if is_one_file(kind, target):
-        write_whole(
-            target, as_one_file(exporter.files) if kind.files else next(iter(exporter.files.values()))
-        )
-    else:
+    if kind.files:
         write_folder(target, exporter.files)
+    else:
+        (content,) = exporter.files.values()
+        write_whole(target, content)
+    notes: tuple[str, ...] = ()
+    if resolved.header.weight_bits and dtype != "int8" and "int8" in kind.dtypes:
+        bits = resolved.header.weight_bits
+        notes = (f"The weights are stored as floats; --dtype int8 keeps the {bits}-bit integers.",)
     return ExportResult(
         path=str(target),
         format=kind.name,
@@ -102,7 +104,7 @@ def export(
         parity=parity,
         rounding=rounding,
         facts=exporter.facts,
-        notes=_notes(source, kind),
+        notes=notes,
     )
 
 
@@ -113,13 +115,6 @@ def _source(model: ResolvedModel, dtype: Dtype, verify: bool) -> tuple[Source, n
         original = copy.deepcopy(network)
         quantize_weights(network, 8)
     return Source(model, with_plain_weights(copy.deepcopy(network)), network, dtype, verify), original
-
-
-def _notes(source: Source, format: Format) -> tuple[str, ...]:
-    bits = source.model.header.weight_bits
-    if bits is None or source.dtype == "int8" or "int8" not in format.dtypes:
-        return ()
-    return (f"The weights are stored as floats; --dtype int8 keeps the {bits}-bit integers.",)
 
 
 def _verify(

@@ -54,10 +54,27 @@ LINES_OF_A_BATCH = 16
 PAGES = 8  # synthetic pages on which a page finder is compared
 PAGE_PX = (256, 320)  # their height and width; both are multiples of 32
 UNITS = {
-    "digit": "test digits",
-    "line": "synthetic lines",
-    "page": "synthetic pages",
-    "gaps": "synthetic pages",
+    "digit": "test digits", "line": "synthetic lines", "page": "synthetic pages", "gaps": "synthetic pages",
+}  # fmt: skip
+# What a program must know of the input and the output by task, but of lines, where it depends on the model.
+FACTS: Mapping[str, Mapping[str, str]] = {
+    "digit": {
+        "labels": DIGITS,
+        "input": f"images (N, 1, {SIDE_PX}, {SIDE_PX}), float32 from 0 (paper) to 1 (ink)",
+        "preprocessing": f"the digit is scaled into {BOX_PX} x {BOX_PX} pixels, keeping its proportions, and "
+        f"its centre of mass is placed in the middle of {SIDE_PX} x {SIDE_PX} pixels, as in MNIST",
+        "output": "logits (N, 10)",
+    },
+    "page": {
+        "input": "pages (N, 4, H, W), float32 from 0 to 1; H and W are multiples of 32",
+        "preprocessing": "digitcli/imaging/network_inputs.py",
+        "output": "maps (N, 6, H / 4, W / 4)",
+    },
+    "gaps": {
+        "input": f"gaps between the digits of a page (N, 1, G, {COLUMNS}), float32 from 0 to 1",
+        "preprocessing": "digitcli/recognition/gaps.py",
+        "output": "logits (N, G) that a gap separates two numbers",
+    },
 }
 
 
@@ -98,73 +115,41 @@ class Exporter:
 def describe(source: Source) -> dict[str, Any]:
     """Return what a program must know to use a model: its input, its outputs and where it comes from."""
     header = source.model.header
-    task = {"digit": _digit_facts, "line": _line_facts, "page": _page_facts, "gaps": _gaps_facts}[
-        header.task
-    ](source)
+    parity = "the answers equal those of PyTorch"
+    if not source.verified:
+        parity = "not checked (--no-verify)"
+    elif rounds_inputs(source.network):
+        parity = "at most 1 in 1,000 answers differs from those of PyTorch"
+    elif source.dtype == "int8":
+        parity += " with the same rounded weights"
     return {
         "producer": f"digitcli {digitcli.__version__}",
         "model": source.model.id,
         "architecture": header.architecture,
         "arguments": header.arguments,
         "task": header.task,
-        **task,
+        **(_line_facts(source) if header.task == "line" else FACTS[header.task]),
         "temperature": header.temperature,
         "probabilities": "softmax(logits / temperature)",
         "dtype": source.dtype,
         "checkpoint_sha256": source.model.sha256,
-        "parity": _parity(source),
+        "parity": parity,
     }
 
 
-def _parity(source: Source) -> str:
-    if not source.verified:
-        return "not checked (--no-verify)"
-    if rounds_inputs(source.network):
-        return "at most 1 in 1,000 answers differs from those of PyTorch"
-    rounded = " with the same rounded weights" if source.dtype == "int8" else ""
-    return f"the answers equal those of PyTorch{rounded}"
-
-
-def _digit_facts(source: Source) -> dict[str, Any]:
-    return {
-        "labels": DIGITS,
-        "input": f"images (N, 1, {SIDE_PX}, {SIDE_PX}), float32 from 0 (paper) to 1 (ink)",
-        "preprocessing": f"the digit is scaled into {BOX_PX} x {BOX_PX} pixels, keeping its proportions, and "
-        f"its centre of mass is placed in the middle of {SIDE_PX} x {SIDE_PX} pixels, as in MNIST",
-        "output": "logits (N, 10)",
-    }
-
-
-def _line_facts(source: Source) -> dict[str, Any]:
-    channels = getattr(source.network, "channels", 1)
-    ink = (
-        "from 0 (paper) to 1 (ink)"
-        if channels == 1
-        else f"paper {STRIP_PAPER}/255, ink darker or lighter; the channels are the mean, the darkest "
-        "and the lightest value of each pixel"
-    )
+def _line_facts(source: Source) -> dict[str, str]:
+    channels, ink = getattr(source.network, "channels", 1), "from 0 (paper) to 1 (ink)"
+    if channels > 1:
+        ink = (
+            f"paper {STRIP_PAPER}/255, ink darker or lighter; the channels are the mean, the darkest and the "
+            "lightest value of each pixel"
+        )
     return {
         "alphabet": source.model.header.alphabet,
         "input": f"lines (N, {channels}, {STRIP_HEIGHT_PX}, W), float32, {ink}; W is a multiple of 4",
         "preprocessing": f"a row of writing is scaled to a height of {STRIP_HEIGHT_PX} pixels",
         "output": "logits (N, W / 4, A + 1) for the A characters of the alphabet and the blank of CTC, the "
         "last class; boxes (N, W / 4, 4) of the characters, where the network predicts them",
-    }
-
-
-def _page_facts(source: Source) -> dict[str, Any]:
-    return {
-        "input": "pages (N, 4, H, W), float32 from 0 to 1; H and W are multiples of 32",
-        "preprocessing": "digitcli/imaging/network_inputs.py",
-        "output": "maps (N, 6, H / 4, W / 4)",
-    }
-
-
-def _gaps_facts(source: Source) -> dict[str, Any]:
-    return {
-        "input": f"gaps between the digits of a page (N, 1, G, {COLUMNS}), float32 from 0 to 1",
-        "preprocessing": "digitcli/recognition/gaps.py",
-        "output": "logits (N, G) that a gap separates two numbers",
     }
 
 
@@ -204,25 +189,20 @@ def example_batches(source: Source, count: int | None = None) -> list[Images]:
         images = load_mnist_test().images[:count]
         return [images[start : start + DIGIT_BATCH_SIZE] for start in range(0, len(images), DIGIT_BATCH_SIZE)]
     if task == "line":
-        architecture = source.model.header.architecture
-        return _batches_of_lines(_held_out_lines(architecture, count or LINES), width_step(architecture))
-    if task == "gaps":
-        return _held_out_gaps(count or PAGES)
-    return [page[None] for page in _held_out_pages(count or PAGES)]
+        return _lines(source.model.header.architecture, count or LINES)
+    return _pages(task, count or PAGES)
 
 
-def _held_out_lines(architecture: str, count: int) -> list[Images]:
+def _lines(architecture: str, count: int) -> list[Images]:
+    """Return batches of lines that are padded to the same width."""
     if compose := STRIP_COMPOSERS.get(architecture):
         composer = scene_composer(split(load_mnist()).test, held_out=True)
-        return [strip.image for strip in compose(composer, np.random.default_rng(0), count)]
-    return [line.image for line in ComposedLines(load_mnist(), seed=0).test(count)]
-
-
-def _batches_of_lines(lines: Sequence[Images], step: int) -> list[Images]:
-    """Return batches of lines that are padded to the same width."""
+        lines = [strip.image for strip in compose(composer, np.random.default_rng(0), count)]
+    else:
+        lines = [line.image for line in ComposedLines(load_mnist(), seed=0).test(count)]
     by_width: dict[int, list[Images]] = {}
     for line in lines:
-        by_width.setdefault(padded_width(line, step), []).append(line)
+        by_width.setdefault(padded_width(line, width_step(architecture)), []).append(line)
     return [
         pad_lines(group[start : start + LINES_OF_A_BATCH], width)
         for width, group in sorted(by_width.items())
@@ -231,17 +211,14 @@ def _batches_of_lines(lines: Sequence[Images], step: int) -> list[Images]:
 
 
 @functools.cache
-def _held_out_pages(count: int) -> list[Images]:
+def _pages(task: str, count: int) -> list[Images]:
+    """Return batches of one page each, or of the gaps of one page."""
     composer = scene_composer(split(load_mnist()).test, held_out=True)
-    pages = [composer.page(np.random.default_rng(number), *PAGE_PX).picture for number in range(count)]
-    return [finder_input(page, *PAGE_PX) for page in pages]
-
-
-@functools.cache
-def _held_out_gaps(count: int) -> list[Images]:
-    composer = scene_composer(split(load_mnist()).test, held_out=True)
-    pages = compose_pages(composer, page_networks(), np.random.default_rng(0), count)
-    return [page.rows[None] for page in pages]
+    if task == "gaps":
+        pages = compose_pages(composer, page_networks(), np.random.default_rng(0), count)
+        return [page.rows[None] for page in pages]
+    pictures = (composer.page(np.random.default_rng(number), *PAGE_PX).picture for number in range(count))
+    return [finder_input(picture, *PAGE_PX)[None] for picture in pictures]
 
 
 def compare(source: Source, expected: Sequence[Outputs], actual: Sequence[Outputs]) -> Parity:

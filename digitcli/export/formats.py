@@ -64,7 +64,7 @@ ROWS = (
         ),
     ),
     Format(
-        name="c", summary="C99 source for microcontrollers: a folder, or one .c file", ending="-c",
+        name="c", summary="a folder of C99 source for microcontrollers", ending="-c",
         target="c_source:prepare", files=("digit_model.h", "digit_model.c"), dtypes=("float32", "int8"),
     ),
     Format(
@@ -73,7 +73,7 @@ ROWS = (
     ),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {row.name: row for row in ROWS}
-SUFFIXES: dict[str, FormatName] = {row.ending: row.name for row in ROWS if not row.files} | {".c": "c"}
+SUFFIXES: dict[str, FormatName] = {row.ending: row.name for row in ROWS if not row.files}
 
 
 def find_format(name: str | None, output: Path | None = None, dtype: str = "float32") -> Format:
@@ -111,12 +111,6 @@ def check_packages(format: Format) -> None:
             raise missing_package(f"The format {format.name}", format.extra, f"there is no {package}")
 
 
-def is_one_file(format: Format, output: Path) -> bool:
-    """Return whether an output is one file; C is a folder unless it has the name of a file."""
-    is_c_file = format.name == "c" and (output == STDOUT or output.suffix.lower() == ".c")
-    return is_c_file or not format.files
-
-
 def check_output(output: Path, format: Format, force: bool) -> None:
     """Check, before the work begins, that an export can be written.
 
@@ -124,7 +118,7 @@ def check_output(output: Path, format: Format, force: bool) -> None:
         UsageError: the name of a file does not end as the format demands.
         OutputError: the output exists and `force` is not given, or it cannot be written.
     """
-    if not is_one_file(format, output):
+    if format.files:
         check_writable_folder(output, format.files, force)
         return
     if output != STDOUT and SUFFIXES.get(output.suffix.lower()) != format.name:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from digitcli.architectures.compression import pack_integers
 from digitcli.errors import EnvironmentFault, QualityError, counted
 from digitcli.export.exporter import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
 from digitcli.export.plain_layers import PlainLayer, count_weights, plain_layers
@@ -32,12 +31,9 @@ STYLES = ("page.css", "drawing.css")
 SCRIPTS = ("network.js", "ink.js", "page.js")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 BROWSER_OPTIONS = (
-    "--headless",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
+    "--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-dev-shm-usage",
-)
+)  # fmt: skip
 PATIENCE_S = 300  # for a browser that hangs
 EXAMPLES = 200  # test digits on which a browser is compared with PyTorch
 
@@ -49,7 +45,7 @@ def prepare(source: Source) -> Exporter:
         UsageError: the network has a layer that the page cannot compute.
         EnvironmentFault: the export is to be verified, and there is no browser.
     """
-    layers = plain_layers(source.network_with_scales, source.model.header.architecture, "html")
+    layers = plain_layers(source.network, source.model.header.architecture, "html")
     if source.verified:
         find_browser()
     facts = describe(source)
@@ -76,30 +72,18 @@ def _policy(style: str, script: str) -> str:
     return f"default-src 'none'; img-src data:; {hashes}"
 
 
-def _records(layers: tuple[PlainLayer, ...]) -> tuple[list[dict[str, Any]], bytes]:
-    """Return the layers as JSON, in which arrays are places in a row of bytes, and these bytes.
-
-    Weights that are integers take as many bits as each needs; other arrays are floats, which lie in front, so
-    that each begins at a multiple of their size.
-    """
-    records, floats, packed = [], bytearray(), bytearray()
+def _records(layers: Sequence[PlainLayer]) -> tuple[list[dict[str, Any]], bytes]:
+    """Return the layers as JSON, in which arrays are places in a row of floats, and the bytes of this row."""
+    records, floats = [], bytearray()
     for layer in layers:
         record = asdict(layer) | {"title": layer.title}
-        if layer.scales is not None:
-            integers = layer.integers
-            record["weights"] = None
-            record["packed"] = {"start": len(packed), "count": integers.size}
-            packed += pack_integers(integers, layer.bits).tobytes()
-        for name in ("weights", "biases", "scales"):
-            array = record[name]
-            if array is not None:
+        del record["scales"], record["bits"]
+        for name in ("weights", "biases"):
+            if (array := record[name]) is not None:
                 record[name] = {"start": len(floats), "count": array.size}
                 floats += array.astype("<f4").tobytes()
         records.append(record)
-    for record in records:
-        if "packed" in record:
-            record["packed"]["start"] += len(floats)
-    return records, bytes(floats + packed)
+    return records, bytes(floats)
 
 
 def _outputs(layer: PlainLayer) -> str:
@@ -146,21 +130,15 @@ def _run(page: Path, batches: Sequence[Images]) -> list[Outputs]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         check = Path(folder, "check.html")
         check.write_text(_with_check(page.read_text(encoding="utf-8"), images), encoding="utf-8")
-        command = [
-            browser,
-            *BROWSER_OPTIONS,
-            f"--user-data-dir={folder}/profile",
-            "--dump-dom",
-            check.as_uri(),
-        ]
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            command.insert(1, "--no-sandbox")  # Chromium refuses to run for root with its sandbox
+        # Chromium refuses to run for root with its sandbox.
+        for_root = ["--no-sandbox"] * (hasattr(os, "geteuid") and os.geteuid() == 0)
+        options = [*for_root, *BROWSER_OPTIONS, f"--user-data-dir={folder}/profile", "--dump-dom"]
+        command = [browser, *options, check.as_uri()]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
         except subprocess.TimeoutExpired as error:
-            raise EnvironmentFault(
-                f"{browser} does not answer.", "Try again, or give --no-verify."
-            ) from error
+            remedy = "Try again, or give --no-verify."
+            raise EnvironmentFault(f"{browser} does not answer.", remedy) from error
     found = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
     if not found:
         raise QualityError(f"The exported page computes nothing in {browser}: {done.stderr.strip()[-300:]}")

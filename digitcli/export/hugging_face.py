@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +26,39 @@ from digitcli.inference.model_resolution import shipped_models
 from digitcli.inference.torch_runtime import TorchRuntime, load_model
 
 FACTS_FILE = "cards.toml"
-# By task: what the multiplications are counted for, and what a model is trained on.
-INPUTS = {
-    "digit": "an image",
-    "line": "a line of 200 x 40 pixels",
-    "page": "a page of 256 x 256 pixels",
-    "gaps": "a page of 40 gaps",
-}
-UNITS = {
-    "digit": "digits",
-    "line": "synthetic lines an epoch, with digits",
-    "page": "synthetic squares of pages an epoch, with digits",
-    "gaps": "synthetic pages an epoch, with digits",
-}
-PIPELINES = {
-    "digit": "image-classification",
-    "line": "image-to-text",
-    "page": "object-detection",
-    "gaps": "token-classification",
-}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a card says of a task.
+
+    input, unit: what the multiplications are counted for, and what models are trained on.
+    pipeline: the task in the words of the hub.
+    metric, use: what its accuracy is, and a command that uses a model.
+    """
+
+    input: str
+    unit: str
+    pipeline: str
+    metric: str
+    use: str
+
+
+TASKS = {
+    "digit": _Task("an image", "digits", "image-classification", "accuracy", "evaluate FOLDER"),
+    "line": _Task(
+        "a line of 200 x 40 pixels", "synthetic lines an epoch, with digits", "image-to-text", "exact match",
+        "evaluate FOLDER",
+    ),
+    "page": _Task(
+        "a page of 256 x 256 pixels", "synthetic squares of pages an epoch, with digits", "object-detection",
+        "F-measure", "models FOLDER",
+    ),
+    "gaps": _Task(
+        "a page of 40 gaps", "synthetic pages an epoch, with digits", "token-classification", "accuracy",
+        "models FOLDER",
+    ),
+}  # fmt: skip
 MNIST = {"name": "MNIST", "type": "ylecun/mnist", "split": "test"}  # the name of MNIST on the hub
 LICENSE = "mit"  # of the shipped models; digitcli does not know that of others
 CARD = """{metadata}
@@ -76,12 +91,6 @@ in `model.safetensors`, and what the input and the output are in `config.json`:
 SHA-256 of the checkpoint: `{digest}`. Parity: {parity}.
 
 {notes}"""
-USES = {
-    "digit": "evaluate FOLDER",
-    "line": "evaluate FOLDER",
-    "page": "models FOLDER",
-    "gaps": "models FOLDER",
-}
 
 
 def prepare(source: Source) -> Exporter:
@@ -101,22 +110,19 @@ def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
 
 
 def _card(source: Source, facts: dict[str, Any]) -> str:
-    model = source.model
+    model, task = source.model, TASKS[source.model.header.task]
     title = model.id.rpartition("@")[0]
     described = facts_of_shipped(model.name)
     rows = checkpoint_rows(source.network, model.header, model.path, described)
     accuracy = model.header.metrics.get("test_accuracy")
     if accuracy is not None:
-        name = {"digit": "accuracy", "line": "exact match", "page": "F-measure", "gaps": "accuracy"}[
-            model.header.task
-        ]
-        rows[f"test {name}"] = f"{100 * accuracy:.2f} %"
+        rows[f"test {task.metric}"] = f"{100 * accuracy:.2f} %"
     return CARD.format(
         metadata=_front_matter(_metadata(source, title)),
         title=title,
         version=digitcli.__version__,
         table=rows_table(rows),
-        use=USES[model.header.task],
+        use=task.use,
         digest=model.sha256,
         notes=without_scripts(described["notes"]).strip() + "\n" if "notes" in described else "",
         **{name: value for name, value in facts.items() if f"{{{name}" in CARD},
@@ -131,7 +137,7 @@ def without_scripts(text: str) -> str:
 def _metadata(source: Source, title: str) -> dict[str, Any]:
     """Return the metadata of the card, by which the hub sorts and finds models."""
     header = source.model.header
-    pipeline = PIPELINES[header.task]
+    pipeline = TASKS[header.task].pipeline
     shipped = source.model.shipped_as is not None
     is_mnist = header.dataset.get("name") == "mnist"
     if header.task == "digit":  # a folder of a person may be named mnist, too
@@ -178,11 +184,13 @@ def checkpoint_rows(
     """Return the rows of a card that its checkpoint and its `cards.toml` tell, without a measurement."""
     summary = summarize(network, header.task)
     seed = "" if header.seed is None else f" (seed {header.seed})"
+    macs = f"{summary.macs / 1e6:.3g} million for {TASKS[header.task].input}"
+    size = path.stat().st_size
     return {
         "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
         "members": name_members(header),
-        "parameters, MACs": f"{summary.parameters:,} · {_rounded(summary.macs)} for {INPUTS[header.task]}",
-        "size": _size(path.stat().st_size),
+        "parameters, MACs": f"{summary.parameters:,} · {macs}",
+        "size": f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB",
         "made by": f"`{facts['command']}`{seed}" if "command" in facts else "",
         "trained on": _training_data(header),
         "teacher": ", ".join(header.teacher),
@@ -201,20 +209,12 @@ def _first_sentence(architecture: str) -> str:
     return " ".join(sentence.split())
 
 
-def _rounded(macs: int) -> str:
-    return f"{macs / 1e6:.3g} million"
-
-
 def _training_data(header: Header) -> str:
     dataset = header.dataset
     if not {"name", "train", "validation"} <= dataset.keys():
         return ""
     synthetic = f" and {dataset['synthetic']:,} synthetic characters" if "synthetic" in dataset else ""
     return (
-        f"{dataset['train']:,} {UNITS[header.task]} of {dataset['name']}{synthetic}; "
+        f"{dataset['train']:,} {TASKS[header.task].unit} of {dataset['name']}{synthetic}; "
         f"{dataset['validation']:,} more to choose settings and to fit the temperature"
     )
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.0f} kB"

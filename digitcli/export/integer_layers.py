@@ -23,7 +23,6 @@ MULTIPLIER_BITS = 31
 # digits; even the largest sum then changes by less than 1/10,000 of a step.
 MAX_SHIFT = 46
 NO_ACTIVATION = 1.0  # the factor of negative values; that of ReLU is 0
-CURVES: tuple[Kind, ...] = ("tanh", "sigmoid")
 MEANS: tuple[Kind, ...] = ("average_pool", "global_average")
 
 
@@ -40,7 +39,6 @@ class IntegerLayer:
     multipliers, shifts: the factors from sums to steps of the output, where that is integers: `multipliers`
         times 2 to the power of `-shifts`, both for each output channel.
     slope: the factor of negative values: 0 for ReLU.
-    curve: the activation that has no slope; the output is floats then.
     pool: the pooling after the activation. The largest value is that of the largest sum.
     """
 
@@ -53,7 +51,6 @@ class IntegerLayer:
     multipliers: npt.NDArray[np.int32]
     shifts: npt.NDArray[np.uint8]
     slope: float
-    curve: Kind | None
     pool: PlainLayer | None
 
     @property
@@ -86,58 +83,52 @@ def integer_layers(layers: Sequence[PlainLayer]) -> list[PlainLayer | IntegerLay
 
 def quantizes_next(layers: Sequence[PlainLayer], at: int) -> bool:
     """Return whether a layer quantizes the input of a layer with weights."""
-    following = layers[at + 1 : at + 2]
-    return layers[at].kind == "quantize" and bool(following) and following[0].kind in WEIGHTED
+    pair = [layer.kind for layer in layers[at : at + 2]]
+    return len(pair) == 2 and pair[0] == "quantize" and pair[1] in WEIGHTED
 
 
 def _integer_layer(layers: Sequence[PlainLayer], at: int) -> IntegerLayer:
     """Return the integer layer whose input the layer at a place quantizes."""
     quantizer, layer = layers[at], layers[at + 1]
-    assert layer.biases is not None
-    slope, curve, pool, end = _following(layers, at + 2)
+    slope, pool, end = _following(layers, at + 2)
     is_mean = pool is not None and pool.kind in MEANS
-    output = None
-    if not is_mean and curve is None and end < len(layers) and quantizes_next(layers, end):
-        output = layers[end]
-    elif not is_mean:  # floats: what follows is computed by its own function
-        slope, curve, pool, end = NO_ACTIVATION, None, None, at + 2
+    output = layers[end] if not is_mean and quantizes_next(layers, end) else None
+    if output is None and not is_mean:  # floats: what follows is computed by its own function
+        slope, pool, end = NO_ACTIVATION, None, at + 2
     integers, scales, biases = _fit_sums(quantizer, layer)
-    factors = scales / np.float32(1 if output is None else output.numbers["scale"])
+    multipliers, shifts = fixed_point(scales / np.float32(1 if output is None else output.numbers["scale"]))
     return IntegerLayer(
-        tuple(layers[at + 1 : end]),
-        integers,
-        quantizer.numbers["zero_point"],
-        biases,
-        scales.astype(np.float32),
-        output,
-        *fixed_point(factors),
-        slope,
-        curve,
-        pool,
+        layers=tuple(layers[at + 1 : end]),
+        integers=integers,
+        zero_point=quantizer.numbers["zero_point"],
+        biases=biases,
+        scales=scales.astype(np.float32),
+        output=output,
+        multipliers=multipliers,
+        shifts=shifts,
+        slope=slope,
+        pool=pool,
     )
 
 
-def _following(layers: Sequence[PlainLayer], at: int) -> tuple[float, Kind | None, PlainLayer | None, int]:
-    """Return the slope, the curve and the pooling of the layers from a place on, and the place after them.
+def _following(layers: Sequence[PlainLayer], at: int) -> tuple[float, PlainLayer | None, int]:
+    """Return the slope and the pooling of the layers from a place on, and the place after them.
 
-    Activations never decrease, so that the largest value before an activation is the largest after it.
+    ReLUs never decrease, so that the largest value before one is the largest after it.
     """
-    slope, curve, pool = NO_ACTIVATION, None, None
-    is_active = False
-    for place in range(at, len(layers)):
-        layer = layers[place]
-        factor = 0.0 if layer.kind == "relu" else layer.numbers.get("slope", -1.0)
+    slope, pool = None, None
+    for layer in layers[at:]:
+        factor = layer.numbers.get("slope", 0.0)
         if pool is None and layer.kind in ("max_pool", *MEANS) and _is_apart(layer):
             pool = layer
-        elif is_active or (pool is not None and pool.kind in MEANS):
-            return slope, curve, pool, place
-        elif layer.kind in CURVES:
-            curve, is_active = layer.kind, True
+        elif slope is not None or (pool is not None and pool.kind in MEANS):
+            break
         elif layer.kind in ("relu", "leaky_relu") and 0 <= factor <= 1:
-            slope, is_active = factor, True
+            slope = factor
         else:
-            return slope, curve, pool, place
-    return slope, curve, pool, len(layers)
+            break
+        at += 1
+    return NO_ACTIVATION if slope is None else slope, pool, at
 
 
 def _is_apart(pool: PlainLayer) -> bool:

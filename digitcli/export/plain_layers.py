@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -37,10 +38,9 @@ Shape = tuple[int, ...]  # C, H, W, or one number of values
 Array = npt.NDArray[np.float32]
 INPUT: Shape = (1, 28, 28)
 WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.Dropout2d, DropPath, nn.Flatten)
-ACTIVATIONS: Mapping[type[nn.Module], Kind] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 CONVERTED = (
-    *ACTIVATIONS, nn.LeakyReLU, QuantizedInput, Normalize, Deslant, LocalContrast, nn.Conv2d, nn.Linear,
-    _BatchNorm, ScaleAndShift, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.PixelUnshuffle,
+    nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, QuantizedInput, Normalize, Deslant, LocalContrast, nn.Conv2d,
+    nn.Linear, _BatchNorm, ScaleAndShift, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.PixelUnshuffle,
 )  # fmt: skip
 WEIGHTED: tuple[Kind, ...] = ("convolution", "linear")
 ELEMENTWISE: tuple[Kind, ...] = ("normalize", "scale", "relu", "leaky_relu", "tanh", "sigmoid", "quantize")
@@ -102,18 +102,15 @@ def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[Pl
     layers: list[PlainLayer] = []
     values = torch.zeros(1, *INPUT)
     for name, module in _chain(network):
-        if not _is_one_of(module, WITHOUT_EFFECT + CONVERTED):
-            raise _not_supported(module, architecture, format)
-        with torch.inference_mode():
-            try:
-                output = module(values)
-            except RuntimeError as error:  # its settings do not fit the image, as in a network of lines
-                raise _not_supported(module, architecture, format) from error
-        layer = _plain(name, module, tuple(values.shape[1:]), tuple(output.shape[1:]))
-        if layer is None and not isinstance(module, WITHOUT_EFFECT):
+        shape_in, layer = tuple(values.shape[1:]), None
+        has_effect = not _is_one_of(module, WITHOUT_EFFECT)
+        if not has_effect or _is_one_of(module, CONVERTED):
+            with torch.inference_mode(), contextlib.suppress(RuntimeError):  # of settings for other images
+                values = module(values)
+                layer = _plain(name, module, shape_in, tuple(values.shape[1:])) if has_effect else None
+        if has_effect and layer is None:
             raise _not_supported(module, architecture, format)
         layers += [layer] if layer else []
-        values = output
     if not layers or prod(layers[-1].shape) != 10 or prod(layers[0].shape_in) != prod(INPUT):
         raise _not_supported(network, architecture, format)
     return tuple(_fold(layers))
@@ -122,9 +119,8 @@ def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[Pl
 def _not_supported(module: nn.Module, architecture: str, format: str) -> UsageError:
     """Return the error about a layer, or a setting of it, that plain layers do not have."""
     kinds = ", ".join(kind.replace("_", " ") for kind in get_args(Kind))
-    cause = f"The format {format} cannot hold {architecture}: it has the layer {module}."
-    if len(str(module)) > 200:
-        cause = f"The format {format} cannot hold {architecture}: it has a layer {type(module).__name__}."
+    layer = f"the layer {module}" if len(str(module)) <= 200 else f"a layer {type(module).__name__}"
+    cause = f"The format {format} cannot hold {architecture}: it has {layer}."
     remedy = f"It holds chains of {kinds}, e.g. fast, tiny or lenet5. Give --to onnx for other networks."
     return UsageError(cause, remedy)
 
@@ -150,57 +146,53 @@ def _is_one_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
 
 
 def _plain(name: str, module: Any, shape_in: Shape, shape: Shape) -> PlainLayer | None:
-    """Return a layer of PyTorch as a plain layer; None if it has no effect or cannot be one."""
-    layer = PlainLayer(name, "relu", shape_in, shape, {})
+    """Return a layer of PyTorch as a plain layer; None if it cannot be one."""
+
+    def layer(kind: Kind, weights: Any = None, biases: Any = None, **numbers: Any) -> PlainLayer:
+        return PlainLayer(name, kind, shape_in, shape, numbers, weights, biases)
+
     is_image = shape_in[0] == 1 and shape_in[1:2] == shape_in[2:]
     match module:
-        case nn.ReLU() | nn.Tanh() | nn.Sigmoid():
-            kind = next(kind for each, kind in ACTIVATIONS.items() if isinstance(module, each))
-            return replace(layer, kind=kind)
+        case nn.ReLU():
+            return layer("relu")
+        case nn.Tanh():
+            return layer("tanh")
+        case nn.Sigmoid():
+            return layer("sigmoid")
         case nn.LeakyReLU():
-            return replace(layer, kind="leaky_relu", numbers={"slope": module.negative_slope})
+            return layer("leaky_relu", slope=module.negative_slope)
         case QuantizedInput():
-            numbers = {"scale": module.scale, "zero_point": module.zero_point}
-            return replace(layer, kind="quantize", numbers=numbers)
+            return layer("quantize", scale=module.scale, zero_point=module.zero_point)
         case Normalize():
-            return replace(
-                layer, kind="normalize", numbers={"mean": MNIST_MEAN, "deviation": MNIST_DEVIATION}
-            )
+            return layer("normalize", mean=MNIST_MEAN, deviation=MNIST_DEVIATION)
         case Deslant() if is_image:
-            numbers = {"least_ink": LEAST_INK, "least_variance": LEAST_VARIANCE}
-            return replace(layer, kind="deslant", numbers=numbers)
+            return layer("deslant", least_ink=LEAST_INK, least_variance=LEAST_VARIANCE)
         case LocalContrast() if is_image:
-            window = _array(window_weights(shape_in[-1], torch.zeros(1)))
-            return replace(layer, kind="local_contrast", weights=window)
+            return layer("local_contrast", _array(window_weights(shape_in[-1], torch.zeros(1))))
         case nn.MaxPool2d() if _pair(module.dilation) == (1, 1) and not module.return_indices:
-            return replace(layer, kind="max_pool", numbers=_window(module))
-        case nn.AvgPool2d() if _pair(module.padding) == (0, 0):
-            is_mean = not module.ceil_mode and not module.divisor_override
-            return replace(layer, kind="average_pool", numbers=_window(module)) if is_mean else None
+            return layer("max_pool", **_window(module))
+        case nn.AvgPool2d() if not (
+            any(_pair(module.padding)) or module.ceil_mode or module.divisor_override
+        ):
+            return layer("average_pool", **_window(module))
         case nn.AdaptiveAvgPool2d() if shape[1:] == (1, 1):
-            return replace(layer, kind="global_average")
+            return layer("global_average")
         case nn.PixelUnshuffle():
-            return replace(layer, kind="pixel_unshuffle", numbers={"factor": module.downscale_factor})
-    return _weighted(module, layer)
-
-
-def _weighted(module: Any, layer: PlainLayer) -> PlainLayer | None:
-    """Return a layer with weights; None if it cannot be one."""
-    match module:
-        case nn.Conv2d():
+            return layer("pixel_unshuffle", factor=module.downscale_factor)
+        case nn.Conv2d() if not isinstance(module.padding, str):
             is_plain = module.dilation == (1, 1) and module.padding_mode == "zeros"
-            if not is_plain or isinstance(module.padding, str):
-                return None
-            numbers = {**_window(module), "groups": module.groups}
-            layer = replace(layer, kind="convolution", numbers=numbers)
-        case nn.Linear() if len(layer.shape_in) == 1:
-            layer = replace(layer, kind="linear")
+            convolution = layer("convolution", **_window(module), groups=module.groups)
+            return _with_weights(convolution, module) if is_plain else None
+        case nn.Linear() if len(shape_in) == 1:
+            return _with_weights(layer("linear"), module)
         case ScaleAndShift():
-            layer = replace(layer, kind="scale")
+            return _with_weights(layer("scale"), module)
         case _BatchNorm() if module.running_mean is not None:
-            return _batch_norm(module, layer)
-        case _:
-            return None
+            return layer("scale", *_batch_norm(module))
+    return None
+
+
+def _with_weights(layer: PlainLayer, module: Any) -> PlainLayer:
     biases = torch.zeros(len(module.weight)) if module.bias is None else module.bias
     layer = replace(layer, weights=_array(module.weight), biases=_array(biases))
     if not parametrize.is_parametrized(module, WEIGHT):
@@ -209,14 +201,13 @@ def _weighted(module: Any, layer: PlainLayer) -> PlainLayer | None:
     return replace(layer, scales=_array(quantizer.scale), bits=quantizer.bits)
 
 
-def _batch_norm(module: Any, layer: PlainLayer) -> PlainLayer:
+def _batch_norm(module: Any) -> tuple[Array, Array]:
+    """Return the factor and the shift of each channel."""
     mean, variance = _array(module.running_mean, np.float64), _array(module.running_var, np.float64)
-    factors = 1 / np.sqrt(variance + module.eps)
-    shifts = np.zeros_like(mean)
+    factors, shifts = 1 / np.sqrt(variance + module.eps), np.zeros_like(mean)
     if module.affine:
         factors, shifts = factors * _array(module.weight), _array(module.bias, np.float64)
-    shifts = shifts - mean * factors
-    return replace(layer, kind="scale", weights=factors.astype(np.float32), biases=shifts.astype(np.float32))
+    return factors.astype(np.float32), (shifts - mean * factors).astype(np.float32)
 
 
 def _window(module: Any) -> dict[str, Any]:
@@ -241,20 +232,18 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
     folded: list[PlainLayer] = []
     for layer in layers:
         before = folded[-1] if folded else None
-        if layer.kind == "scale" and before is not None and _has_as_many_outputs(before, layer):
+        if before and layer.kind == "scale" and before.kind in WEIGHTED and before.shape[0] == layer.shape[0]:
             assert before.weights is not None and before.biases is not None
             assert layer.weights is not None and layer.biases is not None
             factors = layer.weights.astype(np.float64)
             scales = before.scales
             if scales is not None:  # a factor of 0 leaves no weights, of any scale
                 scales = (scales * np.where(factors == 0, 1, np.abs(factors))).astype(np.float32)
-            weights = before.weights * per_channel(factors, before.weights.ndim)
-            biases = before.biases * factors + layer.biases
             folded[-1] = replace(
                 before,
                 name=f"{before.name}, {layer.name}",
-                weights=weights.astype(np.float32),
-                biases=biases.astype(np.float32),
+                weights=(before.weights * per_channel(factors, before.weights.ndim)).astype(np.float32),
+                biases=(before.biases * factors + layer.biases).astype(np.float32),
                 scales=scales,
             )
         else:
@@ -262,13 +251,9 @@ def _fold(layers: list[PlainLayer]) -> list[PlainLayer]:
     return folded
 
 
-def _has_as_many_outputs(before: PlainLayer, scale: PlainLayer) -> bool:
-    """Return whether a layer has weights for each channel of the layer that scales its output."""
-    return before.kind in WEIGHTED and before.shape[0] == scale.shape[0]
-
-
 def count_weights(layers: tuple[PlainLayer, ...]) -> int:
     """Return the number of weights and biases that were learned."""
     learned = [layer for layer in layers if layer.biases is not None]
-    arrays = [array for layer in learned for array in (layer.weights, layer.biases) if array is not None]
-    return sum(array.size for array in arrays)
+    return sum(
+        array.size for layer in learned for array in (layer.weights, layer.biases) if array is not None
+    )

@@ -7,8 +7,8 @@ Weights are floats, or 8-bit integers, which the runtime turns into floats.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,36 @@ def tflite_bytes(graph: Graph, dtype: Dtype, metadata: Mapping[str, str], title:
     from ai_edge_litert import schema_py_generated as schema
 
     file = _File(schema)
-    indices = {INPUT_NAME: file.tensor(INPUT_NAME, graph.shapes[INPUT_NAME])}
+    numbers = {INPUT_NAME: file.tensor(INPUT_NAME, graph.shapes[INPUT_NAME])}
     for name, values in graph.constants.items():
         if dtype == "int8" and name in graph.weights:
-            indices[name] = file.integers(name, values, graph.weights[name], graph.scales[name])
+            numbers[name] = file.integers(name, values, graph.weights[name], graph.scales[name])
         else:
-            indices[name] = file.constant(name, values)
+            numbers[name] = file.constant(name, values)
     for operation in graph.operations:
-        indices[operation.name] = file.operation(operation, [indices[name] for name in operation.inputs])
-    model = file.model([indices[INPUT_NAME]], [indices[OUTPUT_NAME]], metadata, title)
+        numbers[operation.name] = file.operation(operation, [numbers[name] for name in operation.inputs])
+    inputs, outputs = numbers[INPUT_NAME], numbers[OUTPUT_NAME]
+    signature = schema.SignatureDefT(
+        inputs=[schema.TensorMapT(INPUT_NAME, inputs)],
+        outputs=[schema.TensorMapT(OUTPUT_NAME, outputs)],
+        signatureKey="serving_default",
+    )
+    texts = [schema.MetadataT(name, file.buffer(text.encode())) for name, text in metadata.items()]
+    subgraph = schema.SubGraphT(
+        tensors=file.tensors, inputs=[inputs], outputs=[outputs], operators=file.operators, name="main"
+    )
+    model = schema.ModelT(
+        version=SCHEMA_VERSION,
+        operatorCodes=[
+            schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=version)
+            for code, version in file.codes
+        ],
+        subgraphs=[subgraph],
+        description=title,
+        buffers=file.buffers,
+        metadata=texts,
+        signatureDefs=[signature],
+    )
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
@@ -92,36 +113,34 @@ def tflite_bytes(graph: Graph, dtype: Dtype, metadata: Mapping[str, str], title:
 class _Buffer:
     """Bytes of a constant, in place of `BufferT` of the schema, which does not align them."""
 
+    schema: Any
     content: bytes
-    add_to: Callable[[Any, int], Any]
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802
         """Write the bytes, and return the place of the table that refers to them."""
         builder.StartVector(1, len(self.content), ALIGNMENT_BYTES)
         builder.head -= len(self.content)
         builder.Bytes[builder.head : builder.head + len(self.content)] = self.content
-        return self.add_to(builder, builder.EndVector())
+        place = builder.EndVector()
+        self.schema.BufferStart(builder)
+        self.schema.BufferAddData(builder, place)
+        return self.schema.BufferEnd(builder)
 
 
-@dataclass
 class _File:
-    """The parts of a file: tensors, their constants, and operations with their kinds."""
+    """The parts of a file: tensors, their constants, and operations with their kinds and versions."""
 
-    schema: Any
-    tensors: list[Any] = field(default_factory=list)
-    buffers: list[Any] = field(default_factory=list)
-    operators: list[Any] = field(default_factory=list)
-    codes: list[Any] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.buffers.append(self.schema.BufferT())  # number 0 means that a tensor is no constant
+    def __init__(self, schema: Any) -> None:
+        self.schema = schema
+        self.tensors: list[Any] = []
+        self.buffers: list[Any] = [schema.BufferT()]  # number 0 means that a tensor is no constant
+        self.operators: list[Any] = []
+        self.codes: list[tuple[int, int]] = []
 
     def tensor(self, name: str, shape: Shape, type: str = "FLOAT32", content: bytes | None = None) -> int:
         """Add a tensor, and return its number."""
-        number = 0 if content is None else self.buffer(content)
-        tensor = self.schema.TensorT(
-            name=name, type=getattr(self.schema.TensorType, type), buffer=number, hasRank=True
-        )
+        number, tensor_type = 0 if content is None else self.buffer(content), self.schema.TensorType
+        tensor = self.schema.TensorT(name=name, type=getattr(tensor_type, type), buffer=number, hasRank=True)
         tensor.shape = [max(size, 1) for size in shape]
         tensor.shapeSignature = list(shape) if min(shape, default=0) < 0 else None
         self.tensors.append(tensor)
@@ -129,13 +148,8 @@ class _File:
 
     def buffer(self, content: bytes) -> int:
         """Add the bytes of a constant, and return their number."""
-        self.buffers.append(_Buffer(content, self._add_buffer))
+        self.buffers.append(_Buffer(self.schema, content))
         return len(self.buffers) - 1
-
-    def _add_buffer(self, builder: Any, place: int) -> Any:
-        self.schema.BufferStart(builder)
-        self.schema.BufferAddData(builder, place)
-        return self.schema.BufferEnd(builder)
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
         """Add a constant of floats or of 32-bit integers, and return its number."""
@@ -151,73 +165,32 @@ class _File:
             scale=scales, zeroPoint=np.zeros(len(scales), np.int64), quantizedDimension=axis
         )
         floats = self.tensor(name, values.shape)
-        self.operator("dequantize", [stored], floats, version=DEQUANTIZE_VERSION)
+        self.operator("dequantize", [stored], floats, DEQUANTIZE_VERSION)
         return floats
 
     def operation(self, operation: Operation, inputs: list[int]) -> int:
         """Add an operation of the graph, and return the number of its output."""
-        kind, settings = operation.kind, operation.settings
+        kind, settings, options = operation.kind, operation.settings, None
         for values in _further_inputs(operation):
             inputs = [*inputs, self.constant(f"{operation.name}/input_{len(inputs)}", values)]
         output = self.tensor(operation.name, operation.shape)
-        options = getattr(self.schema, f"{OPTIONS[kind]}T")() if kind in OPTIONS else None
-        if options is not None:
+        if kind in OPTIONS:
+            options = getattr(self.schema, f"{OPTIONS[kind]}T")()
             _set_options(options, settings)
         version = SIX_AXES_VERSION if kind == "transpose" and len(operation.shape) == 6 else 1
-        self.operator("padv2" if kind == "pad" else kind, inputs, output, version, OPTIONS.get(kind), options)
+        self.operator("padv2" if kind == "pad" else kind, inputs, output, version)
+        if options is not None:
+            self.operators[-1].builtinOptionsType = getattr(self.schema.BuiltinOptions, OPTIONS[kind])
+            self.operators[-1].builtinOptions = options
         return output
 
-    def operator(
-        self,
-        kind: str,
-        inputs: list[int],
-        output: int,
-        version: int = 1,
-        options_type: str | None = None,
-        options: Any = None,
-    ) -> None:
+    def operator(self, kind: str, inputs: list[int], output: int, version: int) -> None:
         """Add an operation with the numbers of its tensors."""
-        code = getattr(self.schema.BuiltinOperator, kind.upper())
-        known = [(each.builtinCode, each.version) for each in self.codes]
-        if (code, version) not in known:
-            known.append((code, version))
-            self.codes.append(
-                self.schema.OperatorCodeT(
-                    builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=version
-                )
-            )
-        type_number = getattr(self.schema.BuiltinOptions, options_type) if options_type else 0
-        self.operators.append(
-            self.schema.OperatorT(
-                opcodeIndex=known.index((code, version)),
-                inputs=inputs,
-                outputs=[output],
-                builtinOptionsType=type_number,
-                builtinOptions=options,
-            )
-        )
-
-    def model(self, inputs: list[int], outputs: list[int], metadata: Mapping[str, str], title: str) -> Any:
-        """Return the model of the schema with all parts."""
-        schema = self.schema
-        graph = schema.SubGraphT(
-            tensors=self.tensors, inputs=inputs, outputs=outputs, operators=self.operators, name="main"
-        )
-        signature = schema.SignatureDefT(
-            inputs=[schema.TensorMapT(INPUT_NAME, inputs[0])],
-            outputs=[schema.TensorMapT(OUTPUT_NAME, outputs[0])],
-            signatureKey="serving_default",
-        )
-        texts = [schema.MetadataT(name, self.buffer(text.encode())) for name, text in metadata.items()]
-        return schema.ModelT(
-            version=SCHEMA_VERSION,
-            operatorCodes=self.codes,
-            subgraphs=[graph],
-            description=title,
-            buffers=self.buffers,
-            metadata=texts,
-            signatureDefs=[signature],
-        )
+        code = getattr(self.schema.BuiltinOperator, kind.upper()), version
+        if code not in self.codes:
+            self.codes.append(code)
+        index = self.codes.index(code)
+        self.operators.append(self.schema.OperatorT(opcodeIndex=index, inputs=inputs, outputs=[output]))
 
 
 def _further_inputs(operation: Operation) -> list[npt.NDArray[Any]]:
@@ -232,8 +205,7 @@ def _further_inputs(operation: Operation) -> list[npt.NDArray[Any]]:
             return [np.array(settings["axes"], np.int32)]
         case "pad":
             return [np.array(settings["paddings"], np.int32), np.array([settings["value"]], np.float32)]
-        case _:
-            return []
+    return []
 
 
 def _set_options(options: Any, settings: Mapping[str, Any]) -> None:

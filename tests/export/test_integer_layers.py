@@ -36,8 +36,9 @@ def test_what_follows_a_layer_is_computed_with_it_where_that_is_exact() -> None:
         ([nn.LeakyReLU(-0.3)], ["convolution", "leaky_relu", "quantize"]),
         ([nn.LeakyReLU(2)], ["convolution", "leaky_relu", "quantize"]),
         ([nn.MaxPool2d(3, stride=2)], ["convolution", "max_pool", "quantize"]),
-        ([nn.Tanh(), nn.AvgPool2d(2)], ["convolution tanh average_pool", "quantize"]),
+        ([nn.Tanh(), nn.AvgPool2d(2)], ["convolution", "tanh", "average_pool", "quantize"]),
         ([nn.AvgPool2d(2), nn.Tanh()], ["convolution average_pool", "tanh", "quantize"]),
+        ([nn.LeakyReLU(0.3), nn.AvgPool2d(2)], ["convolution leaky_relu average_pool", "quantize"]),
         ([nn.AvgPool2d(2, stride=1)], ["convolution", "average_pool", "quantize"]),
         ([nn.Sigmoid()], ["convolution", "sigmoid", "quantize"]),
         (

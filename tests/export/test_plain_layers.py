@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,7 +11,7 @@ from torch import nn
 from digitcli.architectures.registry import create_model
 from digitcli.data.dataset import Digits
 from digitcli.errors import UsageError
-from digitcli.export.c_steps import Step, assign_places, make_steps
+from digitcli.export.c_source import make_steps
 from digitcli.export.channels_last import channels_last
 from digitcli.export.export import export
 from digitcli.export.plain_layers import PlainLayer, plain_layers
@@ -21,10 +19,6 @@ from digitcli.export.tflite_file import tflite_bytes
 from digitcli.inference.tflite_runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
 from tests.support.exports import in_blocks, randomize
-
-
-def steps_of(layers: Sequence[PlainLayer]) -> list[Step]:
-    return make_steps(layers, assign_places(layers), quantized=False, packed=False)
 
 
 def logits_of(layers: tuple[PlainLayer, ...], images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -85,7 +79,8 @@ def test_a_layer_that_stands_in_a_network_twice_is_computed_twice(digits: Digits
     assert [layer.kind for layer in layers] == ["linear", "tanh"] * 3 + ["linear"]
     logits = logits_of(layers, digits.images[:4])
     np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
-    assert len({step.records[0].name for step in steps_of(layers) if step.records}) == 4
+    steps = make_steps(layers, quantized=False, packed=False)
+    assert len({name for step in steps for name in step.records}) == 4
 
 
 def test_a_batch_normalization_that_follows_no_weights_is_a_layer(digits: Digits) -> None:

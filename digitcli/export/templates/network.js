@@ -11,23 +11,10 @@ function readModel() {
   const model = JSON.parse(document.getElementById("model").textContent);
   const bytes = decodeBytes(document.getElementById("weights").textContent);
   for (const layer of model.layers) {
-    for (const name of ["weights", "biases", "scales"])
+    for (const name of ["weights", "biases"])
       if (layer[name]) layer[name] = new Float32Array(bytes.buffer, layer[name].start, layer[name].count);
-    if (layer.packed) layer.weights = unpackWeights(bytes, layer);
   }
   return model;
-}
-
-// Return weights that are integers times a scale for each output: bytes, or two of 4 bits in a byte, the first in
-// its lower half, to each of which 8 was added.
-function unpackWeights(bytes, layer) {
-  const { start, count } = layer.packed;
-  const { bits, scales } = layer;
-  return Float32Array.from({ length: count }, (_, i) => {
-    const byte = bytes[start + (bits === 8 ? i : i >> 1)];
-    const integer = bits === 8 ? (byte << 24) >> 24 : ((byte >> (4 * (i % 2))) & 15) - 8;
-    return integer * scales[Math.floor((i * scales.length) / count)];
-  });
 }
 
 function roundHalfToEven(value) {
