@@ -19,8 +19,7 @@ from digitcli.data.loading import load_dataset
 from digitcli.data.mnist import load_mnist_test
 from digitcli.diagnosis.data import doubtful_labels, out_of_sample_probabilities
 from digitcli.diagnosis.findings import Finding
-from digitcli.diagnosis.picture import CONFIDENT, examine_picture
-from digitcli.diagnosis.picture_quality import USUAL, distances_from_edge, measure_picture
+from digitcli.diagnosis.picture import CONFIDENT, USUAL, distances_from_edge, examine_picture, measure_picture
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.recognition.reader import Reader
@@ -145,7 +144,7 @@ def count_findings(numbers: Sequence[tuple[Picture, str]], rule: str, reader: Re
 
 @app.command()
 def usual(pictures: int = 3000) -> None:
-    """Measure pictures that are read well, for the limits in `digitcli.diagnosis.picture_quality`.
+    """Measure pictures that are read well, for the limits in `digitcli.diagnosis.picture`.
 
     The pictures show MNIST's validation digits, held-out writers and fonts, composed as photographs and scans
     of good and poor quality. Those with a single number that is read correctly at 90 % or more count. It
