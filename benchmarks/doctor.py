@@ -20,7 +20,6 @@ from digitcli.data.mnist import load_mnist_test
 from digitcli.diagnosis.data import doubtful_labels, out_of_sample_probabilities
 from digitcli.diagnosis.findings import Finding
 from digitcli.diagnosis.picture import CONFIDENT, USUAL, distances_from_edge, examine_picture, measure_picture
-from digitcli.evaluation.splits import MNIST_LABEL_ERRORS
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.strips import strip_of_picture
@@ -33,7 +32,6 @@ MARGIN_PX = 50  # paper around the number: about half of the height of a digit
 MENDED = "it is read as"  # what the evidence says of a correction that leads to the right answer
 RANDOM = np.random.default_rng(23)
 SEED = 2323  # different from the seeds of other scripts and of training
-MOST_DOUBTFUL = 30
 
 
 def thin(picture: Picture, pixels: float) -> Picture:
@@ -176,8 +174,7 @@ def usual(pictures: int = 3000) -> None:
 def labels(share: float = 0.01, digits: int = 60_000, draws: int = 3) -> None:
     """Change a share of the labels of training digits, and tell how well they are found.
 
-    It prints the mean, the lowest and the highest of each figure over the draws, and how many of the 15
-    labels of test digits that people reject are among the 30 most doubtful ones.
+    It prints the mean, the lowest and the highest of each figure over the draws.
     """
     dataset = load_dataset("mnist")
     results = [
@@ -186,13 +183,6 @@ def labels(share: float = 0.01, digits: int = 60_000, draws: int = 3) -> None:
     for name in results[0]:
         values = [result[name] for result in results]
         print(f"{name:32} {statistics.mean(values):8.3f}  {min(values):.3f} to {max(values):.3f}")
-    assert dataset.test is not None
-    _, probabilities = out_of_sample_probabilities(dataset)
-    assert probabilities is not None
-    doubtful = [label.index for label in doubtful_labels(dataset.test.labels, probabilities)]
-    rejected = set(MNIST_LABEL_ERRORS)
-    found = len(rejected & set(doubtful[:MOST_DOUBTFUL]))
-    print(f"of {len(rejected)} rejected labels, {found} are among the {MOST_DOUBTFUL} most doubtful")
 
 
 def find_changed(dataset: Dataset, count: int, share: float, seed: int) -> dict[str, float]:
@@ -203,7 +193,7 @@ def find_changed(dataset: Dataset, count: int, share: float, seed: int) -> dict[
     given = digits.labels.copy()
     given[changed] = (given[changed] + random.integers(1, 10, len(changed))) % 10
     started = time.perf_counter()
-    probabilities, _ = out_of_sample_probabilities(replace(dataset, train=Digits(digits.images, given)))
+    probabilities = out_of_sample_probabilities(replace(dataset, train=Digits(digits.images, given)))
     seconds = time.perf_counter() - started
     found = {label.index for label in doubtful_labels(given, probabilities) if label.is_error}
     right = len(found & set(changed.tolist()))

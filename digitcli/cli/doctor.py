@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -14,7 +14,7 @@ from rich.text import Text
 from digitcli import console
 from digitcli.atomic_write import check_writable, write_whole
 from digitcli.cli.options import DRAWINGS, device_setting
-from digitcli.diagnosis.findings import Diagnosis, Kind, kind_of, percent
+from digitcli.diagnosis.findings import Diagnosis, kind_of, percent
 from digitcli.errors import UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.settings import argument, setting
@@ -38,9 +38,6 @@ class DoctorOptions:
     )
     lr_range: bool = setting(
         False, "", "Only find a learning rate for a run or an architecture, by 100 steps while it rises."
-    )
-    split: Literal["train", "test"] | None = setting(
-        None, "", "Of a dataset, examine the labels of this part (default: train)."
     )
     label: str | None = setting(
         None, "", "Tell which digits a picture shows, to learn why it is read wrongly.", unit="digits"
@@ -72,7 +69,7 @@ def doctor(options: DoctorOptions) -> None:
     """
     subject, label, device = options.subject, options.label, options.device or "auto"
     check_device_name(device)
-    of_subjects: dict[str, object] = {"--split": options.split, "--label": label, "--output": options.output}
+    of_subjects: dict[str, object] = {"--label": label, "--output": options.output}
     if subject is None:
         further = {"--device": options.device, "--lr-range": options.lr_range}
         _refuse("the installation", of_subjects | further)
@@ -85,7 +82,7 @@ def doctor(options: DoctorOptions) -> None:
             return _show(find_learning_rate(subject, options.device), options.format)
     kind = kind_of(subject)
     if kind != "data":
-        _refuse(f"a {kind}", {"--split": options.split, "--output": options.output})
+        _refuse(f"a {kind}", {"--output": options.output})
     if kind != "picture":
         _refuse("data" if kind == "data" else f"a {kind}", {"--label": label})
     elif label is not None and not (label.isascii() and label.replace(" ", "").isdecimal()):
@@ -93,7 +90,16 @@ def doctor(options: DoctorOptions) -> None:
     if kind == "data":
         return _examine_data(subject, options)
     with console.Busy("Examining"):
-        diagnosis = _examiner(kind, label, device)(subject)
+        if kind == "picture":
+            from digitcli.diagnosis.picture import examine_picture
+
+            diagnosis = examine_picture(Path(subject), label, device=device)
+        else:
+            from digitcli.diagnosis.run import examine_model, examine_run
+
+            diagnosis = (
+                examine_run(Path(subject), device) if kind == "run" else examine_model(subject, device)
+            )
     _show(diagnosis, options.format)
 
 
@@ -115,21 +121,6 @@ def _examine_installation() -> Diagnosis:
     return diagnosis
 
 
-def _examiner(kind: Kind, label: str | None, device: str) -> Callable[[str], Diagnosis]:
-    """Return the function of the library that examines one kind of thing; it loads torch."""
-    if kind == "run":
-        from digitcli.diagnosis.run import examine_run
-
-        return lambda subject: examine_run(Path(subject), device)
-    if kind == "picture":
-        from digitcli.diagnosis.picture import examine_picture
-
-        return lambda subject: examine_picture(Path(subject), label, device=device)
-    from digitcli.diagnosis.run import examine_model
-
-    return lambda subject: examine_model(subject, device)
-
-
 def _examine_data(subject: str, options: DoctorOptions) -> None:
     """Examine a dataset, show what is wrong with it, and write and draw its doubtful labels."""
     for file in options.output:
@@ -141,7 +132,7 @@ def _examine_data(subject: str, options: DoctorOptions) -> None:
     with console.Busy("Training on parts of the digits"):
         from digitcli.diagnosis.data import examine_data
 
-        data = examine_data(subject, options.split or "train", options.device or "auto", corrections=csv)
+        data = examine_data(subject, options.device or "auto", corrections=csv)
     for file in options.output:
         if file.suffix.lower() == ".csv":
             write_whole(file, data.corrections().encode(errors="surrogateescape"))
@@ -201,9 +192,9 @@ def describe_labels(data: ExaminedData, file: Path | None) -> Iterator[str]:
     shown = "" if file is None else console.printable(str(file))
     drawn = f"The {DRAWN} most doubtful ones are" if count > DRAWN else "Each is"
     yield f"{drawn} drawn{f', and all {count:,} are in {shown}' if shown else ''}."
-    if shown and data.part == "train" and data.is_trusted and errors:
+    if shown and data.is_trusted and errors:
         yield f"Check its column label before you train: it has the likeliest digit for the {errors:,}."
-    elif shown and data.part == "train":
+    elif shown:
         reason = "no label is taken for wrong"
         if errors:
             reason = f"the networks agree with only {percent(data.agreement, 1)} of the labels"

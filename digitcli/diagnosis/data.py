@@ -6,10 +6,10 @@ Jiang & Chuang, "Confident learning: estimating uncertainty in dataset labels", 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from digitcli.data.dataset import (
 from digitcli.data.label_tables import corrections_csv
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.errors import InputError, UsageError, counted, quoted
+from digitcli.errors import InputError, counted, quoted
 from digitcli.evaluation.statistics import mcnemar
 from digitcli.events import DigitsDone, OnEvent
 from digitcli.inference.predictor import load_classifier
@@ -38,7 +38,6 @@ from digitcli.training.loop import take_step
 from digitcli.training.setup import prepare
 from digitcli.training.trainer import separate_random_numbers
 
-Part = Literal["train", "test"]
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 
@@ -102,7 +101,7 @@ class DoubtfulLabel:
 
 @dataclass(frozen=True)
 class ExaminedData:
-    """What was found in a part of a dataset.
+    """What was found in the training digits of a dataset.
 
     files: the files of the digits, if each has its own.
     agreement: the fraction of labels with which networks agree that were not trained on the digits.
@@ -111,7 +110,6 @@ class ExaminedData:
 
     diagnosis: Diagnosis
     digits: Digits
-    part: Part
     files: tuple[str, ...]
     agreement: float
     doubtful: tuple[DoubtfulLabel, ...]
@@ -135,7 +133,7 @@ class ExaminedData:
             label = each.suggestion if each.is_error and self.is_trusted else each.label
             evidence = each.suggestion, each.probability, each.is_error, self.name_of(each)
             rows.append((each.index, label, each.label, *evidence))
-        return corrections_csv(self.part, rows)
+        return corrections_csv("train", rows)
 
     def save_drawing(self, path: Path, name: str) -> None:
         """Draw the most doubtful labels of the dataset `name` in a .png or .html file.
@@ -149,8 +147,7 @@ class ExaminedData:
             file = f", {printable(self.name_of(each))}" if self.name_of(each) else ""
             words = f"{caption}; its label has {percent(each.probability, 1)}{file}"
             pictures.append(CaptionedPicture(in_colours(self.digits.images[each.index]), caption, words))
-        count = counted(len(self.doubtful), "doubtful label")
-        title = f"{count} in the {self.part} part of {printable(name)}"
+        title = f"{counted(len(self.doubtful), 'doubtful label')} in the train part of {printable(name)}"
         if len(pictures) < len(self.doubtful):
             title += f", of which the first {len(pictures):,} are drawn"
         save_drawing(path, "Doubtful labels", [Section(title, pictures)], LEGEND)
@@ -158,55 +155,47 @@ class ExaminedData:
 
 def examine_data(
     spec: str,
-    part: Part = "train",
     device: str = "auto",
     on_event: OnEvent = lambda event: None,
     *,
     corrections: Path | None = None,
 ) -> ExaminedData:
-    """Return facts about a dataset, what is wrong with it, and the doubtful labels of one of its parts.
+    """Return facts about a dataset, what is wrong with it, and the doubtful labels of its training digits.
 
     spec: a name, a folder or a file, as `--data` of `digitcli train` takes it.
     corrections: the file that the corrections will be written to, which remedies name.
 
     Raises:
         EnvironmentFault: the package cleanlab is not installed.
-        UsageError: there is no such dataset, or it has no test part.
+        UsageError: there is no such dataset.
         InputError: the data cannot be read, or there are too few digits.
         The errors of `train`, except those of the run folder.
     """
     import_packages("The examination of labels", "doctor", "cleanlab")
     dataset = load_dataset(spec)
-    if part == "test" and dataset.test is None:
-        raise UsageError(f"{spec} has no test part.", "Leave --split out.")
-    of_train, of_test = out_of_sample_probabilities(dataset, device, on_event)
-    if part == "train" or dataset.test is None or of_test is None:
-        digits, probabilities, files = dataset.train, of_train, dataset.train_files
-    else:
-        digits, probabilities, files = dataset.test, of_test, dataset.test_files
+    digits, probabilities = dataset.train, out_of_sample_probabilities(dataset, device, on_event)
     agreement = float((probabilities.argmax(axis=1) == digits.labels).mean())
     doubtful = doubtful_labels(digits.labels, probabilities)
-    findings = [
-        *counted_faults(dataset, digits),
+    findings = (
+        *counted_faults(dataset),
         *placement(digits),
         *contrast(digits),
         *orientation(digits, device),
-        *label_errors(doubtful, digits, agreement, spec if part == "train" else None, corrections),
-    ]
+        *label_errors(doubtful, len(digits), agreement, spec, corrections),
+    )
     facts = {
-        "training digits": f"{len(dataset.train):,}",
+        "training digits": f"{len(digits):,}",
         "test digits": f"{len(dataset.test):,}" if dataset.test else "none",
-        "examined": f"{part}, {len(digits):,} digits",
         "digits per label": ", ".join(f"{count:,}" for count in np.bincount(digits.labels, minlength=10)),
         "agreement": f"{percent(agreement)} of the labels, by networks trained on other digits",
         "doubtful labels": f"{len(doubtful):,}",
     }
-    diagnosis = Diagnosis(f"dataset {spec}", facts, tuple(findings), has_verdict=not doubtful)
-    return ExaminedData(diagnosis, digits, part, files, agreement, tuple(doubtful))
+    diagnosis = Diagnosis(f"dataset {spec}", facts, findings, has_verdict=not doubtful)
+    return ExaminedData(diagnosis, digits, dataset.train_files, agreement, tuple(doubtful))
 
 
-def counted_faults(dataset: Dataset, digits: Digits) -> Iterator[Finding]:
-    """Yield unusable files, copies, contradictions, and digits that are missing or rare in a part."""
+def counted_faults(dataset: Dataset) -> Iterator[Finding]:
+    """Yield unusable files, copies, contradictions, and digits that are missing or rare."""
     if dataset.failures:
         files = counted(len(dataset.failures), "file")
         evidence = f"{files} cannot be used: {describe_failures(dataset.failures)}"
@@ -217,30 +206,26 @@ def counted_faults(dataset: Dataset, digits: Digits) -> Iterator[Finding]:
     if copies := find_copies(dataset.test, hashes):
         remedy = "Remove them from one of the parts: the test accuracy is too high otherwise."
         yield Finding("test_digits_in_training", "error", copies, remedy)
-    if imbalance := find_imbalance(digits):
+    if imbalance := find_imbalance(dataset.train):
         yield Finding("class_imbalance", "warning", imbalance, "Add pictures of the rare digits.")
 
 
 def placement(digits: Digits) -> Iterator[Finding]:
     """Yield that digits do not lie in the middle, or are not as large as MNIST's."""
-    images = digits.images.astype(np.float32)
+    images, pixels = digits.images.astype(np.float32), np.arange(digits.images.shape[1])
     total = images.sum(axis=(1, 2)).clip(min=1)
-    pixels = np.arange(images.shape[1])
-    rows = (images.sum(axis=2) * pixels).sum(axis=1) / total
-    columns = (images.sum(axis=1) * pixels).sum(axis=1) / total
+    rows, columns = ((images.sum(axis=axis) * pixels).sum(axis=1) / total for axis in (2, 1))
     shift = float(np.median(np.hypot(rows - MIDDLE_PX, columns - MIDDLE_PX)))
     if shift > SHIFT_PX:
         evidence = (
             f"The centre of mass of the ink is {shift:.1f} pixels from the middle of the image in half of "
-            "the digits or more."
         )
-        yield Finding("shifted_digits", "warning", evidence, AS_PICTURES)
-    has_ink = digits.images > 0
-    sides = np.maximum(_extent(has_ink.any(axis=2)), _extent(has_ink.any(axis=1)))
-    if abs(np.median(sides) - SIZE_PX) > SIZE_TOLERANCE_PX:
+        yield Finding("shifted_digits", "warning", f"{evidence}the digits or more.", AS_PICTURES)
+    side = np.median(np.maximum(*(_extent((digits.images > 0).any(axis=axis)) for axis in (2, 1))))
+    if abs(side - SIZE_PX) > SIZE_TOLERANCE_PX:
         evidence = (
-            f"The longer side of the digits has {np.median(sides):g} pixels in the median, that of MNIST's "
-            f"{SIZE_PX:g}, so that models trained on the one read the other badly."
+            f"The longer side of the digits has {side:g} pixels in the median, that of MNIST's {SIZE_PX:g}, "
+            "so that models trained on the one read the other badly."
         )
         yield Finding("other_size", "warning", evidence, AS_PICTURES)
 
@@ -260,9 +245,8 @@ def contrast(digits: Digits) -> Iterator[Finding]:
             f"In the median of the digits, the brightest ink has the level {ink:g} and the paper {paper:g}; "
             "models expect ink of 255 on paper of 0, as MNIST has it."
         )
-        yield Finding(
-            "other_contrast", "warning", evidence, f"Scale the pixels to these levels. {AS_PICTURES}"
-        )
+        remedy = f"Scale the pixels to these levels. {AS_PICTURES}"
+        yield Finding("other_contrast", "warning", evidence, remedy)
 
 
 def orientation(digits: Digits, device: str = "auto") -> Iterator[Finding]:
@@ -289,30 +273,22 @@ def orientation(digits: Digits, device: str = "auto") -> Iterator[Finding]:
 
 
 def label_errors(
-    doubtful: list[DoubtfulLabel],
-    digits: Digits,
-    agreement: float,
-    spec: str | None,
-    file: Path | None = None,
+    doubtful: Sequence[DoubtfulLabel], count: int, agreement: float, spec: str, file: Path | None = None
 ) -> Iterator[Finding]:
-    """Yield that confident learning finds wrong labels.
+    """Yield that confident learning finds wrong labels among those of `count` digits of the dataset `spec`.
 
-    spec: the dataset if it can be corrected.
     file: the file that the corrections will be written to; None if none was named.
     """
-    errors = sum(label.is_error for label in doubtful)
-    if not errors:
-        return
-    name = file or Path("corrections.csv")
-    remedy = "Look at the most doubtful ones."
-    if spec is not None:
-        remedy += f" Write the right labels into {name}{'' if file else f', which -o {name} makes'}."
-    evidence = (
-        f"{errors:,} of {len(digits):,} labels contradict networks that were trained on other digits. "
-        f"They agree with {percent(agreement)} of all labels, and are as sure of another digit as usual."
-    )
-    command = spec and f"digitcli train --data {quoted(spec)} --corrections {quoted(str(name))}"
-    yield Finding("label_errors", "warning", evidence, remedy, command)
+    if errors := sum(label.is_error for label in doubtful):
+        name = file or Path("corrections.csv")
+        remedy = f"Look at the most doubtful ones. Write the right labels into {name}"
+        remedy += "." if file else f", which -o {name} makes."
+        evidence = (
+            f"{errors:,} of {count:,} labels contradict networks that were trained on other digits. They "
+            f"agree with {percent(agreement)} of all labels, and are as sure of another digit as usual."
+        )
+        command = f"digitcli train --data {quoted(spec)} --corrections {quoted(str(name))}"
+        yield Finding("label_errors", "warning", evidence, remedy, command)
 
 
 def doubtful_labels(labels: npt.NDArray[np.int64], probabilities: Probabilities) -> list[DoubtfulLabel]:
@@ -337,19 +313,17 @@ def doubtful_labels(labels: npt.NDArray[np.int64], probabilities: Probabilities)
 
 def out_of_sample_probabilities(
     dataset: Dataset, device: str = "auto", on_event: OnEvent = lambda event: None
-) -> tuple[Probabilities, Probabilities | None]:
-    """Return the probabilities of training digits (N, 10) by cross-validation, and those of test digits.
+) -> Probabilities:
+    """Return the probabilities of training digits (N, 10) by cross-validation.
 
-    Each of four networks is trained on three quarters of the training digits and reads the others. The test
-    digits, if there are any, get the mean of the four; one that is also a training digit is only read by the
-    network that was not trained on it.
+    Each of four networks is trained on three quarters of the digits and reads the others.
 
     Raises:
         InputError: there are too few digits.
         The errors of `train`, except those of the run folder.
     """
-    train, test = dataset.train, dataset.test
-    _, firsts, copied = np.unique(train.hashes(), return_index=True, return_inverse=True)
+    digits = dataset.train
+    _, firsts, copied = np.unique(digits.hashes(), return_index=True, return_inverse=True)
     if len(firsts) < 10 * FOLDS:
         count = counted(len(firsts), "different training digit")
         cause = f"{dataset.name} has {count}, too few for a cross-validation."
@@ -357,24 +331,13 @@ def out_of_sample_probabilities(
     # A network that has learned from a copy of a digit cannot judge its label: copies share a fold.
     number = np.argsort(np.argsort(firsts))[copied]
     fold_of = (np.random.default_rng(FOLD_SEED).permutation(len(firsts)) % FOLDS)[number]
-    of_train = np.empty((len(train), 10), np.float32)
-    of_test: Probabilities | None = None
+    probabilities = np.empty((len(digits), 10), np.float32)
     for fold in range(FOLDS):
+        network = _train(dataset.name, digits.take(np.flatnonzero(fold_of != fold)), device)
         held_out = np.flatnonzero(fold_of == fold)
-        network = _train(dataset.name, train.take(np.flatnonzero(fold_of != fold)), device)
-        of_train[held_out] = _read(network, train.take(held_out))
-        if test is not None:
-            shares = _shares_without(test, train, fold_of)[:, fold, None] * _read(network, test)
-            of_test = shares if of_test is None else of_test + shares
-        on_event(DigitsDone(len(train) * (fold + 1) // FOLDS, len(train)))
-    return of_train, of_test
-
-
-def _shares_without(test: Digits, train: Digits, fold_of: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    """Return the share (N, F) with which the network of each fold counts for a test digit."""
-    fold_of_hash = dict(zip(train.hashes().tolist(), fold_of.tolist(), strict=True))
-    folds = np.array([fold_of_hash.get(hashed, -1) for hashed in test.hashes().tolist()])
-    return np.where(folds[:, None] < 0, 1 / FOLDS, folds[:, None] == np.arange(FOLDS)).astype(np.float32)
+        probabilities[held_out] = infer(network, digits.take(held_out).images).softmax(dim=1).numpy()
+        on_event(DigitsDone(len(digits) * (fold + 1) // FOLDS, len(digits)))
+    return probabilities
 
 
 def _train(name: str, digits: Digits, device: str) -> torch.nn.Module:
@@ -391,7 +354,3 @@ def _train(name: str, digits: Digits, device: str) -> torch.nn.Module:
             for state.step in range(setup.task.steps):
                 take_step(setup, state)
     return state.weights()
-
-
-def _read(network: torch.nn.Module, digits: Digits) -> Probabilities:
-    return infer(network, digits.images).softmax(dim=1).numpy()

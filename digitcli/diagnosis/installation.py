@@ -6,8 +6,6 @@ import importlib
 import os
 import platform
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -25,38 +23,29 @@ from digitcli.threads import is_busy, running_elsewhere, usable_cores
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage"}
 # The device file of the first graphics card by NVIDIA on Linux.
 NVIDIA_DEVICE = Path("/dev/nvidia0")
-# Free bytes below which a training may not be able to save its checkpoints.
-LEAST_FREE_BYTES = 500_000_000
 REINSTALL = "Install digitcli again."
 REINSTALL_COMMAND = "pip install --force-reinstall ."
 
 
-def examine_installation(folder: Path | None = None) -> Diagnosis:
-    """Return facts about the installation, and what is wrong with it.
-
-    folder: where runs would be written; by default the current folder.
-    """
-    folder = folder or Path()
-    rules = (package_faults, damaged_weights, broken_plugins, device_faults, too_many_threads, busy_machine)
-    findings = [finding for rule in rules for finding in rule()]
-    return Diagnosis("installation", facts(), (*findings, *folder_faults(folder)))
-
-
-def facts() -> dict[str, str]:
-    """Return what a report of a problem should tell."""
-    packages = {name: _version(name) or "missing" for name in ("digitcli", *packages_needed())}
-    weights = {
-        name: f"{path.stat().st_size:,} bytes" for name, path in shipped_models().items() if path.exists()
-    }
-    return {
+def examine_installation() -> Diagnosis:
+    """Return facts about the installation, which a report of a problem should tell, and what is wrong."""
+    try:
+        device = describe_device(choose_device())
+    except (ImportError, DigitcliError):
+        device = "none"
+    models = {name: path for name, path in shipped_models().items() if path.exists()}
+    weights = ", ".join(f"{name} ({path.stat().st_size:,} bytes)" for name, path in models.items())
+    facts = {
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": str(usable_cores()),
-        "device": _device(),
+        "device": device,
         **{name: os.environ.get(name, "not set") for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")},
-        **packages,
-        "shipped models": ", ".join(f"{name} ({size})" for name, size in weights.items()) or "none",
+        **{name: _version(name) or "missing" for name in ("digitcli", *packages_needed())},
+        "shipped models": weights or "none",
     }
+    rules = (package_faults, damaged_weights, broken_plugins, device_faults, too_many_threads, busy_machine)
+    return Diagnosis("installation", facts, tuple(finding for rule in rules for finding in rule()))
 
 
 def packages_needed() -> list[str]:
@@ -159,29 +148,6 @@ def busy_machine() -> Iterator[Finding]:
             "End them, or train with one thread if it is no slower. What you measure now is too slow.",
             "digitcli train --arch cnn --threads 1",
         )
-
-
-def folder_faults(folder: Path) -> Iterator[Finding]:
-    """Yield a folder in which no run could be saved."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        evidence = f"{folder} cannot be written: {error.strerror or error}."
-        remedy = "Work in another folder, or give --out to train."
-        yield Finding("folder_not_writable", "warning", evidence, remedy)
-        return
-    if free < LEAST_FREE_BYTES:
-        evidence = f"{free:,} bytes are free in {folder}."
-        yield Finding("little_space", "warning", evidence, "Delete files, or give --out to train.")
-
-
-def _device() -> str:
-    try:
-        return describe_device(choose_device())
-    except (ImportError, DigitcliError):
-        return "none"
 
 
 def _version(package: str) -> str | None:

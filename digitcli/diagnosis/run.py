@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from digitcli.architectures.recipe import DISTILLATION, Recipe, stored_recipe
+from digitcli.architectures.recipe import Recipe, stored_recipe
 from digitcli.architectures.registry import find_architecture, resolve_recipe
 from digitcli.data.dataset import Digits, split
 from digitcli.data.label_tables import correct_labels, digest_of
@@ -30,7 +30,6 @@ from digitcli.inference.checkpoint import MEMBER_FOLDER, Header, name_members
 from digitcli.inference.model_resolution import ModelLike, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, infer, load_model
 from digitcli.interpretation.activations import hooks
-from digitcli.settings import settings_of
 from digitcli.training import run_folder
 from digitcli.training.configuration import TrainConfig, train_command
 from digitcli.training.loop import take_step
@@ -73,17 +72,14 @@ class Trial(NamedTuple):
     nll: float
 
 
-@dataclass(frozen=True)
-class RangeTest:
-    """A learning-rate range test: training steps with a rising learning rate.
+class RangeTest(NamedTuple):
+    """A learning-rate range test: the rising learning rate of every step, and the smoothed training loss.
 
     Smith, "Cyclical learning rates for training neural networks", 2017.
-
-    lrs, losses: the learning rate of every step, and the smoothed training loss.
     """
 
-    lrs: tuple[float, ...]
-    losses: tuple[float, ...]
+    lrs: Sequence[float]
+    losses: Sequence[float]
 
     @property
     def suggestion(self) -> float:
@@ -130,16 +126,6 @@ class ExaminedRun:
         return train_command(replace(self.config, recipe=self.changes), changes)
 
     @functools.cached_property
-    def usual_recipe(self) -> Recipe:
-        """The recipe of the architecture, or that of fine-tuning if the run started from a model."""
-        return resolve_recipe(self.config.arch, **recipe_from_start(self.config))
-
-    @functools.cached_property
-    def suggested_lr(self) -> float:
-        """The learning rate that a range test suggests."""
-        return range_test(self.config).suggestion
-
-    @functools.cached_property
     def control(self) -> Trial:
         """A trial by the settings of the run."""
         return train_briefly(self.config, self.trial_steps, self.validation)
@@ -166,13 +152,13 @@ def examine_model(model: ModelLike, device: str = "auto") -> Diagnosis:
     header = resolved.header
     facts = {"architecture": header.architecture, "task": header.task, "identity": resolved.id}
     facts |= {"members": members} if (members := name_members(header)) else {}
-    metrics = {name: value for name, value in header.metrics.items() if isinstance(value, int | float)}
-    facts |= {name: _in_words(name, value) for name, value in metrics.items()}
-    network = load_model(resolved, device=device)
+    for name, value in header.metrics.items():
+        if isinstance(value, int | float):
+            facts[name] = _in_words(name, value)
+    network, subject = load_model(resolved, device=device), f"model {resolved.name}"
     if header.task != "digit":
-        return Diagnosis(f"model {resolved.name}", facts, has_verdict=False)
-    images = load_mnist().train.images[:SHOWN]
-    return Diagnosis(f"model {resolved.name}", facts, tuple(dead_units(network, images)))
+        return Diagnosis(subject, facts, has_verdict=False)
+    return Diagnosis(subject, facts, tuple(dead_units(network, load_mnist().train.images[:SHOWN])))
 
 
 def _in_words(name: str, value: float) -> str:
@@ -224,7 +210,7 @@ def examine_run(folder: Path, device: str = "auto") -> Diagnosis:
         facts["accuracy on training digits"] = percent(run.training_is_correct.mean())
         findings = (
             *learning_rate(run),
-            *dead_units_of_run(run),
+            *dead_units(run.network, run.training.images[:SHOWN]),
             *overfitting(config, history, run.loss_error),
             *not_learning(run),
         )
@@ -285,10 +271,6 @@ def _examined(
     folder: Path, config: TrainConfig, header: Header, history: Sequence[EpochDone], steps: int
 ) -> ExaminedRun:
     recipe = stored_recipe(header.recipe)
-    stored = {name: value for name, value in vars(recipe).items() if value is not None}
-    if not config.teacher:  # an older recipe may have had others, which are refused without a teacher
-        idle = {each.name for each in settings_of(Recipe) if each.group == DISTILLATION}
-        stored = {name: value for name, value in stored.items() if name not in idle}
     dataset = load_dataset(config.data)
     _check_unchanged(config.data, dataset.digest, header.dataset.get("digest"))
     parts = split(dataset)
@@ -304,7 +286,9 @@ def _examined(
         correct.append((logits.argmax(dim=-1) == labels).numpy())
     losses = functional.cross_entropy(logits, labels, reduction="none")  # of the validation digits
     return ExaminedRun(
-        config=replace(config, recipe=stored),
+        config=replace(
+            config, recipe={name: value for name, value in vars(recipe).items() if value is not None}
+        ),
         changes=config.recipe,
         recipe=recipe,
         history=history,
@@ -369,43 +353,28 @@ def learning_rate(run: ExaminedRun) -> Iterator[Finding]:
     """Yield another learning rate if a few steps with it are better than the whole run."""
     last = run.history[-1].validation_loss
     is_absurd = run.recipe.loss == "cross_entropy" and last > WORSE_THAN_UNIFORM * UNIFORM_LOSS
-    sources = {"that of the recipe": run.usual_recipe.lr, "which a range test suggests": run.suggested_lr}
-    for source, lr in sources.items():
+    # The recipe of the architecture, or that of fine-tuning if the run started from a model.
+    usual = resolve_recipe(run.config.arch, **recipe_from_start(run.config))
+    suggested = range_test(run.config).suggestion
+    for source, lr in {"that of the recipe": usual.lr, "which a range test suggests": suggested}.items():
         if max(lr / run.recipe.lr, run.recipe.lr / lr) < LR_FACTOR:
             continue
         trial = train_briefly(run.config, run.trial_steps, run.validation, lr=lr)
         is_less_absurd = is_absurd and trial.nll < UNIFORM_LOSS
         if not is_less_absurd and not run.is_beaten_by(trial):
             continue
-        losses = (
-            f" Its validation loss is {last:.3g}, and that of ten equal probabilities is {UNIFORM_LOSS:.3f}."
-        )
-        yield Finding(
-            "learning_rate_too_high" if run.recipe.lr > lr else "learning_rate_too_low",
-            "error",
+        evidence = (
             f"With a learning rate of {lr:g}, {source}, the network reads "
             f"{percent(trial.is_correct.mean())} of the validation digits after "
             f"{counted(run.trial_steps, 'step')}; the run with {run.recipe.lr:g} reads "
             f"{percent(run.validation_is_correct.mean())} after {run.steps:,}."
-            f"{losses if is_less_absurd else ''}",
-            "Change the learning rate.",
-            run.command(lr=lr),
         )
+        if is_less_absurd:
+            evidence += f" Its validation loss is {last:.3g}, and that of ten equal probabilities is "
+            evidence += f"{UNIFORM_LOSS:.3f}."
+        rule = "learning_rate_too_high" if run.recipe.lr > lr else "learning_rate_too_low"
+        yield Finding(rule, "error", evidence, "Change the learning rate.", run.command(lr=lr))
         return
-
-
-def dead_units_of_run(run: ExaminedRun) -> Iterator[Finding]:
-    """Yield dead units, and the command that avoids them.
-
-    A large step can put units where they are zero for all digits; without one, they may have been so from the
-    beginning.
-    """
-    for finding in dead_units(run.network, run.training.images[:SHOWN]):
-        others = (run.usual_recipe.lr, run.suggested_lr)
-        lower = next((lr for lr in others if run.recipe.lr >= LR_FACTOR * lr), None)
-        initialization = "glorot" if run.recipe.initialization == "he" else "he"  # He et al., 2015: for ReLUs
-        change = {"initialization": initialization} if lower is None else {"lr": lower}
-        yield replace(finding, command=run.command(**change))
 
 
 @torch.no_grad()

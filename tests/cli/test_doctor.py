@@ -77,10 +77,8 @@ def test_what_does_not_fit_is_refused(digitcli: Run) -> None:
     for arguments, words in (
         (("no-such-thing",), "no-such-thing is no run folder"),
         (("--label", "4"), "--label has no effect on the examination of the installation"),
-        (("--split", "test"), "--split has no effect"),
         (("--device", "cpu"), "--device has no effect"),
         (("fast", "--label", "4"), "--label has no effect on the examination of a model"),
-        (("fast", "--split", "test"), "--split has no effect"),
         (("fast", "--lr-range", "-o", "c.csv"), "--output has no effect on the examination of a learning"),
         (("fast", "--save", "sheet.png"), "--output has no effect on the examination of a model"),
         (("no_such_arch", "--lr-range"), "no_such_arch"),

@@ -25,7 +25,7 @@ def test_a_healthy_installation_has_no_findings(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(installation, "NVIDIA_DEVICE", tmp_path / "nothing")
     monkeypatch.setattr(installation, "is_busy", lambda: False)
-    diagnosis = examine_installation(tmp_path)
+    diagnosis = examine_installation()
     assert diagnosis.findings == ()
     assert {"python", "torch", "device", "shipped models"} <= set(diagnosis.facts)
     assert "cnn (" in diagnosis.facts["shipped models"]
@@ -89,15 +89,6 @@ def test_too_many_threads_and_a_busy_machine_are_found(monkeypatch: pytest.Monke
     for is_busy, expected in ((False, []), (True, ["busy_machine"])):
         monkeypatch.setattr(installation, "is_busy", lambda is_busy=is_busy: is_busy)
         assert rules(installation.busy_machine()) == expected
-
-
-def test_a_folder_that_cannot_be_written_or_is_full_is_found(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert rules(installation.folder_faults(tmp_path / "missing")) == ["folder_not_writable"]
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(installation.shutil, "disk_usage", lambda folder: usage._replace(free=1_000))
-    assert rules(installation.folder_faults(tmp_path)) == ["little_space"]
 
 
 def test_doctor_prints_facts_for_people_and_records_for_programs(

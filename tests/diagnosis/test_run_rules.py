@@ -23,7 +23,7 @@ from digitcli.diagnosis.run import (
     ExaminedRun,
     RangeTest,
     Trial,
-    dead_units_of_run,
+    dead_units,
     learning_rate,
     not_learning,
     overfitting,
@@ -110,8 +110,8 @@ def test_overfitting_is_a_rise_of_the_validation_loss_that_is_more_than_its_erro
 
 def test_a_healthy_run_has_no_findings(data: Path) -> None:
     run = run_of(data)
-    every = (learning_rate, dead_units_of_run, not_learning)
-    assert [finding for rule in every for finding in rule(run)] == []
+    dead = dead_units(run.network, run.training.images)
+    assert [*learning_rate(run), *dead, *not_learning(run)] == []
 
 
 def test_a_learning_rate_that_is_too_low_or_too_high_is_found(data: Path) -> None:
@@ -127,24 +127,6 @@ def test_a_learning_rate_that_is_too_low_or_too_high_is_found(data: Path) -> Non
     assert (finding.rule, finding.severity) == ("not_learning", "error")
     perfect = replace(run, training_is_correct=np.ones_like(run.training_is_correct))
     assert rules(not_learning(perfect)) == []
-
-
-def test_dead_units_have_a_command_that_avoids_them(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_examination, "range_test", lambda config: RangeTest((0.05,), (0.1,)))
-    run = run_of(data, lr=1.0)
-    with torch.no_grad():
-        run.network.get_parameter("3.bias")[:] = -1000.0
-
-    def found(changed: ExaminedRun) -> Finding:
-        finding, *_ = dead_units_of_run(changed)
-        assert finding.rule == "dead_units"
-        return finding
-
-    assert str(found(run).command).endswith("--lr 0.002")
-    usual = replace(run, recipe=replace(run.recipe, lr=0.002))
-    assert str(found(usual).command).endswith("--initialization he")
-    he = replace(usual, recipe=replace(usual.recipe, initialization="he"))
-    assert str(found(he).command).endswith("--initialization glorot")
 
 
 def test_a_loss_above_that_of_equal_probabilities_is_a_learning_rate_that_is_too_high(data: Path) -> None:
@@ -163,7 +145,7 @@ def test_a_loss_above_that_of_equal_probabilities_is_a_learning_rate_that_is_too
 def test_a_learning_rate_is_not_blamed_for_what_a_trial_without_changes_gains(data: Path) -> None:
     run = run_of(data, lr=0.0006)
     unfinished = replace(run, validation_is_correct=np.zeros_like(run.validation_is_correct))
-    usual = train_briefly(run.config, run.trial_steps, run.validation, lr=run.usual_recipe.lr)
+    usual = train_briefly(run.config, run.trial_steps, run.validation, lr=resolve_recipe("mlp").lr)
     assert usual.is_correct.mean() > 0.5
     assert rules(learning_rate(unfinished)) == []
 
