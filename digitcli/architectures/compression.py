@@ -12,7 +12,7 @@ is built. A change is a dictionary, so that the header of a checkpoint holds it 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,9 +54,8 @@ def apply_changes(network: nn.Module, changes: Sequence[Change]) -> None:
             case "resize":
                 _resize(network, change["attributes"], change["shapes"])
             case "quantize_weights":
-                for name, bits in change["bits"].items():
+                for name, bits, rounded in _quantizations([change]):
                     layer: Any = network.get_submodule(name)
-                    rounded = change.get("rounded_scales", False)
                     quantizer = QuantizedWeight(bits, layer.weight.shape[0], rounded)
                     parametrize.register_parametrization(layer, WEIGHT, quantizer)
             case "quantize_inputs":
@@ -114,7 +113,7 @@ def _is_smaller(value: int | Sequence[int], old: int | Sequence[int]) -> bool:
 
 def largest_integer(bits: int) -> int:
     """Return the largest integer of a weight; the least one is its negative, so that zero is exact."""
-    return int(2 ** (bits - 1)) - 1
+    return (1 << bits - 1) - 1
 
 
 class QuantizedWeight(nn.Module):
@@ -190,12 +189,8 @@ def rounds_inputs(network: nn.Module) -> bool:
 
 def quantized_layers(network: nn.Module) -> dict[str, tuple[Any, QuantizedWeight]]:
     """Return the layers whose weights are quantized, with what quantizes them, by their names."""
-    layers: dict[str, Any] = dict(network.named_modules())
-    return {
-        name: (layer, layer.parametrizations[WEIGHT][0])
-        for name, layer in layers.items()
-        if parametrize.is_parametrized(layer, WEIGHT)
-    }
+    parametrized = (each for each in network.named_modules() if parametrize.is_parametrized(each[1], WEIGHT))
+    return {name: (layer, layer.parametrizations[WEIGHT][0]) for name, layer in parametrized}
 
 
 @torch.no_grad()
@@ -221,7 +216,7 @@ def pack(changes: Sequence[Change], tensors: Mapping[str, Tensor]) -> dict[str, 
     if not changes:
         return dict(tensors)
     packed = {name: _halved(tensor.detach()) for name, tensor in tensors.items()}
-    for layer, (bits, rounded) in _quantizations(changes).items():
+    for layer, bits, rounded in _quantizations(changes):
         weight, log_scale = tensors[layer + ORIGINAL].detach(), tensors[layer + LOG_SCALE].detach()
         if weight.is_floating_point():
             limit = largest_integer(bits)
@@ -255,7 +250,7 @@ def unpack(
         ValueError: the integers do not fit a shape.
     """
     unpacked = dict(tensors)
-    for layer, (bits, _) in _quantizations(changes).items():
+    for layer, bits, _ in _quantizations(changes):
         name = layer + ORIGINAL
         integers, shape = unpacked.get(name), shapes.get(name)
         if integers is None or shape is None or integers.is_floating_point():
@@ -267,14 +262,12 @@ def unpack(
     return unpacked
 
 
-def _quantizations(changes: Sequence[Change]) -> dict[str, tuple[int, bool]]:
-    """Return the bits of the weights of each quantized layer, and whether its scales are rounded."""
-    return {
-        name: (bits, change.get("rounded_scales", False))
-        for change in changes
-        if change["change"] == "quantize_weights"
-        for name, bits in change["bits"].items()
-    }
+def _quantizations(changes: Sequence[Change]) -> Iterator[tuple[str, int, bool]]:
+    """Yield each layer with quantized weights, their bits, and whether its scales are rounded."""
+    for change in changes:
+        if change["change"] == "quantize_weights":
+            for name, bits in change["bits"].items():
+                yield name, bits, change.get("rounded_scales", False)
 
 
 def _unpack_scales(packed: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from digitcli.architectures.capsules import Routing
+from digitcli.architectures.convnet import Routing
 from digitcli.architectures.layers import DropPath
 from digitcli.architectures.patches import QueryKeyValue
 from digitcli.architectures.recipe import Initialization, Normalization
@@ -70,15 +70,13 @@ def _check_instance_normalization(network: nn.Module) -> None:
     """Check that each normalized map has several pixels, and that more than the mean of a map is used."""
     leaves = [layer for layer in network.modules() if not list(layer.children())]
     for layer, following in itertools.pairwise(leaves):
-        cause = ""
         if isinstance(layer, nn.BatchNorm1d):
-            cause = "Instance normalization needs maps, but this architecture also normalizes vectors."
-        if isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.AdaptiveAvgPool2d):
-            cause = (
-                "Instance normalization gives all maps the same mean, but a layer here uses only their mean."
-            )
-        if cause:
-            raise UsageError(cause, "Use --normalization group or layer.")
+            cause = "needs maps, but this architecture also normalizes vectors."
+        elif isinstance(layer, nn.BatchNorm2d) and isinstance(following, nn.AdaptiveAvgPool2d):
+            cause = "gives all maps the same mean, but a layer here uses only their mean."
+        else:
+            continue
+        raise UsageError(f"Instance normalization {cause}", "Use --normalization group or layer.")
 
 
 def _normalization(channels: int, kind: Normalization) -> nn.Module:
@@ -149,11 +147,7 @@ CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a network.
-
-    layers: Its layers and blocks with weights, by their names in the network.
-    parameters: The weights of all of them.
-    """
+    """A stage of a network: its layers and blocks with weights, by their names, and all their weights."""
 
     layers: Mapping[str, nn.Module]
     parameters: tuple[nn.Parameter, ...]

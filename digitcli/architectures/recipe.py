@@ -16,12 +16,8 @@ Initialization = Literal["default", "glorot", "he", "lecun", "orthogonal"]
 Normalization = Literal["batch", "group", "layer", "instance", "none"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
-OPTIMIZATION = "optimization"
-REGULARIZATION = "regularization"
-DISTILLATION = "distillation"
-AUGMENTATION = "augmentation"
-DATA = "data"
-TRANSFER = "transfer"
+OPTIMIZATION, REGULARIZATION, DISTILLATION = "optimization", "regularization", "distillation"
+AUGMENTATION, DATA, TRANSFER = "augmentation", "data", "transfer"
 WITH_ADAM = ("optimizer", ("adam", "adamw", "muon"))
 WITH_AUGMENT = ("augment", (True,))
 
@@ -36,148 +32,90 @@ class Recipe:
         UsageError: a value has the wrong type or lies outside its range.
     """
 
-    epochs: int = setting(
-        10, OPTIMIZATION, "Pass over the training data this many times.", at_least=1, unit="epochs",
-        letter="-e",
-    )  # fmt: skip
-    batch_size: int = setting(
-        128, OPTIMIZATION, "Use this many training examples for each step.", at_least=1, unit="examples",
-        letter="-b",
-    )  # fmt: skip
-    min_epoch_steps: int = setting(
-        0, OPTIMIZATION,
+    # fmt: off
+    epochs: int = setting(10, OPTIMIZATION, "Pass over the training data this many times.",
+        at_least=1, unit="epochs", letter="-e")
+    batch_size: int = setting(128, OPTIMIZATION, "Use this many training examples for each step.",
+        at_least=1, unit="examples", letter="-b")
+    min_epoch_steps: int = setting(0, OPTIMIZATION,
         "Repeat a small dataset until an epoch has at least this many steps; 0 passes over it once.",
-        at_least=0, unit="steps",
-    )  # fmt: skip
+        at_least=0, unit="steps")
     optimizer: Optimizer = setting("adamw", OPTIMIZATION, "Update the weights with this optimizer.")
     lr: float = setting(1e-3, OPTIMIZATION, "Use this peak learning rate.", above=0, unit="rate")
-    schedule: Schedule = setting(
-        "cosine", OPTIMIZATION,
-        "Lower the learning rate by this schedule after the warm-up; cosine and linear end at zero.",
-    )  # fmt: skip
-    warmup: float = setting(
-        0.1, OPTIMIZATION, "Raise the learning rate linearly over this fraction of the training.", at_least=0,
-        below=1, unit="fraction",
-    )  # fmt: skip
-    momentum: float = setting(
-        0.0, OPTIMIZATION, "Use this Nesterov momentum with the optimizer sgd.", at_least=0, below=1,
-        unit="fraction", requires=("optimizer", ("sgd",)),
-    )  # fmt: skip
-    beta1: float = setting(
-        0.9, OPTIMIZATION,
-        "Average gradients with this decay in adam, adamw and the part of muon that is adamw.", at_least=0,
-        below=1, unit="decay", requires=WITH_ADAM,
-    )  # fmt: skip
-    beta2: float = setting(
-        0.999, OPTIMIZATION,
+    schedule: Schedule = setting("cosine", OPTIMIZATION,
+        "Lower the learning rate by this schedule after the warm-up; cosine and linear end at zero.")
+    warmup: float = setting(0.1, OPTIMIZATION,
+        "Raise the learning rate linearly over this fraction of the training.",
+        at_least=0, below=1, unit="fraction")
+    momentum: float = setting(0.0, OPTIMIZATION, "Use this Nesterov momentum with the optimizer sgd.",
+        at_least=0, below=1, unit="fraction", requires=("optimizer", ("sgd",)))
+    beta1: float = setting(0.9, OPTIMIZATION,
+        "Average gradients with this decay in adam, adamw and the part of muon that is adamw.",
+        at_least=0, below=1, unit="decay", requires=WITH_ADAM)
+    beta2: float = setting(0.999, OPTIMIZATION,
         "Average squared gradients with this decay in adam, adamw and the part of muon that is adamw.",
-        at_least=0, below=1, unit="decay", requires=WITH_ADAM,
-    )  # fmt: skip
-    max_grad_norm: float = setting(
-        0.0, OPTIMIZATION, "Clip the norm of the gradient to this value; 0 turns clipping off.", at_least=0,
-        unit="norm",
-    )  # fmt: skip
-    loss: Loss = setting(
-        "cross_entropy", OPTIMIZATION, "Minimize this loss.", is_option=False,
-    )  # fmt: skip
-    initialization: Initialization = setting(
-        "default", OPTIMIZATION,
-        "Initialize the weights by this method; default keeps that of the architecture.",
-    )  # fmt: skip
-    dtype: Dtype = setting(
-        "float32", OPTIMIZATION,
-        "Compute in this number format; auto takes bfloat16 if the device has native bfloat16 instructions.",
-    )  # fmt: skip
-    weight_decay: float = setting(
-        0.0, REGULARIZATION,
+        at_least=0, below=1, unit="decay", requires=WITH_ADAM)
+    max_grad_norm: float = setting(0.0, OPTIMIZATION,
+        "Clip the norm of the gradient to this value; 0 turns clipping off.", at_least=0, unit="norm")
+    loss: Loss = setting("cross_entropy", OPTIMIZATION, "Minimize this loss.", is_option=False)
+    initialization: Initialization = setting("default", OPTIMIZATION,
+        "Initialize the weights by this method; default keeps that of the architecture.")
+    dtype: Dtype = setting("float32", OPTIMIZATION,
+        "Compute in this number format; auto takes bfloat16 if the device has native bfloat16 instructions.")
+    weight_decay: float = setting(0.0, REGULARIZATION,
         "Apply this weight decay to matrices and kernels, but not to biases and normalization layers.",
-        at_least=0, unit="rate",
-    )  # fmt: skip
-    dropout: float | None = setting(
-        None, REGULARIZATION, "Drop this fraction of the activations during training.", at_least=0, below=1,
-        unit="fraction",
-    )  # fmt: skip
-    stochastic_depth: float | None = setting(
-        None, REGULARIZATION,
+        at_least=0, unit="rate")
+    dropout: float | None = setting(None, REGULARIZATION,
+        "Drop this fraction of the activations during training.", at_least=0, below=1, unit="fraction")
+    stochastic_depth: float | None = setting(None, REGULARIZATION,
         "Skip the last residual branch with this probability during training, and earlier ones less often.",
-        at_least=0, below=1, unit="probability",
-    )  # fmt: skip
-    normalization: Normalization | None = setting(
-        None, REGULARIZATION,
-        "Replace batch normalization by this kind; none keeps only its scale and shift.",
-    )  # fmt: skip
-    label_smoothing: float = setting(
-        0.0, REGULARIZATION, "Spread this fraction of each label evenly over all ten digits.", at_least=0,
-        below=1, unit="fraction",
-    )  # fmt: skip
-    ema_decay: float = setting(
-        0.0, REGULARIZATION,
+        at_least=0, below=1, unit="probability")
+    normalization: Normalization | None = setting(None, REGULARIZATION,
+        "Replace batch normalization by this kind; none keeps only its scale and shift.")
+    label_smoothing: float = setting(0.0, REGULARIZATION,
+        "Spread this fraction of each label evenly over all ten digits.",
+        at_least=0, below=1, unit="fraction")
+    ema_decay: float = setting(0.0, REGULARIZATION,
         "Keep an exponential moving average of the weights with this decay as the model; 0 turns it off.",
-        at_least=0, below=1, unit="decay",
-    )  # fmt: skip
+        at_least=0, below=1, unit="decay")
     # Chosen on validation digits: docs/distillation.md has the figures.
-    distillation_temperature: float = setting(
-        2.0, DISTILLATION,
+    distillation_temperature: float = setting(2.0, DISTILLATION,
         "Divide the logits of the network and of its --teacher by this temperature before they are compared.",
-        above=0, at_most=100, unit="temperature",
-    )  # fmt: skip
-    distillation_weight: float = setting(
-        0.9, DISTILLATION, "Give the answers of --teacher this weight in the loss, and the labels the rest.",
-        above=0, at_most=1, unit="fraction", is_option=False,
-    )  # fmt: skip
-    augment: bool = setting(
-        False, AUGMENTATION,
-        "Change the training digits at random by the augmentations below; most recipes have this on.",
-    )  # fmt: skip
-    stroke_width: bool = setting(
-        True, AUGMENTATION, "Make the strokes of half of the digits thicker or thinner.",
-        requires=WITH_AUGMENT, is_option=False,
-    )  # fmt: skip
-    affine: bool = setting(
-        True, AUGMENTATION, "Shift, rotate, scale and shear each digit a little.", requires=WITH_AUGMENT,
-        is_option=False,
-    )  # fmt: skip
-    elastic: float = setting(
-        0.0, AUGMENTATION, "Bend each digit by smooth displacements with this standard deviation in pixels.",
-        at_least=0, at_most=5, unit="pixels", requires=WITH_AUGMENT,
-    )  # fmt: skip
-    random_lines: float = setting(
-        0.0, AUGMENTATION, "Draw one to three straight lines across this fraction of the digits.", at_least=0,
-        at_most=1, unit="fraction", requires=WITH_AUGMENT,
-    )  # fmt: skip
-    random_convolution: float = setting(
-        0.0, AUGMENTATION,
+        above=0, at_most=100, unit="temperature")
+    distillation_weight: float = setting(0.9, DISTILLATION,
+        "Give the answers of --teacher this weight in the loss, and the labels the rest.",
+        above=0, at_most=1, unit="fraction", is_option=False)
+    augment: bool = setting(False, AUGMENTATION,
+        "Change the training digits at random by the augmentations below; most recipes have this on.")
+    stroke_width: bool = setting(True, AUGMENTATION,
+        "Make the strokes of half of the digits thicker or thinner.", requires=WITH_AUGMENT, is_option=False)
+    affine: bool = setting(True, AUGMENTATION, "Shift, rotate, scale and shear each digit a little.",
+        requires=WITH_AUGMENT, is_option=False)
+    elastic: float = setting(0.0, AUGMENTATION,
+        "Bend each digit by smooth displacements with this standard deviation in pixels.",
+        at_least=0, at_most=5, unit="pixels", requires=WITH_AUGMENT)
+    random_lines: float = setting(0.0, AUGMENTATION,
+        "Draw one to three straight lines across this fraction of the digits.",
+        at_least=0, at_most=1, unit="fraction", requires=WITH_AUGMENT)
+    random_convolution: float = setting(0.0, AUGMENTATION,
         "Apply a random filter and random greys for ink and paper to this fraction of the digits.",
-        at_least=0, at_most=1, unit="fraction", requires=WITH_AUGMENT,
-    )  # fmt: skip
-    random_erasing: float = setting(
-        0.0, AUGMENTATION, "Erase a random rectangle from this fraction of the digits.", at_least=0,
-        at_most=1, unit="fraction", requires=WITH_AUGMENT,
-    )  # fmt: skip
-    mixup: float = setting(
-        0.0, AUGMENTATION,
+        at_least=0, at_most=1, unit="fraction", requires=WITH_AUGMENT)
+    random_erasing: float = setting(0.0, AUGMENTATION,
+        "Erase a random rectangle from this fraction of the digits.",
+        at_least=0, at_most=1, unit="fraction", requires=WITH_AUGMENT)
+    mixup: float = setting(0.0, AUGMENTATION,
         "Blend pairs of digits and their labels by a weight from Beta(ALPHA, ALPHA); 0 turns it off.",
-        at_least=0, at_most=10, unit="alpha", requires=WITH_AUGMENT,
-    )  # fmt: skip
-    synthetic: float = setting(
-        0.0,
-        DATA,
+        at_least=0, at_most=10, unit="alpha", requires=WITH_AUGMENT)
+    synthetic: float = setting(0.0, DATA,
         "Add this many synthetic characters per training digit; half of them are letters, which the model "
-        "learns to reject.",
-        at_least=0,
-        at_most=10,
-        unit="characters",
-    )
-
-    freeze: int = setting(
-        0, TRANSFER,
+        "learns to reject.", at_least=0, at_most=10, unit="characters")
+    freeze: int = setting(0, TRANSFER,
         "Keep the weights of this many stages as they are, counted from the input; -1 trains only the last.",
-        unit="stages",
-    )  # fmt: skip
-    rehearse: float = setting(
-        0.0, TRANSFER, "Take this fraction of each batch from the data that the start model was trained on.",
-        at_least=0, below=1, unit="fraction",
-    )  # fmt: skip
+        unit="stages")
+    rehearse: float = setting(0.0, TRANSFER,
+        "Take this fraction of each batch from the data that the start model was trained on.",
+        at_least=0, below=1, unit="fraction")
+    # fmt: on
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -207,73 +145,17 @@ def augmentations() -> tuple[str, ...]:
     return tuple(declared.name for declared in settings_of(Recipe) if declared.requires == WITH_AUGMENT)
 
 
+# The recipes of kinds of networks; `registry.ARCHITECTURES` has those of each architecture.
+# fmt: off
 CONVOLUTIONS = Recipe(
-    lr=4e-3, weight_decay=0.05, normalization="batch", augment=True, ema_decay=0.999, dtype="auto"
-)
+    lr=4e-3, weight_decay=0.05, normalization="batch", augment=True, ema_decay=0.999, dtype="auto")
 RESIDUAL = replace(CONVOLUTIONS, stochastic_depth=0.0)
 TOKENS = Recipe(
     epochs=14, lr=2e-3, weight_decay=0.05, warmup=0.2, stochastic_depth=0.0, augment=True, ema_decay=0.999,
-    max_grad_norm=1.0, dtype="auto",
-)  # fmt: skip
-
+    max_grad_norm=1.0, dtype="auto")
 LINES = Recipe(
     epochs=40, batch_size=32, optimizer="muon", lr=3e-3, weight_decay=0.02, warmup=0.02, loss="ctc",
     dropout=0.1, stochastic_depth=0.0, normalization="batch", ema_decay=0.999, max_grad_norm=2.0,
-    dtype="auto",
-)  # fmt: skip
-
-RECIPES = {
-    "softmax": Recipe(epochs=20, lr=1e-3),
-    "sigmoid_mlp": Recipe(
-        epochs=30, batch_size=10, optimizer="sgd", lr=0.5, schedule="constant", warmup=0.0,
-        loss="squared_error",
-    ),
-    "mlp": Recipe(
-        epochs=20, lr=2e-3, weight_decay=0.01, dropout=0.0, normalization="batch", augment=True,
-        ema_decay=0.999,
-    ),
-    "fast": Recipe(
-        epochs=1, batch_size=256, lr=0.01, beta1=0.7, beta2=0.9, schedule="linear", warmup=0.2,
-        label_smoothing=0.1, normalization="batch", augment=True, dtype="auto",
-    ),
-    "robust": replace(
-        CONVOLUTIONS, epochs=60, dropout=0.2, elastic=0.5, random_lines=0.25, random_convolution=0.25,
-        random_erasing=0.25,
-    ),
-    "lenet1": Recipe(epochs=15, lr=5e-3, augment=True, ema_decay=0.999),
-    "lenet5": Recipe(epochs=15, lr=3e-3, weight_decay=0.01, augment=True, ema_decay=0.999),
-    "cnn": Recipe(
-        epochs=6, lr=2e-3, weight_decay=0.05, dropout=0.5, augment=True, ema_decay=0.999, dtype="auto"
-    ),
-    "resnet": replace(RESIDUAL, epochs=16),
-    "allconv": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
-    "vgg": replace(CONVOLUTIONS, epochs=8, dropout=0.1),
-    "resnet14": replace(RESIDUAL, epochs=12),
-    "wide_resnet": replace(RESIDUAL, epochs=8, dropout=0.1),
-    "squeeze_excite": replace(RESIDUAL, epochs=12),
-    "mobilenet": replace(CONVOLUTIONS, epochs=12),
-    "convmixer": replace(RESIDUAL, epochs=12),
-    "vit": replace(TOKENS, optimizer="muon", lr=1e-2, warmup=0.1, dropout=0.0),
-    "mixer": replace(TOKENS, dropout=0.0),
-    "lstm": Recipe(
-        epochs=15, lr=3e-3, weight_decay=0.01, dropout=0.2, augment=True, ema_decay=0.999,
-        max_grad_norm=1.0, dtype="auto",
-    ),
-    "capsnet": Recipe(epochs=8, lr=2e-3, loss="margin", augment=True, ema_decay=0.999, dtype="auto"),
-    "tiny": replace(CONVOLUTIONS, epochs=40, lr=0.01),
-    "micro": Recipe(epochs=40, lr=0.02, normalization="batch", ema_decay=0.999, dtype="auto"),
-    "hog": Recipe(epochs=20, lr=3e-3, augment=True),
-    "reader": LINES,
-    "strip_reader": replace(LINES, epochs=29),
-    "picture_reader": replace(LINES, epochs=85, batch_size=64, dropout=0.0),
-    "finder": Recipe(
-        epochs=63, batch_size=8, optimizer="adamw", lr=2.5e-3, beta1=0.9, beta2=0.99, weight_decay=1e-3,
-        warmup=0.01, loss="text_regions", stochastic_depth=0.0, normalization="batch", ema_decay=0.998,
-        max_grad_norm=5.0, dtype="auto",
-    ),
-    "grouper": Recipe(
-        epochs=12, batch_size=8, optimizer="adamw", lr=2e-3, weight_decay=0.02, warmup=0.1,
-        loss="binary_cross_entropy", max_grad_norm=1.0, ema_decay=0.998, normalization=None,
-    ),
-}  # fmt: skip
+    dtype="auto")
+# fmt: on
 TORCHVISION_RECIPE = replace(CONVOLUTIONS, epochs=4, lr=1e-3, normalization=None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from digitcli.architectures.layers import DropPath, Normalize
+from digitcli.architectures.layers import DropPath, Normalize, convolution
 
 CLASSES = 10
 REDUCTION = 8  # maps for each hidden unit of a gate; the paper has 16 for much wider networks
@@ -33,11 +34,7 @@ def squeeze_excite(width: int = 32, blocks: int = 1) -> nn.Module:
 
     Hu, Shen & Sun, "Squeeze-and-excitation networks", 2018.
     """
-    return _three_stages(
-        width,
-        blocks,
-        lambda channels_in, channels, stride: ResidualBlock(channels_in, channels, stride, True),
-    )
+    return _three_stages(width, blocks, functools.partial(ResidualBlock, gated=True))
 
 
 def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
@@ -45,9 +42,7 @@ def wide_resnet(dropout: float, width: int = 48, blocks: int = 1) -> nn.Module:
 
     Zagoruyko & Komodakis, "Wide residual networks", 2016.
     """
-    stages = _stages(
-        width, blocks, lambda channels_in, channels, stride: WideBlock(channels_in, channels, stride, dropout)
-    )
+    stages = _stages(width, blocks, functools.partial(WideBlock, dropout=dropout))
     last = [nn.BatchNorm2d(4 * width), nn.ReLU()]  # the blocks end without them
     return nn.Sequential(Normalize(), _stem(width), *stages, *last, *_head(4 * width))
 
@@ -81,9 +76,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int, gated: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
+            *convolution(channels_in, channels, stride),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             *([Gate(channels)] if gated else []),
@@ -125,9 +118,7 @@ class WideBlock(nn.Module):
         super().__init__()
         self.before = nn.Sequential(nn.BatchNorm2d(channels_in), nn.ReLU())
         self.body = nn.Sequential(
-            nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
+            *convolution(channels_in, channels, stride),
             nn.Dropout(dropout),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         )

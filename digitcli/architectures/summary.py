@@ -17,19 +17,11 @@ from digitcli.architectures.model_surgery import stages_of
 from digitcli.gap_format import COLUMNS
 
 WHOLE = "AllOutputs.network"  # the name of the network in PyTorch's counter
-INPUT_SHAPE = {
-    "digit": (1, 1, 28, 28),
-    "line": (1, 1, 40, 200),
-    "page": (1, 4, 256, 256),
-    "gaps": (1, 1, 40, COLUMNS),
-}  # by task
+INPUT_SHAPE = {  # by task
+    "digit": (1, 1, 28, 28), "line": (1, 1, 40, 200), "page": (1, 4, 256, 256), "gaps": (1, 1, 40, COLUMNS),
+}  # fmt: skip
 EXAMPLES = 3  # images in an example; an exporter takes 1 for a batch that never has another size
-EXAMPLE_PX = {
-    "digit": (28, 28),
-    "line": (40, 200),
-    "page": (64, 96),
-    "gaps": (12, COLUMNS),
-}  # height and width of the example
+EXAMPLE_SHAPE = INPUT_SHAPE | {"page": (1, 4, 64, 96), "gaps": (1, 1, 12, COLUMNS)}  # smaller, to be fast
 
 
 def input_shape(network: nn.Module, task: str) -> tuple[int, ...]:
@@ -40,12 +32,12 @@ def input_shape(network: nn.Module, task: str) -> tuple[int, ...]:
 
 def example_input(network: nn.Module, task: str) -> Tensor:
     """Return images for a network of a task, for programs that trace what it computes."""
-    return torch.rand(EXAMPLES, input_shape(network, task)[1], *EXAMPLE_PX[task])
+    return torch.rand(EXAMPLES, input_shape(network, task)[1], *EXAMPLE_SHAPE[task][2:])
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: the shape of its output for one image, and its multiply-accumulate operations per image.
+    """One layer: the shape of its output and its multiply-accumulate operations, both for one image.
 
     stage: The number of its stage from 1, see `stages_of`; None for a layer without weights.
     """
@@ -102,7 +94,7 @@ def summarize(network: nn.Module, task: str = "digit") -> Summary:
             own = _recurrent_macs(layer, shape)
         if parameters[name] or own or not any(layer.children()):
             layers.append(Layer(name, stages.get(name), type(layer).__name__, shape, parameters[name], own))
-    return Summary(tuple(layers), _count(network), macs)
+    return Summary(tuple(layers), sum(each.numel() for each in network.parameters()), macs)
 
 
 def _stage_numbers(network: nn.Module) -> dict[str, int]:
@@ -158,7 +150,3 @@ class AllOutputs(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
         outputs = getattr(self.network, "locate", self.network)(images)
         return outputs if isinstance(outputs, tuple) else (outputs,)
-
-
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

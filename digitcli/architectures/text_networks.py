@@ -37,8 +37,7 @@ class Finder(nn.Module):
         self.stem = _activated(CHANNELS_IN, widths[0], stride=2)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                _activated(before, after, stride=2),
-                *(_block(after) for _ in range(1 if number < 2 else 2)),
+                _activated(before, after, stride=2), *(_block(after) for _ in range(1 if number < 2 else 2))
             )
             for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
         )
@@ -268,8 +267,4 @@ class _Attention(nn.Module):
 
 
 def _halved(channels_in: int, channels: int) -> tuple[nn.Module, ...]:
-    return (
-        nn.Conv2d(channels_in, channels, 3, stride=2, padding=1),
-        nn.GroupNorm(4, channels),
-        nn.ReLU(),
-    )
+    return (nn.Conv2d(channels_in, channels, 3, stride=2, padding=1), nn.GroupNorm(4, channels), nn.ReLU())

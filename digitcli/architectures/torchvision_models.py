@@ -112,22 +112,10 @@ def _accepted_side_px(network: nn.Module) -> int:
 
 
 def _with_one_channel(network: nn.Module) -> nn.Module:
-    for path, layer in network.named_modules():
+    for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
-            first = nn.Conv2d(
-                1,
-                layer.out_channels,
-                layer.kernel_size,  # type: ignore[arg-type]
-                layer.stride,  # type: ignore[arg-type]
-                layer.padding,  # type: ignore[arg-type]
-                layer.dilation,  # type: ignore[arg-type]
-                bias=layer.bias is not None,
-            )
-            with torch.no_grad():
-                first.weight.copy_(layer.weight.sum(dim=1, keepdim=True))
-                if layer.bias is not None and first.bias is not None:
-                    first.bias.copy_(layer.bias)
-            network.set_submodule(path, first)
+            layer.in_channels = 1
+            layer.weight = nn.Parameter(layer.weight.detach().sum(dim=1, keepdim=True))
             break
     if hasattr(network, "transform_input"):
         setattr(network, "transform_input", False)  # noqa: B010  # it rescales three colours
@@ -138,12 +126,12 @@ def _with_ten_classes(network: nn.Module) -> nn.Module:
     *_, (path, last) = (
         (path, layer)
         for path, layer in network.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
-        and (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels) == 1000
+        if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == 1000
     )
-    if isinstance(last, nn.Linear):
-        head: nn.Module = nn.Linear(last.in_features, CLASSES)
-    else:
-        head = nn.Conv2d(last.in_channels, CLASSES, 1)
+    head: nn.Module = (
+        nn.Linear(last.in_features, CLASSES)
+        if isinstance(last, nn.Linear)
+        else nn.Conv2d(last.in_channels, CLASSES, 1)
+    )
     network.set_submodule(path, head)
     return network

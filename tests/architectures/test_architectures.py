@@ -13,7 +13,6 @@ from torch import nn
 
 from digitcli.architectures.layers import DropPath
 from digitcli.architectures.model_surgery import stages_of
-from digitcli.architectures.recipe import RECIPES
 from digitcli.architectures.registry import ARCHITECTURES, Architecture, create_model, resolve_recipe
 from digitcli.architectures.summary import input_shape, summarize
 from digitcli.inference.torch_runtime import infer_lines
@@ -34,7 +33,7 @@ def test_keeps_what_the_table_and_its_recipe_promise(row: Architecture) -> None:
     assert (recipe.normalization is not None) == normalized
     assert (recipe.stochastic_depth is not None) == any(isinstance(layer, DropPath) for layer in layers)
     takes_dropout = "dropout" in inspect.signature(row.load()).parameters
-    assert (RECIPES[row.name].dropout is not None) == takes_dropout
+    assert (recipe.dropout is not None) == takes_dropout
     assert resolve_recipe(row.name, **dataclasses.asdict(recipe)) == recipe
 
     summary = summarize(network, row.task)
@@ -90,38 +89,6 @@ def test_lines_of_any_width_are_answered_as_alone(name: str) -> None:
         np.testing.assert_allclose(together.logits, alone.logits, rtol=1e-4, atol=1e-4)
 
 
-def test_macs_of_the_cnn_are_those_of_its_textbook_formula() -> None:
-    convolutions = 28 * 28 * 32 * 5 * 5 + 14 * 14 * 64 * 5 * 5 * 32
-    assert summarize(create_model("cnn")).macs == convolutions + 7 * 7 * 64 * 1024 + 1024 * 10
-
-
-def test_summary_leaves_the_network_as_it_was() -> None:
-    network = create_model("resnet").train()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    summarize(network)
-    assert network.training
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-
-
-def test_the_last_wide_block_is_activated_before_the_mean() -> None:
-    """A tail without that is affine: convolutions in it add nothing to the last layer."""
-    network = create_model("wide_resnet").eval()
-    layers = list(network.children())
-    last = max(place for place, layer in enumerate(layers) if type(layer).__name__ == "WideBlock")
-    maps = torch.randn(3, 192, 4, 4)
-    tail = torch.nn.Sequential(*layers[last + 1 :])
-    with torch.no_grad():
-        tail[0].running_mean.fill_(0.5)
-        bent = tail(maps[:1] + maps[1:2]) + tail(maps[2:]) - tail(maps[:1] + maps[2:]) - tail(maps[1:2])
-    assert bent.abs().max() > 0.01
-
-
-def test_patches_attend_to_one_another_at_the_price_of_their_square() -> None:
-    summary = summarize(create_model("vit", dropout=0.0))
-    attending = [layer.macs for layer in summary.layers if layer.kind == "Attention"]
-    assert attending == [2 * 49 * 49 * 64] * 4
-
-
 class Attending(nn.Module):
     """The attention of PyTorch, whose fused operation its counter does not count."""
 
@@ -135,24 +102,19 @@ class Attending(nn.Module):
         return self.head(attended.mean(dim=1))  # type: ignore[no-any-return]
 
 
-def test_attention_of_pytorch_is_counted_with_all_it_has() -> None:
-    summary = summarize(Attending())
-    assert summary.macs == 4 * 28**3 + 2 * 28**3 + 28 * 10
-    assert sum(layer.macs for layer in summary.layers) == summary.macs
-    assert sum(layer.parameters for layer in summary.layers) == summary.parameters
-
-
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
-def test_an_lstm_is_counted_once_without_an_operation_of_its_own() -> None:
-    network = create_model("lstm", hidden=8)
-    with torch.backends.mkldnn.flags(enabled=False):
-        without = summarize(network)
-    assert without == summarize(network)
-
-
-def test_an_lstm_multiplies_each_weight_once_a_row() -> None:
-    summary = summarize(create_model("lstm", hidden=8))
-    gates = 4 * 8
+def test_macs_are_those_of_textbook_formulas_and_the_network_stays_as_it_was() -> None:
+    convolutions = 28 * 28 * 32 * 5 * 5 + 14 * 14 * 64 * 5 * 5 * 32
+    assert summarize(create_model("cnn")).macs == convolutions + 7 * 7 * 64 * 1024 + 1024 * 10
+    attention = summarize(Attending())
+    assert attention.macs == sum(layer.macs for layer in attention.layers) == 6 * 28**3 + 28 * 10
+    assert sum(layer.parameters for layer in attention.layers) == attention.parameters
+    lstm, gates = create_model("lstm", hidden=8).train(), 4 * 8
+    before = {name: tensor.clone() for name, tensor in lstm.state_dict().items()}
+    summary = summarize(lstm)
     once = 2 * gates * (28 + 8) + 2 * gates * (2 * 8 + 8)  # two directions, two layers
     assert summary.macs == 28 * once + 16 * 10
     assert [layer.shape for layer in summary.layers if layer.kind == "LSTM"] == [(28, 16)]
+    with torch.backends.mkldnn.flags(enabled=False):  # without an operation of its own
+        assert summarize(lstm) == summary
+    assert lstm.training and all(before[name].equal(each) for name, each in lstm.state_dict().items())

@@ -77,35 +77,21 @@ def test_initialization_reaches_all_but_a_few_weights() -> None:
         assert kept < kept_share * sum(parameter.numel() for parameter in network.parameters()), name
 
 
-def test_each_gate_and_each_capsule_is_initialized_separately() -> None:
-    lstm, capsnet = create_model("lstm"), create_model("capsnet")
-    initialize(lstm, "orthogonal")
-    initialize(capsnet, "orthogonal")
-    (cells,) = (layer for layer in lstm.modules() if isinstance(layer, nn.LSTM))
-    gates = list(cells.weight_hh_l0.chunk(4))
+def test_matrices_that_are_stored_together_are_initialized_one_by_one() -> None:
+    lstm, capsnet, vit = (create_model(name) for name in ("lstm", "capsnet", "vit"))
+    attention, depthwise = nn.MultiheadAttention(64, 4), nn.Conv2d(256, 256, 5, groups=256)
+    for network in (lstm, capsnet, vit, attention, depthwise):
+        initialize(network, "orthogonal")
+    cells = next(layer for layer in lstm.modules() if isinstance(layer, nn.LSTM))
     votes = next(parameter for parameter in capsnet.parameters() if parameter.ndim == 3)
-    for matrix in (*gates, votes[0], votes[-1]):
-        square = matrix @ matrix.T
-        torch.testing.assert_close(square, torch.eye(len(square)), atol=1e-4, rtol=0)
-
-
-def test_a_depthwise_kernel_is_initialized_as_the_matrix_of_one_map() -> None:
-    layer = nn.Conv2d(256, 256, 5, groups=256)
-    initialize(layer, "orthogonal")
-    torch.testing.assert_close(layer.weight.flatten(1).norm(dim=1), torch.ones(256))
-    initialize(layer, "glorot")
-    assert layer.weight.var().item() == pytest.approx(2 / (25 + 25), rel=0.05)
-
-
-def test_query_key_and_value_are_initialized_separately() -> None:
-    layer = nn.MultiheadAttention(64, 4)
-    initialize(layer, "orthogonal")
-    vit = create_model("vit")
-    initialize(vit, "orthogonal")
     stacked = next(layer.weight for layer in vit.modules() if isinstance(layer, QueryKeyValue))
-    for matrix in (*layer.in_proj_weight.chunk(3), *stacked.chunk(3)):
-        torch.testing.assert_close(matrix @ matrix.T, torch.eye(64), atol=1e-4, rtol=0)
-    assert not layer.in_proj_bias.any() and not layer.out_proj.bias.any()
+    matrices = (votes[0], votes[-1], *cells.weight_hh_l0.chunk(4), *attention.in_proj_weight.chunk(3))
+    for matrix in (*matrices, *stacked.chunk(3)):
+        torch.testing.assert_close(matrix @ matrix.T, torch.eye(len(matrix)), atol=1e-4, rtol=0)
+    assert not attention.in_proj_bias.any() and not attention.out_proj.bias.any()
+    torch.testing.assert_close(depthwise.weight.flatten(1).norm(dim=1), torch.ones(256))
+    initialize(depthwise, "glorot")
+    assert depthwise.weight.var().item() == pytest.approx(2 / (25 + 25), rel=0.05)
 
 
 def test_later_branches_are_dropped_more_often() -> None:
@@ -136,9 +122,6 @@ def test_a_stage_is_a_layer_or_block_with_the_normalization_that_follows() -> No
         "vit": ["1", "2", "3", "4", "5", "6 7", "9"],
     }.items():
         assert [" ".join(stage.layers) for stage in stages_of(create_model(name))] == expected, name
-
-
-def test_both_heads_of_a_reader_are_its_last_stage() -> None:
     first, *_, last = stages_of(create_model("reader"))
     assert list(first.layers) == ["trunk.1"] and list(last.layers) == ["classes", "distances"]
 
