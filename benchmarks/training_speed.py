@@ -57,7 +57,7 @@ name, batch, threads, seconds = sys.argv[1], *map(float, sys.argv[2:])
 if threads:
     torch.set_num_threads(int(threads))
 config = TrainConfig(arch=name, recipe={"batch_size": int(batch)}, device="cpu")
-setup, state = prepare(config, None, None, lambda event: None, lambda: None)
+setup, state = prepare(config)
 for duration in (seconds / 4, seconds):  # the first one is the warm-up
     steps, started = 0, time.perf_counter()
     while steps == 0 or time.perf_counter() - started < duration:

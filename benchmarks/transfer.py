@@ -28,7 +28,7 @@ from digitcli.data.arrays import digits_from_arrays
 from digitcli.data.dataset import Digits, concatenate
 from digitcli.data.loading import load_dataset
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.training.transfer import EPOCHS, MIN_EPOCH_STEPS
+from digitcli.training.configuration import EPOCHS, MIN_EPOCH_STEPS
 
 app = open_app(__doc__)
 TEST_SIZE = 2_000  # pictures at most: the standard error of an accuracy of 95 % is then 0.5 points

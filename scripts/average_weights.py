@@ -24,10 +24,9 @@ from digitcli.data.mnist import load_mnist
 from digitcli.inference.checkpoint import Header, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
-from digitcli.training.line_sources import composed_source
-from digitcli.training.line_task import LineTask
-from digitcli.training.page_task import PageTask
-from digitcli.training.task import TrainingTask
+from digitcli.training.line_task import ComposedLines, LineTask
+from digitcli.training.page_task import SQUARES
+from digitcli.training.task import SceneTask, TrainingTask
 
 BATCHES = 32  # from which the statistics of batch normalization are estimated
 SAME = ("architecture", "alphabet")
@@ -79,8 +78,8 @@ def task_of(header: Header) -> TrainingTask:
     """Return what the networks were trained on."""
     recipe, device = Recipe(**header.recipe), torch.device("cpu")
     if header.task == "page":
-        return PageTask(load_mnist(), recipe, header.seed or 0, device, workers=0)
-    source = composed_source(header.architecture, load_mnist(), header.seed or 0)
+        return SceneTask(SQUARES, load_mnist(), recipe, header.seed or 0, device, workers=0)
+    source = ComposedLines(load_mnist(), header.seed or 0, header.architecture)
     return LineTask(source, recipe, device, workers=0)
 
 

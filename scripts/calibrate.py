@@ -56,7 +56,7 @@ from digitcli.synthesis.page import Kind, Label, corners_of, line_box, numbers_o
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.line_sources import ComposedLines
+from digitcli.training.line_task import ComposedLines
 from digitcli.training.synthetic_lines import PICTURE_SHARES, compose_scenes
 
 app = open_app(__doc__)
@@ -307,7 +307,7 @@ def _expected(box: LineBox, scene: Scene) -> set[str] | None:
 
 def composed_lines(mnist: Dataset, count: int) -> Iterator[HeldOutScene]:
     """Yield lines, some of which are empty."""
-    synthesizer = ComposedLines(mnist, SEED).validation_synthesizer()
+    synthesizer = ComposedLines(mnist, SEED).composer("validation").lines
     for number in range(count):
         picture, text, boxes = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
         label = Label(Kind.NUMBER, text, corners_of(boxes))

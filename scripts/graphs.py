@@ -35,7 +35,7 @@ from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as
 from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.torch_runtime import open_network
 from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.training.line_sources import composed_source
+from digitcli.training.line_task import ComposedLines
 from digitcli.training.synthetic_lines import scene_composer
 
 PREFIX = "network."
@@ -186,7 +186,7 @@ class Ranges(CalibrationDataReader):  # type: ignore[misc]
 
 def batches_of_lines(model: ResolvedModel) -> Inputs:
     """Yield batches on which a line network was trained."""
-    source = composed_source(model.header.architecture, load_mnist(), model.header.seed)
+    source = ComposedLines(load_mnist(), model.header.seed or 0, model.header.architecture)
     for batch in source.pools(BATCH_SIZE)[0][:BATCHES]:
         yield batch.images
 

@@ -36,7 +36,7 @@ GROUPS = {  # each gives the same number of mutants
     "decoding": "inference/ctc recognition/hypotheses recognition/constraints",
     "statistics": "evaluation/risk_control evaluation/statistics evaluation/calibration comparison/compare",
     "checkpoint": "inference/checkpoint atomic_write",
-    "resume": "training/resume training/state training/run_folder recognition/resume",
+    "resume": "training/state training/run_folder recognition/resume",
 }
 MOST_TESTS = 500  # of a mutant; nearly all tests run some places
 # A test hangs after 600 seconds; the slowest takes a minute on an idle machine.

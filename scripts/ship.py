@@ -28,7 +28,7 @@ from digitcli.recognition.readings import LIKELY
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.line_folders import lines_to_evaluate
 from digitcli.synthesis.strips import LabelledStrip
-from digitcli.training.gap_task import GapsOfPage, compose_pages, page_networks
+from digitcli.training.gap_task import GapsOfPage, compose_pages
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
 STRIPS = 2_000  # composed strips
@@ -112,7 +112,7 @@ def pages() -> list[Mask]:
 def gaps() -> list[GapsOfPage]:
     """Compose the gaps of pages by held-out writers, as the shipped networks see them."""
     composer = scene_composer(split(load_mnist()).validation, held_out=True)
-    return compose_pages(composer, page_networks(), np.random.default_rng(0), PAGES)
+    return compose_pages(composer, np.random.default_rng(0), PAGES)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ DEFAULT_SETTINGS = FineTuning()
 # and they are composed in 12 seconds.
 COMPOSED_LINES = 2_000
 COMPOSED_AT_ONCE = 100
-# A part of the seeds of the synthetic lines to learn, which no pool of `training.line_sources` has.
+# A part of the seeds of the synthetic lines to learn, which no pool of `training.line_task` has.
 _COMPOSED_SEED = (3, 0)
 
 
@@ -177,7 +177,7 @@ def _check_folds(setup: Setup) -> None:
 
 def _compose_lines(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
     """Compose the lines that are mixed with those of the pictures."""
-    synthesizer = original.source.training_synthesizer()
+    synthesizer = original.source.composer("train").lines
     random = np.random.default_rng(derive_seed(seed, *_COMPOSED_SEED))
     lines: list[Line] = []
     while len(lines) < COMPOSED_LINES:

@@ -24,8 +24,7 @@ from digitcli.inference.runtime import pad_lines
 from digitcli.inference.torch_runtime import as_input, open_network
 from digitcli.strip_format import COLUMN_PX
 from digitcli.synthesis.lines import Line, count_ctc_columns
-from digitcli.training.line_sources import LineBatch, as_batches
-from digitcli.training.line_task import line_loss
+from digitcli.training.line_task import LineBatch, as_batches, line_loss
 from digitcli.training.optimization import (
     autocast,
     choose_dtype,

@@ -38,8 +38,7 @@ from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis.letters import hash_fonts
 from digitcli.training import checks, trainer
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.network import architecture_arguments, create_network
-from digitcli.training.setup import StopSignal
+from digitcli.training.setup import StopSignal, architecture_arguments, create_network
 from digitcli.training.state import TrainResult
 
 LONGEST_FOLDER_NAME = 150  # characters; a longer label is cut, since most file systems allow 255 bytes

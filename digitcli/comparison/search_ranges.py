@@ -13,8 +13,7 @@ from digitcli.comparison.specification import parse_value
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.settings import Setting, user_settings
 from digitcli.training.checks import check_config
-from digitcli.training.configuration import TrainConfig
-from digitcli.training.transfer import recipe_from_start
+from digitcli.training.configuration import TrainConfig, recipe_from_start
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

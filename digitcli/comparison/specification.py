@@ -29,8 +29,7 @@ from digitcli.inference.model_resolution import ResolvedModel, resolve_model, sh
 from digitcli.json_records import read_json
 from digitcli.settings import settings_of
 from digitcli.training.checks import check_config, resolve_paths
-from digitcli.training.configuration import TrainConfig, config_fields
-from digitcli.training.transfer import with_start
+from digitcli.training.configuration import TrainConfig, config_fields, with_start
 
 SEEDS = 5  # runs of each architecture: the fewest with which an interval over seeds is of use; chosen by hand
 OUT = RUNS / "compare"

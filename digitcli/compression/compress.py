@@ -51,12 +51,11 @@ from digitcli.inference.checkpoint import (
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import infer, load_network, open_network
 from digitcli.training import trainer
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, with_start
 from digitcli.training.run_folder import LOCK_FILE, RUN_FILES, locked
 from digitcli.training.setup import StopSignal, prepare
 from digitcli.training.start_model import describe_start
 from digitcli.training.task import TrainingTask, seed_random
-from digitcli.training.transfer import with_start
 
 BATCHES = 8  # of training examples, for the gradient of the pruning and for the ranges of inputs
 SEED = 0  # of the fine-tuning and of the examples on which inputs are measured
@@ -235,7 +234,7 @@ class _Compression:
         fields = {"start": str(self.original.path), "data": self.data, "seed": SEED}
         config = replace(TrainConfig(**with_start(fields)), device="cpu")
         with trainer.separate_random_numbers(config):
-            setup, _ = prepare(config, None, None, lambda event: None, lambda: None)
+            setup, _ = prepare(config)
         return setup.task
 
     def validate(self, model: ResolvedModel, steps: str) -> TriedModel:

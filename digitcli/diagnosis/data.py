@@ -347,9 +347,7 @@ def _train(name: str, digits: Digits, device: str) -> torch.nn.Module:
         recipe |= {"batch_size": SMALL_BATCH, "epochs": -(-STEPS * SMALL_BATCH // len(digits))}
     config = TrainConfig(arch=ARCHITECTURE, recipe=recipe, device=device)
     with separate_random_numbers(config):
-        setup, state = prepare(
-            config, None, None, lambda event: None, lambda: None, dataset=Dataset(name, digits)
-        )
+        setup, state = prepare(config, dataset=Dataset(name, digits))
         for state.epoch in range(setup.recipe.epochs):
             for state.step in range(setup.task.steps):
                 take_step(setup, state)

@@ -31,13 +31,12 @@ from digitcli.inference.model_resolution import ModelLike, resolve_model
 from digitcli.inference.torch_runtime import as_input, device_of, infer, load_model
 from digitcli.interpretation.activations import hooks
 from digitcli.training import run_folder
-from digitcli.training.configuration import TrainConfig, train_command
+from digitcli.training.configuration import TrainConfig, recipe_from_start, train_command
 from digitcli.training.loop import take_step
 from digitcli.training.optimization import scheduled_lr
 from digitcli.training.setup import TrainingSetup, prepare
 from digitcli.training.state import TrainingState
 from digitcli.training.trainer import separate_random_numbers
-from digitcli.training.transfer import recipe_from_start
 
 # Training digits on which a network is examined, and those of them on which its units are.
 EXAMINED, SHOWN = 5_000, 1_000
@@ -416,7 +415,7 @@ def dead_units(network: nn.Module, images: npt.NDArray[np.uint8]) -> Iterator[Fi
 def start(config: TrainConfig) -> tuple[TrainingSetup, TrainingState]:
     """Return a run before its first step, without a folder; of synthetic characters it has few."""
     unlimited = replace(config, time_seconds=None, patience=None)
-    return prepare(unlimited, None, None, lambda event: None, lambda: None)
+    return prepare(unlimited)
 
 
 def train_briefly(config: TrainConfig, steps: int, digits: Digits, **changes: Any) -> Trial:

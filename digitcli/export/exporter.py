@@ -30,8 +30,8 @@ from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width
 from digitcli.page_format import NUMBER
 from digitcli.strip_format import STRIP_HEIGHT_PX, STRIP_PAPER
 from digitcli.templating import template_environment
-from digitcli.training.gap_task import compose_pages, page_networks
-from digitcli.training.line_sources import ComposedLines
+from digitcli.training.gap_task import compose_pages
+from digitcli.training.line_task import ComposedLines
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
 Images = npt.NDArray[np.uint8]  # N, H, W or N, C, H, W; ink 255
@@ -215,7 +215,7 @@ def _pages(task: str, count: int) -> list[Images]:
     """Return batches of one page each, or of the gaps of one page."""
     composer = scene_composer(split(load_mnist()).test, held_out=True)
     if task == "gaps":
-        pages = compose_pages(composer, page_networks(), np.random.default_rng(0), count)
+        pages = compose_pages(composer, np.random.default_rng(0), count)
         return [page.rows[None] for page in pages]
     pictures = (composer.page(np.random.default_rng(number), *PAGE_PX).picture for number in range(count))
     return [finder_input(picture, *PAGE_PX)[None] for picture in pictures]

@@ -13,15 +13,10 @@ from digitcli.architectures.registry import TORCHVISION, find_architecture, reso
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.inference.model_resolution import ResolvedModel, check_distinct, resolve_model, shipped_models
 from digitcli.settings import option_name, settings_of
-from digitcli.training.configuration import TrainConfig
-from digitcli.training.transfer import ARGUMENTS_OF_RECIPES, check_architecture
+from digitcli.training.configuration import ARGUMENTS_OF_RECIPES, TrainConfig, check_architecture
 
 DATASETS_WITHOUT_DIGITS = ("fashion-mnist", "kmnist")
-LOSS_OF_TASK = {
-    "line": "ctc",
-    "page": "text_regions",
-    "gaps": "binary_cross_entropy",
-}  # of tasks that have only one
+LOSS_OF_TASK = {"line": "ctc", "page": "text_regions", "gaps": "binary_cross_entropy"}  # where there is one
 
 
 def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: bool = True) -> None:
@@ -43,11 +38,7 @@ def check_config(config: TrainConfig, recipe: Recipe | None = None, *, is_new: b
 
 
 def check_single(config: TrainConfig) -> None:
-    """Check that the settings are not those of an ensemble.
-
-    Raises:
-        UsageError: they are.
-    """
+    """Check that the settings are not those of an ensemble, for which a `UsageError` is raised."""
     if config.members is not None:
         cause = "The settings are those of an ensemble, but one network is needed here."
         raise UsageError(cause, "Leave --members out.")
@@ -107,12 +98,9 @@ def _settings_without_effect(config: TrainConfig, recipe: Recipe) -> Iterator[tu
             if declared.group == DISTILLATION and given not in (declared.default, vars(usual)[declared.name]):
                 cause = f"{declared.option} has no effect without --teacher."
                 yield cause, f"Add --teacher, or leave {declared.option} out."
-    if config.start is None:
-        needs_start = {
-            "--rehearse": recipe.rehearse > 0,
-            "--freeze": recipe.freeze != 0 and not config.pretrained,
-        }
-        for option in (option for option, given in needs_start.items() if given):
+    freezes = recipe.freeze != 0 and not config.pretrained
+    for option, given in (("--rehearse", recipe.rehearse > 0), ("--freeze", freezes)):
+        if given and config.start is None:
             cause = f"{option} is for runs that start from a trained model, but this one has random weights."
             yield cause, f"Name the model with --from, or leave {option} out."
 
@@ -141,22 +129,20 @@ def resolve_teachers(names: Sequence[str]) -> tuple[ResolvedModel, ...]:
         UsageError: a teacher does not read single digits, or is named twice.
         ModelError: there is no such model, or its file is damaged.
     """
-    teachers = tuple(map(_resolve_teacher, names))
+    teachers: list[ResolvedModel] = []
+    for name in names:
+        try:
+            teachers.append(resolve_model(name))
+        except ModelError as error:
+            is_path = Path(name).is_absolute()  # a run that is continued knows its teachers by their paths
+            remedy = "If it was moved, name its new place with --teacher." if is_path else error.remedy
+            raise ModelError(f"The teacher cannot be used: {error.cause}", remedy) from error
     check_distinct(teachers)
     for teacher in teachers:
         if teacher.header.task != "digit":
             cause = f"The teacher {teacher.name} is a model of {teacher.header.task}s, not of single digits."
             raise UsageError(cause, "Name a model of single digits, for example robust.")
-    return teachers
-
-
-def _resolve_teacher(name: str) -> ResolvedModel:
-    try:
-        return resolve_model(name)
-    except ModelError as error:
-        is_path = Path(name).is_absolute()  # a run that is continued knows its teachers by their paths
-        remedy = "If it was moved, name its new place with --teacher." if is_path else error.remedy
-        raise ModelError(f"The teacher cannot be used: {error.cause}", remedy) from error
+    return tuple(teachers)
 
 
 def resolve_paths(config: TrainConfig) -> TrainConfig:

@@ -23,10 +23,7 @@ from digitcli.inference.devices import choose_device, rank_and_size
 # The longest time that a process waits for another one which runs but does not answer: the first process may
 # spend some seconds on saving while the others wait.
 TIMEOUT = datetime.timedelta(seconds=45)
-
-# The time to find out which process does not answer.
-DIAGNOSIS_TIMEOUT = datetime.timedelta(seconds=5)
-
+DIAGNOSIS_TIMEOUT = datetime.timedelta(seconds=5)  # to find out which process does not answer
 LossFunction = Callable[[int, int, float], Tensor]  # of the epoch, the step and the progress
 
 
@@ -51,11 +48,7 @@ class Processes:
         return batch if self.size == 1 else batch[self.rank :: self.size]
 
     def gather(self, *numbers: float) -> Tensor:
-        """Return the numbers of all processes (processes, numbers), in float64.
-
-        Raises:
-            EnvironmentFault: A process has ended or does not answer.
-        """
+        """Return the numbers of all processes (processes, numbers), in float64; see `failures_explained`."""
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
         rows = torch.zeros(self.size, len(numbers), dtype=torch.float64, device=device)
         rows[self.rank] = rows.new_tensor(numbers)
@@ -78,9 +71,6 @@ class Processes:
         """Average the statistics of batch normalization, which each process takes from its own share.
 
         Float64 leaves statistics that all processes have in common, as those of frozen stages, as they are.
-
-        Raises:
-            EnvironmentFault: A process has ended or does not answer.
         """
         if self.size == 1:
             return
@@ -102,7 +92,8 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or not _is_of_exchange(error):
+            is_of_exchange = isinstance(error, dist.DistError) or "gloo" in str(error)  # a mere RuntimeError
+            if self.size == 1 or not is_of_exchange:
                 raise
             reason = next(iter(str(_find_failed_process() or error).splitlines()), "")
             cause = f"Process {self.rank} of {self.size} lost the connection to another process: {reason}"
@@ -129,22 +120,13 @@ class _LossModule(nn.Module):
 
 
 def average_gradients(network: nn.Module, loss: LossFunction, processes: Processes) -> LossFunction:
-    """Return a loss of the network whose backward pass averages the gradients over the processes.
-
-    Raises:
-        EnvironmentFault: a process has ended or does not answer.
-    """
+    """Return a loss of the network whose backward pass averages the gradients over the processes."""
     if processes.size == 1:
         return loss
     with processes.failures_explained():
         return DistributedDataParallel(
             _LossModule(network, loss), gradient_as_bucket_view=True, static_graph=True
         )
-
-
-def _is_of_exchange(error: RuntimeError) -> bool:
-    """Whether an error is of the exchange with other processes; gloo raises a mere RuntimeError."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def _find_failed_process() -> RuntimeError | None:
@@ -157,11 +139,7 @@ def _find_failed_process() -> RuntimeError | None:
 
 
 def device_of_process(name: str) -> torch.device:
-    """Return the device of that name; each of several processes on a machine gets its own GPU.
-
-    Raises:
-        The errors of `choose_device`.
-    """
+    """Return the device of that name; each of several processes on a machine gets its own GPU."""
     device = choose_device(name)
     if device.type == "cuda" and rank_and_size()[1] > 1 and name in ("auto", "cuda"):
         return choose_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")

@@ -22,12 +22,7 @@ from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.augmentation import augment, mixup
 from digitcli.data.dataset import Dataset, Digits, concatenate, split, worst_fault
-from digitcli.data.label_tables import (
-    apply_corrections,
-    describe_corrections,
-    digest_of,
-    read_corrections,
-)
+from digitcli.data.label_tables import apply_corrections, describe_corrections, digest_of, read_corrections
 from digitcli.data.mnist import DIGEST as MNIST_DIGEST
 from digitcli.errors import UsageError, quoted
 from digitcli.evaluation.calibration import fit_temperature
@@ -42,10 +37,8 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.task import FinalMetrics, derive_seed, seed_random
 
-# The number of digits that a teacher answers at once, where its answers are kept. Chosen by hand.
-TEACHER_BATCH = 500
-# A part of the seeds of the order of rehearsed digits, which no order of new digits has.
-_REHEARSAL = -1
+TEACHER_BATCH = 500  # digits that a teacher answers at once, where its answers are kept; chosen by hand
+_REHEARSAL = -1  # a part of the seeds of the order of rehearsed digits, which no order of new digits has
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -136,8 +129,6 @@ class DigitTask:
 
     `teachers` are the models whose answers the network learns, besides the labels. `original` are the digits
     on which the start model was trained. If the recipe rehearses, a share of each batch comes from them.
-
-    validation: The validation digits.
     """
 
     unit = "digit"
@@ -316,35 +307,34 @@ class DigitTask:
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the training loss and the accuracy on the validation digits, without augmentation."""
-        logits = infer(network, self.validation.images)
-        labels = torch.from_numpy(self.validation.labels)
-        return float(loss_function(self._recipe)(logits, labels)), accuracy(logits, labels)
+        answers = _answers(network, self.validation)
+        return float(loss_function(self._recipe)(*answers)), accuracy(*answers)
 
     def validate_batch(self, network: nn.Module) -> float:
         """Return the accuracy on one batch of the validation digits."""
-        logits = infer(network, self.validation.images[: self._recipe.batch_size])
-        return accuracy(logits, torch.from_numpy(self.validation.labels[: len(logits)]))
+        batch = np.arange(min(self._recipe.batch_size, len(self.validation)))
+        return accuracy(*_answers(network, self.validation.take(batch)))
 
     def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation digits, then use the test digits, once."""
-        validation, test = self._splits.validation, self._splits.test
-        logits, labels = infer(network, validation.images), torch.from_numpy(validation.labels)
-        temperature = fit_temperature(logits, labels, self.least_temperature)
-        test_logits, test_labels = infer(network, test.images), torch.from_numpy(test.labels)
+        answers = _answers(network, self.validation)
+        temperature = fit_temperature(*answers, self.least_temperature)
+        logits, labels = _answers(network, self._splits.test)
         return FinalMetrics(
-            validation_accuracy=accuracy(logits, labels),
+            validation_accuracy=accuracy(*answers),
             temperature=temperature,
-            test_accuracy=accuracy(test_logits, test_labels),
-            test_nll=nll(test_logits, test_labels, temperature),
-            test_ece=ece(test_logits, test_labels, temperature),
-            misread=tuple((test_logits.argmax(-1) != test_labels).nonzero().flatten().tolist()),
+            test_accuracy=accuracy(logits, labels),
+            test_nll=nll(logits, labels, temperature),
+            test_ece=ece(logits, labels, temperature),
+            misread=tuple((logits.argmax(-1) != labels).nonzero().flatten().tolist()),
         )
 
     @functools.cached_property
     def train_hashes(self) -> Tensor:
         """Return the hash of each training digit (N,), those of the start model included if known."""
-        parts = [self._splits.train, *([] if self._original is None else [self._original])]
-        return torch.from_numpy(concatenate(*parts).hashes())
+        digits = self._splits.train
+        digits = digits if self._original is None else concatenate(digits, self._original)
+        return torch.from_numpy(digits.hashes())
 
     def add_hashes_of(self, start: ResolvedModel) -> bool:
         """Add the hashes of the digits of a start model, and tell whether all of them are known."""
@@ -352,6 +342,11 @@ class DigitTask:
         known = [torch.from_numpy(each) for each in hashes if each is not None]
         self.train_hashes = torch.cat([self.train_hashes, *known]).unique()
         return len(known) == len(hashes)
+
+
+def _answers(network: nn.Module, digits: Digits) -> tuple[Tensor, Tensor]:
+    """Return the logits of digits and their labels."""
+    return infer(network, digits.images), torch.from_numpy(digits.labels)
 
 
 def _parts_of_batch(recipe: Recipe, examples: int, original: Digits | None) -> tuple[int, int]:
@@ -370,8 +365,6 @@ def _parts_of_batch(recipe: Recipe, examples: int, original: Digits | None) -> t
         new, rehearsed = examples, max(1, round(examples * recipe.rehearse / (1 - recipe.rehearse)))
     rehearsed = min(rehearsed, len(original))
     if not new or not rehearsed:
-        cause = (
-            f"--rehearse is {recipe.rehearse}, but a batch of {recipe.batch_size} is too small to be shared."
-        )
-        raise UsageError(cause, "Choose a larger --batch-size.")
+        cause = f"--rehearse is {recipe.rehearse}, but a batch of {recipe.batch_size} is too small"
+        raise UsageError(f"{cause} to be shared.", "Choose a larger --batch-size.")
     return new, rehearsed

@@ -20,16 +20,14 @@ from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.ensemble_file import write_ensemble
-from digitcli.inference.model_resolution import resolve_model, resolve_models
+from digitcli.inference.model_resolution import resolve_models
 from digitcli.inference.torch_runtime import load_model
-from digitcli.training.checks import member_configs, resolve_teachers
+from digitcli.training.checks import member_configs
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.network import count_parameters
-from digitcli.training.resume import check_same_data, check_same_models
-from digitcli.training.setup import TrainingSetup
+from digitcli.training.setup import TrainingSetup, count_parameters
 from digitcli.training.start_model import load_original
-from digitcli.training.state import MemberResult, TrainResult
+from digitcli.training.state import TrainResult, check_same_data, check_same_models
 
 
 def member_folders(config: TrainConfig, folder: Path) -> list[Path]:
@@ -46,34 +44,21 @@ def is_trained(config: TrainConfig, folder: Path) -> bool:
     return bool(states) and all(state.training.get("result") for state in states)
 
 
-def check_same_sources(config: TrainConfig, folder: Path) -> None:
-    """Check that the members to come learn from the same models as the first one, if that has begun.
-
-    Raises:
-        UsageError: a teacher or the start model is another one.
-    """
-    try:
-        first = read_header(folder / MEMBER_FOLDER.format(0) / RESUME_FILE)
-    except ModelError:
-        return
-    teachers = {model.id: model.sha256 for model in resolve_teachers(config.teacher)}
-    check_same_models("teacher", "--teacher", first.teacher, teachers)
-    start = None if config.start is None else resolve_model(config.start)
-    stored = {first.start["model"]: first.start["sha256"]} if first.start else {}
-    check_same_models("start model", "--from", stored, {start.id: start.sha256} if start else {})
-
-
-def check_same_data_as_first(setup: TrainingSetup) -> None:
-    """Check that a new member of an ensemble learns from the same data as the first one.
+def check_same_as_first(setup: TrainingSetup, folder: Path) -> None:
+    """Check that a new member of an ensemble learns from the same data and models as the first one.
 
     Raises:
         UsageError: they have changed since the first member was trained.
         ModelError: the state of the first member is damaged.
     """
-    assert setup.folder is not None
-    first = setup.folder.with_name(MEMBER_FOLDER.format(0))
-    if setup.folder != first:
-        check_same_data(read_header(first / RESUME_FILE).dataset, setup.task)
+    first = folder.with_name(MEMBER_FOLDER.format(0))
+    if folder == first:
+        return
+    header = read_header(first / RESUME_FILE)
+    check_same_data(header.dataset, setup.task)
+    check_same_models("teacher", "--teacher", header.teacher, setup.task.header["teacher"])
+    starts = [{each["model"]: each["sha256"]} if each else {} for each in (header.start, setup.start)]
+    check_same_models("start model", "--from", *starts)
 
 
 def combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) -> TrainResult:
@@ -86,7 +71,6 @@ def combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) -
     header = _written_header(folder, results) or _average(config, folder, results)
     first = results[0]
     shared = ("device", "unreadable", "start", "original", "test_size", "original_test_size")
-    of_member = [field.name for field in dataclasses.fields(MemberResult)]
     return TrainResult(
         architecture=ENSEMBLE.name,
         run=str(folder),
@@ -95,7 +79,7 @@ def combine(config: TrainConfig, folder: Path, results: Sequence[TrainResult]) -
         temperature=header.temperature,
         dtype=", ".join(dict.fromkeys(result.dtype for result in results)),
         data=config.data,
-        members=tuple(MemberResult(**{name: vars(each)[name] for name in of_member}) for each in results),
+        members=tuple(results),
         **{name: vars(first)[name] for name in shared},
         **header.metrics,
     )

@@ -6,9 +6,9 @@ The gaps are those that the shipped networks see: they find the lines of each pa
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digitcli.architectures.recipe import Recipe
-from digitcli.data.dataset import Dataset, split
 from digitcli.gap_format import VALUES
 from digitcli.inference.line_finding import find_lines
-from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer, load_page_finder
 from digitcli.recognition.gaps import PlacedDigit, digits_of, gaps_between, network_input
 from digitcli.recognition.line_reading import read_lines, reading_order
@@ -43,9 +40,7 @@ from digitcli.synthesis.page_parts import (
     fill_with_sums,
 )
 from digitcli.synthesis.scenes import SceneComposer
-from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
-from digitcli.training.task import FinalMetrics, PoolReader, derive_seed
+from digitcli.training.task import SceneKind
 
 # What the pages show. Whether a row of boxes is a comb or a row of cells depends on these shares: with 0.09
 # of the pages as tables of single digits, 17 % of the gaps in other such tables were decided wrongly, with
@@ -58,15 +53,11 @@ LAYOUT_SHARES: dict[Layout, float] = {
 SIDES_PX, DIGIT_PX = (350.0, 1300.0), (14.0, 60.0)  # of the pages, and of the digits on them
 NEAR = 0.45  # heights of a digit between its middle and that of the character that it shows
 SIZES = (0.5, 2.0)  # range of the height of that character, in heights of the digit
-EPOCH_PAGES, VALIDATION_PAGES, TEST_PAGES = 2_000, 60, 200
-POOL_PAGES, USES = 64, 8  # of a pool, and how often each is used: to compose a page takes most of the time
 # Changes of what is seen, so that the network also works where the others see less well. Chosen by hand.
 NOISE = dict.fromkeys(("gap", "distance", "drop", "ratio", "before", "behind", "size"), 0.05)
 LOG_ODDS_NOISE, CONTRAST_NOISE, LEVEL_NOISE = 0.4, 0.2, 0.05
 BLIND_SHARE, REVERSED_SHARE = 0.15, 0.3  # pages without what the readers see in gaps; light on dark
-_VALIDATION_SEED, _TEST_SEED = (0, 1), (0, 2)
-# The shipped networks that read the lines.
-READERS = ("page_reader", "reader")
+READERS = ("page_reader", "reader")  # the shipped networks that read the lines
 
 
 @dataclass(frozen=True)
@@ -80,11 +71,9 @@ class GapsOfPage:
     is_split: npt.NDArray[np.int8]
 
 
-def compose_pages(
-    composer: SceneComposer, networks: PageNetworks, random: np.random.Generator, count: int
-) -> list[GapsOfPage]:
+def compose_pages(composer: SceneComposer, random: np.random.Generator, count: int) -> list[GapsOfPage]:
     """Compose pages with gaps between digits, at least one of which is known."""
-    pages: list[GapsOfPage] = []
+    networks, pages = page_networks(), list[GapsOfPage]()
     layouts, shares = list(LAYOUT_SHARES), np.array(list(LAYOUT_SHARES.values()))
     while len(pages) < count:
         layout = layouts[int(random.choice(len(layouts), p=shares / shares.sum()))]
@@ -128,111 +117,39 @@ def owners_of(digits: Sequence[PlacedDigit], labels: Sequence[Label]) -> list[in
     return found
 
 
-@dataclass(frozen=True)
-class GapPools:
-    """An endless sequence of pools of batches of pages; pool n depends on nothing but the seed and n."""
-
-    composer: SceneComposer
-    batch_size: int
-    seed: int
-
-    def __getitem__(self, number: int) -> list[list[GapsOfPage]]:
-        """Compose the pages of a pool, and return batches in which each of them occurs `USES` times."""
-        random = np.random.default_rng(derive_seed(self.seed, number))
-        pages = compose_pages(self.composer, page_networks(), random, POOL_PAGES)
-        order = np.concatenate([random.permutation(POOL_PAGES) for _ in range(USES)])
-        return [[pages[index] for index in chosen] for chosen in order.reshape(-1, self.batch_size)]
-
-
-class GapTask:
-    """A `TrainingTask` on the gaps of synthetic pages."""
-
-    unit = "page"
-    least_temperature = 1.0
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        workers: int,
-        processes: Processes = ONE_PROCESS,
-    ) -> None:
-        self.name, self.failures, self.digest = dataset.name, dataset.failures, handwriting_digest(dataset)
-        self.sizes = {"train": EPOCH_PAGES, "validation": VALIDATION_PAGES, "test": TEST_PAGES}
-        self.sources = {name: resolve_model(name).sha256 for name in ("finder", *READERS)}
-        self.header: dict[str, Any] = {}
-        self.batch_size = min(recipe.batch_size, POOL_PAGES)
-        self.steps = max(EPOCH_PAGES // self.batch_size, recipe.min_epoch_steps)
-        self.train_hashes = None
-        self.preparation_seconds = 0.0
-        self._splits, self._seed, self._device, self._processes = split(dataset), seed, device, processes
-        self._pools = PoolReader(self._compose_pools, workers, 1, processes)
-
-    def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
-        """Return the loss of this process's part of the batch: a gap of many weighs less than one of few."""
-        number, index = divmod(epoch * self.steps + step, POOL_PAGES * USES // self.batch_size)
-        pages = self._pools.batch(number, index)
-        losses, weights = [], []
-        for page in pages:
-            known = page.is_split >= 0
-            logits = network(_changed(_to_input(page, self._device)))[0]
-            targets = torch.from_numpy(page.is_split[known]).to(self._device, logits.dtype)
-            losses.append(F.binary_cross_entropy_with_logits(logits[torch.from_numpy(known)], targets))
-            weights.append(float(known.sum()) ** 0.5)
-        mean = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
-        assert isinstance(mean, Tensor)
-        return mean
-
-    def _compose_pools(self) -> GapPools:
-        composer = scene_composer(self._splits.train, held_out=False)
-        return GapPools(composer, self.batch_size // self._processes.size, self._seed)
-
-    def validate(self, network: nn.Module) -> tuple[float, float]:
-        """Return the loss and the share of gaps that are decided correctly on the validation pages."""
-        return self._measure(network, self._validation_pages)
-
-    def validate_batch(self, network: nn.Module) -> float:
-        """Return the share of gaps that are decided correctly on one batch of the validation pages."""
-        return self._measure(network, self._validation_pages[: self.batch_size])[1]
-
-    def test(self, network: nn.Module) -> FinalMetrics:
-        """Measure on pages of the test digits and of held-out writers and fonts, once."""
-        _, validation_accuracy = self.validate(network)
-        pages = list(self._compose_held_out(_TEST_SEED, TEST_PAGES))
-        loss, accuracy = self._measure(network, pages)
-        return FinalMetrics(validation_accuracy, 1.0, accuracy, loss, 0.0, ())
-
-    def _measure(self, network: nn.Module, pages: Sequence[GapsOfPage]) -> tuple[float, float]:
-        was_training, losses, right = network.training, list[Tensor](), list[Tensor]()
-        network.eval()
-        with torch.inference_mode():
-            for page in pages:
-                known = torch.from_numpy(page.is_split >= 0)
-                logits = network(_to_input(page, self._device))[0].float().cpu()[known]
-                targets = torch.from_numpy(page.is_split).float()[known]
-                losses.append(F.binary_cross_entropy_with_logits(logits, targets, reduction="none"))
-                right.append((logits > 0) == (targets > 0))
-        network.train(was_training)
-        return float(torch.cat(losses).mean()), float(torch.cat(right).float().mean())
-
-    @functools.cached_property
-    def _validation_pages(self) -> list[GapsOfPage]:
-        return list(self._compose_held_out(_VALIDATION_SEED, VALIDATION_PAGES))
-
-    def _compose_held_out(self, seed: tuple[int, int], count: int) -> Iterator[GapsOfPage]:
-        digits = self._splits.test if seed == _TEST_SEED else self._splits.validation
-        composer = scene_composer(digits, held_out=True)
-        random = np.random.default_rng(derive_seed(self._seed, *seed))
-        yield from compose_pages(composer, page_networks(), random, count)
-
-
 @functools.cache
 def page_networks() -> PageNetworks:
     """Return the shipped networks that find and read lines."""
     readers = tuple(load_line_recognizer(name, "cpu", threads=1) for name in READERS)
     return PageNetworks(load_page_finder("finder", "cpu", threads=1), readers)
+
+
+def _loss(network: nn.Module, pages: list[GapsOfPage], device: torch.device) -> Tensor:
+    """Return the loss of a batch: a gap of many on a page weighs less than one of few."""
+    losses, weights = [], []
+    for page in pages:
+        known = page.is_split >= 0
+        logits = network(_changed(_to_input(page, device)))[0]
+        targets = torch.from_numpy(page.is_split[known]).to(device, logits.dtype)
+        losses.append(F.binary_cross_entropy_with_logits(logits[torch.from_numpy(known)], targets))
+        weights.append(float(known.sum()) ** 0.5)
+    mean = sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
+    assert isinstance(mean, Tensor)
+    return mean
+
+
+def _measure(
+    network: nn.Module, batches: list[list[GapsOfPage]], device: torch.device
+) -> tuple[float, float]:
+    """Return the loss, and the share of gaps that are decided correctly."""
+    losses, right = list[Tensor](), list[Tensor]()
+    for page in itertools.chain.from_iterable(batches):
+        known = torch.from_numpy(page.is_split >= 0)
+        logits = network(_to_input(page, device))[0].float().cpu()[known]
+        targets = torch.from_numpy(page.is_split).float()[known]
+        losses.append(F.binary_cross_entropy_with_logits(logits, targets, reduction="none"))
+        right.append((logits > 0) == (targets > 0))
+    return float(torch.cat(losses).mean()), float(torch.cat(right).float().mean())
 
 
 def _to_input(page: GapsOfPage, device: torch.device) -> Tensor:
@@ -256,3 +173,9 @@ def _changed(gaps: Tensor) -> Tensor:
     contrast, level = 1 + CONTRAST_NOISE * float(torch.randn(())), LEVEL_NOISE * float(torch.randn(()))
     gaps[..., first:] = ((patches - 0.5) * contrast + 0.5 + level).clamp(0, 1)
     return gaps
+
+
+GAPS = SceneKind(
+    "page", epoch=2_000, validation=60, test=200, pool_batches=64, uses=8,
+    compose=compose_pages, loss=_loss, measure=_measure, networks=("finder", *READERS),
+)  # fmt: skip

@@ -1,10 +1,16 @@
-"""The task of reading lines of characters: the loss of a line network, its validation and its test."""
+"""The task of reading lines: where the lines come from, their batches, the loss, and what is measured.
+
+Lines are composed of digits and pen strokes during training, or read from a folder.
+"""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,34 +19,251 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
+from digitcli.data.dataset import Dataset, Failure, split
+from digitcli.errors import InputError, counted
 from digitcli.evaluation.calibration import minimize_over_temperature
 from digitcli.evaluation.metrics import exact_match, line_ece, line_nll, read_digits
 from digitcli.inference.torch_runtime import infer_lines
-from digitcli.synthesis.lines import ALPHABET
+from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, STRIP_PAPER
+from digitcli.synthesis.line_folders import hash_lines, read_lines, split_lines
+from digitcli.synthesis.lines import ALPHABET, Line
+from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.strips import LabelledStrip
+from digitcli.synthesis.strokes import EMBEDDED_STROKES
 from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.line_sources import POOL_BATCHES, AnyLine, LineBatch, LineSource
-from digitcli.training.task import FinalMetrics, PoolReader
+from digitcli.training.synthetic_lines import (
+    STRIP_COMPOSERS,
+    TRAINING_COMPOSERS,
+    compose,
+    compose_ink_of_strips,
+    compose_training_strips,
+    handwriting_digest,
+    networks_digest,
+    scene_composer,
+)
+from digitcli.training.task import TEST_SEED, VALIDATION_SEED, FinalMetrics, PoolReader, Pools, derive_seed
 
-# The processes that compose lines: one core is left to the training, and 8 keep up with a GPU.
-WORKERS = min(8, max(1, usable_cores() - 1))
+NEAR_COLUMNS = 2  # columns on either side of a character's centre that learn its box; chosen by hand
+SHIFTED_SHARE = 0.3  # lines in a batch that begin at a random place, not at the left; chosen by hand
+EPOCH_LINES = 20_480  # composed lines that count as an epoch; chosen by hand, as they have no natural epoch
+POOL_BATCHES = 128  # that are composed together and sorted by width, so that batches need little padding
+VALIDATION_LINES = 1_000  # composed lines, so few that epochs stay short
+TEST_LINES = 5_000  # makes the standard error of an exact match of 98 % smaller than 0.2 percentage points
+STRIP_USES = 2  # how often a strip is used: to compose strips takes much of the time; chosen by hand
+# The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by
+# hand.
+INK_OF_STRIPS_SHARE = 0.5
+BUCKET_PX = 8  # widths from which the strips of a batch are mixed, so that a strip meets others each time
+WORKERS = min(8, max(1, usable_cores() - 1))  # one core is left to the training, and 8 keep up with a GPU
+GUIDED_SHARE = 0.4  # the first share of the run, which also trains the positions of characters; by hand
+BLANK_WEIGHT = 0.3  # of the blank in that part of the loss, where most columns are blank; chosen by hand
 
-# The first share of the run, in which the loss also trains the positions of characters. Chosen by hand.
-GUIDED_SHARE = 0.4
+AnyLine = Line | LabelledStrip  # the boxes of a line are empty, (0, 4), if they are not known
 
-# The weight of the blank in that part of the loss, where most columns are blank. Chosen by hand.
-BLANK_WEIGHT = 0.3
+
+@dataclass(frozen=True)
+class LineBatch:
+    """B lines with their targets, padded to a width of T columns of 4 pixels."""
+
+    images: npt.NDArray[np.uint8]  # B, C, 40, 4 T
+    characters: npt.NDArray[np.int64]  # of all lines in a row
+    lengths: npt.NDArray[np.int64]  # B, the number of characters of each line
+    nearest: npt.NDArray[np.int64]  # B, T, the character whose centre lies in a column, or the blank
+    boxes: npt.NDArray[np.float32]  # B, T, 4, of the nearest character, see `Reader.locate`
+    boxed: npt.NDArray[np.bool_]  # B, T, whether a column has a box
+
+
+def as_batches(
+    lines: Sequence[AnyLine],
+    size: int,
+    random: np.random.Generator,
+    alphabet: str = ALPHABET,
+    bucket_px: int = 1,
+) -> list[LineBatch]:
+    """Return batches of lines of similar width, in a random order.
+
+    Widths in the same bucket of `bucket_px` count as equal, and their lines keep their order.
+    """
+    lines = sorted(lines, key=lambda line: line.image.shape[-1] // bucket_px)
+    starts = size * random.permutation(len(lines) // size)
+    return [as_batch(lines[start : start + size], random, alphabet) for start in starts]
+
+
+def as_batch(lines: Sequence[AnyLine], random: np.random.Generator, alphabet: str = ALPHABET) -> LineBatch:
+    """Pad lines to one width and compute their targets."""
+    columns = -(-max(line.image.shape[-1] for line in lines) // COLUMN_PX // 2) * 2
+    *channels, height, _ = lines[0].image.shape
+    shape = (len(lines), *(channels or [1]), height, columns * COLUMN_PX)
+    batch = LineBatch(
+        images=np.full(shape, STRIP_PAPER if channels else 0, np.uint8),
+        characters=np.array([alphabet.index(c) for line in lines for c in line.text], np.int64),
+        lengths=np.array([len(line.text) for line in lines], np.int64),
+        nearest=np.full((len(lines), columns), len(alphabet)),
+        boxes=np.zeros((len(lines), columns, 4), np.float32),
+        boxed=np.zeros((len(lines), columns), bool),
+    )
+    for row, line in enumerate(lines):
+        width = line.image.shape[-1]
+        margin = columns * COLUMN_PX - width
+        start = int(random.integers(0, margin + 1)) if random.random() < SHIFTED_SHARE else 0
+        batch.images[row, :, :, start : start + width] = line.image
+        if not len(line.boxes):  # nothing is written, or it is not known where
+            continue
+        x0, y0, x1, y1 = line.boxes.T
+        centres = np.clip(((x0 + x1) / 2 + start) // COLUMN_PX, 0, columns - 1).astype(np.int64)
+        batch.nearest[row, centres] = [alphabet.index(each) for each in line.text if each != " "]
+        distances = np.abs(np.arange(columns)[:, None] - centres)  # columns, characters
+        near = np.flatnonzero(distances.min(axis=1) <= NEAR_COLUMNS)
+        owner = distances[near].argmin(axis=1)
+        x = (near + 0.5) * COLUMN_PX - start
+        edges = np.stack([x - x0[owner], x1[owner] - x, y0[owner], y1[owner]], axis=1)
+        batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
+    return batch
+
+
+@dataclass(frozen=True)
+class ComposedPools:
+    """Pools of newly composed lines for an architecture; the lines of a batch have similar widths.
+
+    A `reader` learns from lines and from the ink of strips of scenes, the others from the strips.
+    """
+
+    composer: SceneComposer
+    architecture: str
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, number: int) -> list[LineBatch]:
+        """Compose the lines of a pool."""
+        random, size = np.random.default_rng(derive_seed(self.seed, number)), POOL_BATCHES * self.batch_size
+        if self.architecture not in TRAINING_COMPOSERS:
+            ink = compose_ink_of_strips(self.composer, random, round(INK_OF_STRIPS_SHARE * size))
+            lines = compose(self.composer.lines, random, size - len(ink))
+            return as_batches([*lines, *ink], self.batch_size, random)
+        strips = TRAINING_COMPOSERS[self.architecture](self.composer, random, size // STRIP_USES)
+        batches: list[LineBatch] = []
+        for order in [random.permutation(len(strips)) for _ in range(STRIP_USES)]:
+            ordered = [strips[index] for index in order]
+            batches += as_batches(ordered, self.batch_size, random, STRIP_ALPHABET, BUCKET_PX)
+        return batches
+
+
+@dataclass(frozen=True)
+class StoredPools:
+    """Pools that contain each stored line once in an epoch."""
+
+    lines: Sequence[Line]
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, number: int) -> list[LineBatch]:
+        """Return a pool, which may contain the end of one epoch and the start of the next."""
+        used = len(self.lines) // self.batch_size * self.batch_size
+        size = POOL_BATCHES * self.batch_size
+        positions = np.arange(number * size, (number + 1) * size)
+        random = np.random.default_rng(derive_seed(self.seed, number))
+        batches: list[LineBatch] = []
+        for epoch in np.unique(positions // used).tolist():
+            order = np.random.default_rng(derive_seed(self.seed, epoch)).permutation(len(self.lines))
+            indices = order[positions[positions // used == epoch] % used].tolist()
+            batches += as_batches([self.lines[index] for index in indices], self.batch_size, random)
+        return batches
+
+
+class ComposedLines:
+    """A source of lines that are composed for an architecture, a `reader` or one of `STRIP_COMPOSERS`.
+
+    The lines of a split use its digits, and those to validate and to test on use held-out writers and fonts.
+    """
+
+    composes = True
+
+    def __init__(self, dataset: Dataset, seed: int, architecture: str = "reader") -> None:
+        self.name, self.failures = dataset.name, dataset.failures
+        is_of_strips = architecture in STRIP_COMPOSERS
+        self.alphabet = STRIP_ALPHABET if is_of_strips else ALPHABET
+        self.digest = handwriting_digest(dataset) if is_of_strips else _strokes_digest(dataset)
+        if TRAINING_COMPOSERS.get(architecture, compose_training_strips) is compose_training_strips:
+            self.digest = hashlib.sha256((self.digest + networks_digest()).encode()).hexdigest()
+        self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
+        self._splits, self._seed, self._architecture = split(dataset), seed, architecture
+
+    def composer(self, part: Literal["train", "validation", "test"]) -> SceneComposer:
+        """Return a composer with the digits of a split; writers and fonts are held out but for training."""
+        return scene_composer(getattr(self._splits, part), held_out=part != "train")
+
+    def pools(self, batch_size: int) -> Pools[LineBatch]:
+        """Return pools of lines that are composed from the training digits."""
+        return ComposedPools(self.composer("train"), self._architecture, batch_size, self._seed)
+
+    def validation(self) -> Sequence[AnyLine]:
+        """Compose lines from the validation digits."""
+        random = np.random.default_rng(derive_seed(self._seed, *VALIDATION_SEED))
+        return self._compose(self.composer("validation"), random, VALIDATION_LINES)
+
+    def test(self, count: int | None = None) -> Sequence[AnyLine]:
+        """Compose lines from the test digits, by default `TEST_LINES`."""
+        random = np.random.default_rng(derive_seed(self._seed, *TEST_SEED))
+        return self._compose(self.composer("test"), random, TEST_LINES if count is None else count)
+
+    def _compose(self, composer: SceneComposer, random: np.random.Generator, count: int) -> Sequence[AnyLine]:
+        if self._architecture in STRIP_COMPOSERS:
+            return STRIP_COMPOSERS[self._architecture](composer, random, count)
+        return compose(composer.lines, random, count)
+
+
+def _strokes_digest(dataset: Dataset) -> str:
+    return hashlib.sha256(dataset.digest.encode() + EMBEDDED_STROKES.read_bytes()).hexdigest()
+
+
+class StoredLines:
+    """A source of the lines in a folder, of which a part is held out; `train` are those to train on.
+
+    Raises:
+        InputError: the folder cannot be read, or has too few lines.
+    """
+
+    composes = False
+    alphabet = ALPHABET
+    failures: tuple[Failure, ...] = ()
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        lines = read_lines(folder)
+        self.name, self.digest, self._seed = folder.name, hash_lines(lines), seed
+        self.train, self._validation, self._test = parts = split_lines(lines)
+        self.sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
+        if not all(parts):
+            number = counted(len(lines), "line")
+            cause = f"{folder} has {number}, too few for training, validation and testing."
+            raise InputError(cause, "Provide at least 12 lines; digitcli synthesize makes more.")
+
+    def pools(self, batch_size: int) -> Pools[LineBatch]:
+        """Return pools of the lines that are not held out."""
+        return StoredPools(self.train, batch_size, self._seed)
+
+    def validation(self) -> Sequence[AnyLine]:
+        """Return the held-out lines to validate on, one of twelve."""
+        return self._validation
+
+    def test(self) -> Sequence[AnyLine]:
+        """Return the held-out lines to test on, one of seven."""
+        return self._test
 
 
 class LineTask:
-    """A `TrainingTask` on lines of characters, which are composed during training or read from a folder."""
+    """A `TrainingTask` on lines of characters.
+
+    guided: whether the first part of the run is also guided by the positions of the characters.
+    """
 
     unit = "line"
     least_temperature = 1.0
 
     def __init__(
         self,
-        source: LineSource,
+        source: ComposedLines | StoredLines,
         recipe: Recipe,
         device: torch.device,
         workers: int,
@@ -55,57 +278,57 @@ class LineTask:
         self.batch_size = min(recipe.batch_size, source.sizes["train"])
         self.steps = max(source.sizes["train"] // self.batch_size, recipe.min_epoch_steps)
         self.header: dict[str, Any] = {"alphabet": source.alphabet}
+        share = self.batch_size // processes.size
         workers = workers if source.composes else 0
-        self._pools = PoolReader(
-            lambda: source.pools(self.batch_size // processes.size), workers, 3, processes
-        )
+        self._pools = PoolReader(lambda: source.pools(share), workers, processes)
         self.train_hashes = None  # lines are generated, and no evaluation can contain the same ones
         self.preparation_seconds = 0.0
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
-        """Return the `line_loss` of this process's part of the batch; a `guided` run starts with guidance."""
-        number, index = divmod(epoch * self.steps + step, POOL_BATCHES)
-        batch = self._pools.batch(number, index)
+        """Return the `line_loss` of this process's part of the batch."""
+        batch = self._pools.batch(*divmod(epoch * self.steps + step, POOL_BATCHES))
         guidance = max(0.0, 1 - progress / GUIDED_SHARE) if self._guided else 0.0
         return line_loss(network, batch, self._device, guidance, self._source.alphabet)
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the negative log-likelihood and the exact match of the validation lines' digits."""
-        lines, alphabet = self._validation_lines, self._source.alphabet
-        logits, texts = line_logits(network, lines), [line.digits for line in lines]
-        return float(line_nll(logits, texts, alphabet).mean()), exact_match(logits, texts, alphabet)
+        answers = *_answers(network, self._validation_lines), self._source.alphabet
+        return float(line_nll(*answers).mean()), exact_match(*answers)
 
     def validate_batch(self, network: nn.Module) -> float:
         """Return the exact match on one batch of the validation lines."""
         lines = self._validation_lines[: self.batch_size]
-        texts = [line.digits for line in lines]
-        return exact_match(line_logits(network, lines), texts, self._source.alphabet)
+        return exact_match(*_answers(network, lines), self._source.alphabet)
 
     def test(self, network: nn.Module) -> FinalMetrics:
         """Fit the temperature on the validation lines, then use the test lines, once."""
-        lines, alphabet = self._validation_lines, self._source.alphabet
-        logits, texts = line_logits(network, lines), [line.digits for line in lines]
-        validation_accuracy = exact_match(logits, texts, alphabet)
+        alphabet = self._source.alphabet
+        answers = *_answers(network, self._validation_lines), alphabet
+        validation_accuracy = exact_match(*answers)
         temperature = minimize_over_temperature(
-            lambda value: float(line_nll(logits, texts, alphabet, value).mean()),
+            lambda value: float(line_nll(*answers, value).mean()),
             all_correct=validation_accuracy == 1,
             least=self.least_temperature,
         )
-        test_lines = self._source.test()
-        test_logits, test_texts = line_logits(network, test_lines), [line.digits for line in test_lines]
-        pairs = zip(read_digits(test_logits, alphabet), test_texts, strict=True)
+        logits, texts = _answers(network, self._source.test())
+        pairs = zip(read_digits(logits, alphabet), texts, strict=True)
         return FinalMetrics(
             validation_accuracy=validation_accuracy,
             temperature=temperature,
-            test_accuracy=exact_match(test_logits, test_texts, alphabet),
-            test_nll=float(line_nll(test_logits, test_texts, alphabet, temperature).mean()),
-            test_ece=line_ece(test_logits, test_texts, alphabet, temperature),
+            test_accuracy=exact_match(logits, texts, alphabet),
+            test_nll=float(line_nll(logits, texts, alphabet, temperature).mean()),
+            test_ece=line_ece(logits, texts, alphabet, temperature),
             misread=tuple(index for index, (digits, text) in enumerate(pairs) if digits != text),
         )
 
     @functools.cached_property
     def _validation_lines(self) -> Sequence[AnyLine]:
         return self._source.validation()
+
+
+def _answers(network: nn.Module, lines: Sequence[AnyLine]) -> tuple[list[npt.NDArray[np.float32]], list[str]]:
+    """Return the logits of lines, and what they should be read as."""
+    return line_logits(network, lines), [line.digits for line in lines]
 
 
 def line_logits(network: nn.Module, lines: Sequence[AnyLine]) -> list[npt.NDArray[np.float32]]:

@@ -18,12 +18,8 @@ from digitcli.training.setup import TrainingSetup
 from digitcli.training.state import TrainingState
 from digitcli.training.task import derive_seed, seed_random
 
-# The seconds between two reports of the progress: often enough for a live view, too rarely to cost time.
-REPORT_SECONDS = 0.2
-
-# The seconds between two saves within an epoch: the most work that a crash can cost.
-SAVE_SECONDS = 60.0
-
+REPORT_SECONDS = 0.2  # between two reports: often enough for a live view, too rarely to cost time
+SAVE_SECONDS = 60.0  # between two saves within an epoch: the most work that a crash can cost
 # The validation loss from which on a training has diverged (chosen by hand, far above every start: untrained,
 # `cnn` has a loss of 2.3, `finder` of 4.8, and the readers of lines of 11 to 16).
 EXPLODED_LOSS = 1e5
@@ -128,11 +124,7 @@ def _report(setup: TrainingSetup, state: TrainingState, steps_per_second: float)
 
 
 def _finite(loss_sum: Tensor, setup: TrainingSetup, state: TrainingState) -> float:
-    """Return the sum of the losses as a number.
-
-    Raises:
-        DivergedError: the sum is not finite.
-    """
+    """Return the sum of the losses as a number; it must be finite."""
     value = float(loss_sum)
     if not math.isfinite(value):
         raise _diverged(f"The loss is {value},", setup, state)

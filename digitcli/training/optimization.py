@@ -12,18 +12,9 @@ from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 
-# The decay of the momentum, as published.
-MOMENTUM = 0.95
-
-# The number of Newton-Schulz iterations, as published.
-ITERATIONS = 5
-
-# The coefficients, as published, of the polynomial that brings every singular value near 1.
-COEFFICIENTS = 3.4445, -4.7750, 2.0315
-
-# The root mean square of a step at a learning rate of 1: about that of AdamW, so that both can use one rate.
-RMS = 0.2
-
+MOMENTUM, ITERATIONS = 0.95, 5  # the decay of the momentum, and Newton-Schulz iterations, as published
+COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the polynomial that brings singular values near 1, as published
+RMS = 0.2  # root mean square of a step at a learning rate of 1: about that of AdamW, so both can use one rate
 # The least number of rows and columns of a matrix for Muon; AdamW trains smaller ones. Chosen by hand: the
 # output layer of ten classes must be below it.
 SMALLEST_SIDE = 32
@@ -103,7 +94,11 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 
 def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Create the recipe's optimizer, with weight decay for matrices and kernels alone."""
-    groups = _parameter_groups(network, recipe)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    kernels, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    decays = ((kernels, recipe.weight_decay), (vectors, 0.0))
+    groups: list[dict[str, Any]]
+    groups = [{"params": params, "weight_decay": weight_decay} for params, weight_decay in decays if params]
     fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
     betas = recipe.beta1, recipe.beta2
     match recipe.optimizer:
@@ -118,23 +113,14 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
             return Muon(_by_size(groups), recipe.lr, betas, getattr(torch, recipe.dtype), fused)
 
 
-def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the trained parameters: matrices and kernels apart from biases and normalization layers."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    kernels, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    decays = ((kernels, recipe.weight_decay), (vectors, 0.0))
-    return [{"params": params, "weight_decay": weight_decay} for params, weight_decay in decays if params]
-
-
 def _by_size(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Split each group into large matrices, which Muon makes orthogonal, and the rest."""
-    split_groups = []
-    for group in groups:
-        for orthogonal in (True, False):
-            parameters = [p for p in group["params"] if is_large(p) == orthogonal]
-            if parameters:
-                split_groups.append({**group, "params": parameters, "orthogonal": orthogonal})
-    return split_groups
+    return [
+        {**group, "params": parameters, "orthogonal": orthogonal}
+        for group in groups
+        for orthogonal in (True, False)
+        if (parameters := [p for p in group["params"] if is_large(p) == orthogonal])
+    ]
 
 
 def choose_dtype(device: torch.device) -> tuple[Literal["float32", "bfloat16"], str]:
@@ -175,11 +161,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def scheduled_lr(recipe: Recipe, progress: float) -> float:
-    """Return the learning rate at a progress from 0 to 1.
-
-    A linear warm-up leads to the recipe's learning rate. Then the schedule lowers it to zero, unless it is
-    constant.
-    """
+    """Return the learning rate at a progress from 0 to 1: a linear warm-up, then the recipe's schedule."""
     if progress < recipe.warmup:
         return recipe.lr * max(progress, 1e-3 * recipe.warmup) / recipe.warmup
     rest = min(1.0, (progress - recipe.warmup) / (1 - recipe.warmup))

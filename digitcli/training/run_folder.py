@@ -1,16 +1,19 @@
-"""The folder of a run: how it is created, locked, written and read, and the chart of its curves."""
+"""The folder of a run: how it is created, locked, written and read; its curves as a chart and in TensorBoard.
+
+Abadi et al., "TensorFlow: large-scale machine learning on heterogeneous distributed systems", 2016.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import dataclasses
-import difflib
 import io
 import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,10 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from digitcli.architectures.compression import pack
-from digitcli.atomic_write import remove_partial_files, write_whole
+from digitcli.atomic_write import faults_of, remove_partial_files, write_whole
 from digitcli.charts import Panel, Series, draw_lines
-from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted, quoted
-from digitcli.events import EpochDone
+from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted, did_you_mean, quoted
+from digitcli.events import EpochDone, Event, Notice, OnEvent
 from digitcli.inference.checkpoint import (
     CONFIG_FILE,
     MEMBER_FOLDER,
@@ -35,16 +38,15 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
+from digitcli.optional_packages import import_packages
 from digitcli.training.configuration import TrainConfig, stored_config
-from digitcli.training.state import model_tensors
+from digitcli.training.state import Saved, model_tensors
 
-LOCK_FILE = ".lock"
-METRICS_FILE = "metrics.csv"
-CURVES_FILE = "curves.svg"
+LOCK_FILE, METRICS_FILE, CURVES_FILE = ".lock", "metrics.csv", "curves.svg"
+EVENT_FILES = "events.out.tfevents.*"  # of TensorBoard
 RUN_FILES = (CONFIG_FILE, METRICS_FILE, CURVES_FILE, RESUME_FILE, MODEL_FILE)
-# Runs that the error about a folder without a run names: the most similar ones (chosen by hand).
-NAMED_RUNS = 5
-Saved = tuple[Header, dict[str, Tensor]]
+# Raises an EnvironmentFault if the package tensorboard is missing or too old.
+check_tensorboard = partial(import_packages, "--tensorboard", "tensorboard", "torch.utils.tensorboard")
 
 
 @contextlib.contextmanager
@@ -60,10 +62,11 @@ def new_run(arch: str, out: Path | None, force: bool) -> Iterator[Path]:
         folder = _create(out, created) if out else _create_numbered(arch.replace("/", "-"), created)
         with locked(folder):
             if not force and (files := files_to_be_replaced(folder)):
-                raise OutputError(
-                    f"{folder} contains files that a new run would replace: {', '.join(files)}.",
-                    "Name another folder with --output, resume it with --resume, or replace it with --force.",
+                cause = f"{folder} contains files that a new run would replace: {', '.join(files)}."
+                remedy = (
+                    "Name another folder with --output, resume it with --resume, or replace it with --force."
                 )
+                raise OutputError(cause, remedy)
             path = folder / CONFIG_FILE
             before = path.read_bytes() if path.is_file() else None
             try:
@@ -153,8 +156,7 @@ def check_is_run(folder: Path) -> None:
         return
     places = {root.resolve(): root for root in (RUNS, folder.parent)}.values()
     runs = sorted(str(path) for root in places for path in root.glob("*") if is_run(path))
-    nearest = difflib.get_close_matches(str(folder), runs, n=NAMED_RUNS, cutoff=0)
-    remedy = f"Folders with runs are: {', '.join(nearest)}." if nearest else "Start one without --resume."
+    remedy = did_you_mean(str(folder), runs) if runs else "Start one without --resume."
     raise InputError(f"There is no run in {folder}.", remedy)
 
 
@@ -227,11 +229,7 @@ def save(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
 
 
 def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write the files that depend on a saved state: the model, the metrics and their curves.
-
-    Raises:
-        OutputError: the disk is full or the folder cannot be written.
-    """
+    """Write the files that depend on a saved state: the model, the metrics and their curves; see `save`."""
     history = [EpochDone(**row) for row in header.training["history"]]
     weights = pack(header.compression, model_tensors(tensors))
     write_checkpoint(folder / MODEL_FILE, dataclasses.replace(header, training={}), weights)
@@ -245,11 +243,7 @@ def write_outputs(folder: Path, header: Header, tensors: Mapping[str, Tensor]) -
 
 
 def repair_outputs(folder: Path, saved: Saved) -> None:
-    """Write the missing files of a finished run, which may have been killed between its last two writes.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
+    """Write the missing files of a finished run, which may have been killed between its last two writes."""
     try:
         model = read_header(folder / MODEL_FILE)
     except ModelError:
@@ -260,9 +254,7 @@ def repair_outputs(folder: Path, saved: Saved) -> None:
 
 def files_to_be_replaced(folder: Path) -> list[str]:
     """Return the files that a new run would replace, without the `config.json` of a run that never saved."""
-    files = [file for file in RUN_FILES if (folder / file).exists()]
-    for member in _member_folders(folder):
-        files += [f"{member.name}/{file}" for file in RUN_FILES if (member / file).exists()]
+    files = _files_of_run(folder)
     if files == [CONFIG_FILE]:
         with contextlib.suppress(ModelError):
             read_config(folder, None)
@@ -270,13 +262,28 @@ def files_to_be_replaced(folder: Path) -> list[str]:
     return files
 
 
-def _create(folder: Path, created: list[Path]) -> Path:
+def _files_of_run(folder: Path) -> list[str]:
+    """Return the files of a run and of its members, as paths within its folder."""
+    paths = [place / file for place in (folder, *_member_folders(folder)) for file in RUN_FILES]
+    return [path.relative_to(folder).as_posix() for path in paths if path.exists()]
+
+
+def _is_saved(folder: Path) -> bool:
+    """Return whether a run folder has more than the configuration with which the run began."""
+    return any(not file.endswith(CONFIG_FILE) for file in _files_of_run(folder))
+
+
+def _create(folder: Path, created: list[Path], *, may_exist: bool = True) -> Path:
     """Create a folder with its missing parents, after adding them all to `created`."""
     try:
-        created[:0] = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        created[:0] = missing
+        folder.mkdir(parents=True, exist_ok=may_exist)
         return folder
     except OSError as error:
+        if isinstance(error, FileExistsError) and not may_exist:
+            del created[: len(missing)]
+            raise
         raise _unwritable(folder, error) from error
 
 
@@ -285,24 +292,11 @@ def _create_numbered(label: str, created: list[Path]) -> Path:
     _create(RUNS, created)
     pattern = re.compile(re.escape(label) + r"-(\d+)")
     numbers = [int(match[1]) for path in RUNS.glob("*") if (match := pattern.fullmatch(path.name))]
-    number = max(numbers, default=0) + 1
+    number = max(numbers, default=0)
     while True:
-        folder = RUNS / f"{label}-{number}"
-        created.insert(0, folder)
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:  # a concurrent run has created it
-            created.remove(folder)
-            number += 1
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-
-
-def _is_saved(folder: Path) -> bool:
-    """Return whether a run folder has more than the configuration with which the run began."""
-    folders = (folder, *_member_folders(folder))
-    return any((path / file).exists() for path in folders for file in RUN_FILES if file != CONFIG_FILE)
+        number += 1
+        with contextlib.suppress(FileExistsError):  # a concurrent run has created it
+            return _create(RUNS / f"{label}-{number}", created, may_exist=False)
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
@@ -320,3 +314,78 @@ def draw_curves(title: str, rows: Sequence[EpochDone]) -> str:
         Panel("validation error in %", "epoch", [error]),
     ]
     return draw_lines(f"{title}: {counted(len(rows), 'epoch')}", panels)
+
+
+def folder_of_run(logs: Path, run: Path) -> Path:
+    """Return the folder for a run: TensorBoard lays the runs of `logs` over each other, by these names."""
+    return logs / run.resolve().name
+
+
+@contextlib.contextmanager
+def curves_written(
+    logs: Path | None, run: Path | None, history: Sequence[EpochDone], on_event: OnEvent
+) -> Iterator[OnEvent]:
+    """Yield a callback that passes events on and writes the figures of epochs, named as in `metrics.csv`.
+
+    The curves of a run continue those of its folder in `logs`, after the epochs of `history`; if it has none,
+    they begin with these. A new run replaces the curves there, and one that saved nothing leaves none. If the
+    folder cannot be written later on, a notice says so once, and the run goes on. Without `logs` or `run`,
+    nothing is written.
+
+    Raises:
+        OutputError: the folder cannot be written at the beginning.
+    """
+    if logs is None or run is None:
+        yield on_event
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder, has_failed = folder_of_run(logs, run), False
+    if not history:
+        _remove_curves(folder)
+    on_event(Notice(f"See the curves with: tensorboard --logdir {quoted(logs)}"))
+    with faults_of(folder):  # TensorBoard forgets what the folder has of epochs that a crash has undone
+        has_curves = any(folder.glob(EVENT_FILES))
+        writer = SummaryWriter(str(folder), purge_step=len(history) + 1 if has_curves else None)
+
+    @contextlib.contextmanager
+    def faults_noted() -> Iterator[None]:
+        nonlocal has_failed
+        try:
+            with faults_of(folder):
+                yield
+        except OutputError as error:
+            if not has_failed:
+                on_event(Notice(f"The curves for TensorBoard end here: {error.cause}"))
+            has_failed = True
+
+    def write(*events: Event) -> None:
+        with faults_noted():
+            for done in events:
+                if isinstance(done, EpochDone) and not has_failed:
+                    for name, value in dataclasses.asdict(done).items():
+                        if name != "epoch":
+                            writer.add_scalar(f"epoch/{name}", value, done.epoch)
+                    writer.flush()
+
+    def pass_on(event: Event) -> None:
+        on_event(event)
+        write(event)
+
+    try:
+        write(*(() if has_curves else history))
+        yield pass_on
+    finally:
+        with faults_noted():
+            writer.close()
+        if not (run / RESUME_FILE).exists():
+            _remove_curves(folder)
+
+
+def _remove_curves(folder: Path) -> None:
+    """Delete the curves in a folder, and the folder if nothing else is in it."""
+    with faults_of(folder):
+        for file in folder.glob(EVENT_FILES):
+            file.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()

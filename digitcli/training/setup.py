@@ -11,16 +11,20 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from digitcli.architectures.compression import Change
+from digitcli.architectures.model_surgery import freeze, initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import find_architecture
+from digitcli.architectures.registry import TORCHVISION, accepts_argument, create_model, find_architecture
 from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import PUBLISHED_DATASETS, find_dataset, load_dataset
+from digitcli.errors import UsageError
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
-from digitcli.inference.model_resolution import resolve_model
+from digitcli.inference.model_resolution import ResolvedModel, resolve_model
+from digitcli.inference.torch_runtime import load_network
 from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.checks import check_config, check_single, resolve_teachers
 from digitcli.training.configuration import RunStarted, TrainConfig
@@ -32,20 +36,16 @@ from digitcli.training.data_parallel import (
     device_of_process,
 )
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.gap_task import GapTask
-from digitcli.training.line_sources import LineSource, StoredLines, composed_source
-from digitcli.training.line_task import WORKERS, LineTask
-from digitcli.training.network import (
-    architecture_arguments,
-    check_batch_size,
-    count_parameters,
-    count_trained_parameters,
-    create_network,
+from digitcli.training.gap_task import GAPS
+from digitcli.training.line_task import WORKERS, ComposedLines, LineTask, StoredLines
+from digitcli.training.optimization import (
+    SMALLEST_SIDE,
+    choose_dtype,
+    create_average,
+    create_optimizer,
+    is_large,
 )
-from digitcli.training.optimization import choose_dtype, create_average, create_optimizer
-from digitcli.training.page_task import PageTask
-from digitcli.training.resume import restore_state, run_recipe
-from digitcli.training.run_folder import Saved
+from digitcli.training.page_task import SQUARES
 from digitcli.training.start_model import (
     OriginalDigits,
     OriginalLines,
@@ -54,24 +54,15 @@ from digitcli.training.start_model import (
     least_temperature,
     load_original,
 )
-from digitcli.training.state import TrainingState
+from digitcli.training.state import Saved, TrainingState, restore_state, run_recipe
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS
-from digitcli.training.task import TrainingTask
+from digitcli.training.task import SceneTask, TrainingTask
 
-# The most synthetic characters for each training digit in a dry run, which takes one step.
-DRY_RUN_SYNTHETIC = 0.02
-
-# The metrics of a finished run that a checkpoint's header contains.
+DRY_RUN_SYNTHETIC = 0.02  # synthetic characters at most for each training digit in a dry run, of one step
+# The metrics of a finished run that a checkpoint's header contains; the others of one that had a start model.
 STORED_METRICS = (
-    "validation_accuracy",
-    "test_accuracy",
-    "test_nll",
-    "test_ece",
-    "epochs",
-    "train_seconds",
-)
-
-# Those that a run has too if it started from a trained model.
+    "validation_accuracy", "test_accuracy", "test_nll", "test_ece", "epochs", "train_seconds",
+)  # fmt: skip
 METRICS_OF_TRANSFER = ("test_accuracy_before", "original_accuracy", "original_accuracy_before")
 
 StopSignal = Callable[[], int | None]
@@ -79,28 +70,20 @@ StopSignal = Callable[[], int | None]
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that stays the same while a network is trained.
-
-    folder: The run folder; None in a dry run and in every process but the first.
-    stop_signal: Returns the number of a signal that this process has received, or None.
-    loss: Returns the loss of a batch by its epoch, step and progress.
-    start: The model that the run started from, as the header of a checkpoint has it.
-    original: The data that this model was trained on, if the run needs them.
-    compression: The changes by which this model was compressed.
-    """
+    """Everything that stays the same while a network is trained."""
 
     config: TrainConfig
     recipe: Recipe
     task: TrainingTask
     device: torch.device
-    folder: Path | None
+    folder: Path | None  # of the run; None in a dry run and in every process but the first
     on_event: OnEvent
-    stop_signal: StopSignal
-    loss: LossFunction
+    stop_signal: StopSignal  # returns the number of a signal that this process has received, or None
+    loss: LossFunction  # returns the loss of a batch by its epoch, step and progress
     processes: Processes = ONE_PROCESS
-    start: Mapping[str, Any] = field(default_factory=dict)
-    original: OriginalDigits | OriginalLines | None = None
-    compression: Sequence[Change] = ()
+    start: Mapping[str, Any] = field(default_factory=dict)  # the start model, as a header has it
+    original: OriginalDigits | OriginalLines | None = None  # the data of that model, if the run needs them
+    compression: Sequence[Change] = ()  # the changes by which that model was compressed
 
     def progress(self, state: TrainingState) -> float:
         """Return the completed share of the run, from 0 to 1.
@@ -163,10 +146,10 @@ class TrainingSetup:
 
 def prepare(
     config: TrainConfig,
-    folder: Path | None,
-    saved: Saved | None,
-    on_event: OnEvent,
-    stop_signal: StopSignal,
+    folder: Path | None = None,
+    saved: Saved | None = None,
+    on_event: OnEvent = lambda event: None,
+    stop_signal: StopSignal = lambda: None,
     processes: Processes = ONE_PROCESS,
     dataset: Dataset | None = None,
 ) -> tuple[TrainingSetup, TrainingState]:
@@ -175,8 +158,7 @@ def prepare(
     dataset: single digits in place of those that `config.data` names.
 
     Raises:
-        UsageError: the settings contradict each other, or the data or the teachers are not those of the saved
-            state.
+        UsageError: settings contradict each other, or data or teachers are not those of the saved state.
         InputError, EnvironmentFault, ModelError: the data, the device or the saved state cannot be used.
     """
     is_new = saved is None
@@ -252,15 +234,14 @@ def _load_task(
         return DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
     if kind == "page":
-        return PageTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
+        return SceneTask(SQUARES, load_dataset(config.data), recipe, config.seed, device, workers, processes)
     if kind == "gaps":
-        return GapTask(load_dataset(config.data), recipe, config.seed, device, workers, processes)
+        return SceneTask(GAPS, load_dataset(config.data), recipe, config.seed, device, workers, processes)
     path = find_dataset(config.data)
-    source: LineSource
     if path is not None and is_line_folder(path) and config.arch not in STRIP_COMPOSERS:
-        source = StoredLines(path, config.seed)
+        source: ComposedLines | StoredLines = StoredLines(path, config.seed)
     else:
-        source = composed_source(config.arch, load_dataset(config.data), config.seed)
+        source = ComposedLines(load_dataset(config.data), config.seed, config.arch)
     return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
 
 
@@ -298,3 +279,72 @@ def _report_start(setup: TrainingSetup, state: TrainingState) -> None:
             steps_done=state.step,
         )
     )
+
+
+def check_batch_size(arch: str, network: nn.Module, batch_size: int, processes: int = 1) -> None:
+    """Check that a batch has equal shares for the processes, and two examples or more for batch norm.
+
+    Raises:
+        UsageError: the batch has no equal shares, or too few examples for batch norm.
+    """
+    if batch_size % processes:
+        cause = f"A batch of {batch_size} has no equal shares for {processes} processes."
+        raise UsageError(cause, f"Choose a --batch-size that is a multiple of {processes}.")
+    # Torchvision's networks may shrink an image to one pixel, where BatchNorm2d has only the batch, too.
+    over_batch = _BatchNorm if arch.startswith(TORCHVISION) else nn.BatchNorm1d
+    if batch_size < 2 * processes and any(isinstance(layer, over_batch) for layer in network.modules()):
+        cause = f"Architecture '{arch}' normalizes over the batch, and cannot with a batch of {batch_size}."
+        raise UsageError(cause, f"Choose --batch-size {2 * processes} or more.")
+
+
+def create_network(
+    arch: str,
+    recipe: Recipe,
+    pretrained: bool = False,
+    start: ResolvedModel | None = None,
+    compression: Sequence[Change] = (),
+) -> nn.Module:
+    """Build the network of a run before its first step, with the global random generator.
+
+    It has the weights of the model `start`, if there is one, and the changes by which that was compressed.
+
+    Raises:
+        UsageError: the network cannot be built or trained by this recipe.
+        ModelError, EnvironmentFault: see `create_model` and `load_network`.
+    """
+    arguments = architecture_arguments(recipe, compression)
+    if pretrained:
+        arguments["pretrained"] = True
+    if start is not None and accepts_argument(arch, "alphabet"):
+        arguments["alphabet"] = start.header.alphabet
+    network = create_model(arch, **arguments)
+    initialize(network, recipe.initialization)
+    if start is not None:
+        network.load_state_dict(load_network(start).state_dict())
+    set_stochastic_depth(network, recipe.stochastic_depth or 0.0)
+    freeze(network, recipe.freeze)
+    check_batch_size(arch, network, recipe.batch_size)
+    if recipe.optimizer == "muon" and not any(map(is_large, network.parameters())):
+        cause = f"Muon is for matrices of {SMALLEST_SIDE} rows and columns or more; '{arch}' has none."
+        raise UsageError(cause, "Choose another --optimizer.")
+    return network
+
+
+def architecture_arguments(recipe: Recipe, compression: Sequence[Change] = ()) -> dict[str, Any]:
+    """Return the arguments that a recipe and the compression of its start model pass to the architecture."""
+    arguments: dict[str, Any] = {} if recipe.dropout is None else {"dropout": recipe.dropout}
+    if recipe.normalization not in (None, "batch"):
+        arguments["normalization"] = recipe.normalization
+    if compression:
+        arguments["compression"] = list(compression)
+    return arguments
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of all parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_trained_parameters(network: nn.Module) -> int:
+    """Return the number of parameters that are not frozen."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -6,7 +6,7 @@ measures on their test part what it has forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,21 +22,16 @@ from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import has_learned_more, recipes_of
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import infer
-from digitcli.synthesis.lines import Line
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.line_sources import ComposedLines
-from digitcli.training.line_task import line_logits
+from digitcli.training.line_task import AnyLine, ComposedLines, line_logits
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS
 from digitcli.training.task import TrainingTask
 
 # The number of original lines that are composed to test on: five times fewer than a run that learns to read
 # lines, since each of them is read twice. The standard error of a difference is about 0.3 percentage points.
 TEST_LINES = 1_000
-
-# The number of validation examples of which a model that reads 70 % of all examples reads every one with a
-# probability of 0.03 only.
-LEAST_VALIDATION_SIZE = 10
+LEAST_VALIDATION_SIZE = 10  # of which a model that reads 70 % reads every one with a probability of 0.03 only
 
 
 class OriginalDigits:
@@ -67,16 +62,12 @@ class OriginalLines:
         return exact_match(line_logits(network, self._test), texts, self.source.alphabet)
 
     @cached_property
-    def _test(self) -> list[Line]:
+    def _test(self) -> Sequence[AnyLine]:
         return self.source.test(TEST_LINES)
 
 
 def load_original(config: TrainConfig) -> OriginalDigits | OriginalLines | None:
-    """Load the original data of a run; None if it has none, or if its architecture composes scenes.
-
-    Raises:
-        The errors of `load_dataset`.
-    """
+    """Load the original data of a run; None if it has none, or if its architecture composes scenes."""
     if config.original is None:
         return None
     task = find_architecture(config.arch).task

@@ -1,96 +1,68 @@
-"""The state of a training run, and its conversion to and from the contents of a checkpoint."""
+"""The state of a run, as a checkpoint holds it, and how a run resumes from it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from digitcli.errors import ModelError
-from digitcli.events import EpochDone
+from digitcli.architectures.recipe import Recipe, stored_recipe
+from digitcli.architectures.registry import resolve_recipe
+from digitcli.errors import ModelError, UsageError, counted
+from digitcli.events import EpochDone, Notice, OnEvent
+from digitcli.inference.checkpoint import MODEL_FILE, Header, library_versions
+from digitcli.settings import option_name
+from digitcli.training.configuration import TrainConfig
+from digitcli.training.task import TrainingTask
 
-
-@dataclass(frozen=True, kw_only=True)
-class MemberResult:
-    """A member of an ensemble; the fields are those of `TrainResult`."""
-
-    architecture: str
-    seed: int
-    checkpoint: str
-    validation_accuracy: float
-    test_accuracy: float | None
-    test_nll: float | None
+Saved = tuple[Header, dict[str, Tensor]]  # what `resume.safetensors` holds
+# The settings that may change when a run is resumed; of its recipe, only the epochs may change.
+CHANGEABLE = (
+    "data", "teacher", "start", "device", "threads", "corrections", "fonts", "time_seconds", "patience",
+)  # fmt: skip
+# Of these, an ensemble keeps two, and it keeps its epochs, so that all of its members are trained alike.
+FIXED_IN_ENSEMBLES = ("time_seconds", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """A finished run. Accuracies are fractions from 0 to 1.
+    """A finished run. Accuracies are fractions from 0 to 1. None, as in a dry run, is not measured."""
 
-    architecture: The name of the architecture; "ensemble" for several networks.
-    run: The run folder; None in a dry run, which writes nothing.
-    checkpoint: The file of the trained model; None in a dry run.
-    seed: The random seed.
-    epochs: The number of epochs, of all members; it has a fraction if a time limit ended the last one.
-    train_seconds: The time of the steps, validations and saves, and of synthetic characters before them.
-    total_seconds: The time of the whole command, with loading and testing.
-    validation_accuracy: The accuracy of the chosen weights on the validation examples.
-    test_size: The number of test examples.
-    test_accuracy, test_nll, test_ece: The results on the test examples; None in a dry run. The negative
-        log-likelihood is in nats, the expected calibration error is a fraction.
-    temperature: The divisor of the logits that calibrates the confidence.
-    parameters: The number of parameters.
-    trained_parameters: The number of those that are not frozen; None for an ensemble.
-    device, dtype: Where, and in which number format, the network was trained.
-    unreadable: The number of files of the dataset that could not be read.
-    data: The name or path of the dataset.
-    misread: The indices of the test examples that the model reads wrongly; None in a dry run and for an
-        ensemble.
-    members: The members of an ensemble; empty for one network.
-    best_member: The index of the member with the highest test accuracy; None for one network.
-    gained, lost: The numbers of test examples that only the ensemble reads correctly, and that only this
-        member does; None for one network.
-    start: The model whose weights the run started from, with the beginning of its digest, if there is one.
-    test_accuracy_before: The accuracy of that model on the test examples; None if it is not there any more.
-    original: The name of the dataset that it was trained on, if it is known and is not `data`.
-    original_accuracy, original_accuracy_before: The accuracy of the trained model and of the start model on
-        the test examples of that dataset.
-    original_test_size: The number of these.
-    """
-
-    architecture: str
-    run: str | None
-    checkpoint: str | None
+    architecture: str  # "ensemble" for several networks
+    run: str | None  # the run folder
+    checkpoint: str | None  # the file of the model
     seed: int
-    epochs: float
-    train_seconds: float
-    total_seconds: float
-    validation_accuracy: float
-    test_size: int | None = None
+    epochs: float  # of all members; with a fraction if a time limit ended the last one
+    train_seconds: float  # of the steps, validations and saves, and of synthetic characters before them
+    total_seconds: float  # of the whole command, with loading and testing
+    validation_accuracy: float  # of the chosen weights
+    test_size: int | None = None  # the number of test examples
     test_accuracy: float | None = None
-    test_nll: float | None = None
-    test_ece: float | None = None
-    temperature: float = 1.0
+    test_nll: float | None = None  # the negative log-likelihood, in nats
+    test_ece: float | None = None  # the expected calibration error, a fraction
+    temperature: float = 1.0  # the divisor of the logits that calibrates the confidence
     parameters: int
-    trained_parameters: int | None = None
+    trained_parameters: int | None = None  # the number of those that are not frozen; None for an ensemble
     device: str
-    dtype: str
-    unreadable: int
-    data: str
-    misread: tuple[int, ...] | None = None
-    members: tuple[MemberResult, ...] = ()
-    best_member: int | None = None
-    gained: int | None = None
-    lost: int | None = None
-    start: str | None = None
-    test_accuracy_before: float | None = None
-    original: str | None = None
-    original_accuracy: float | None = None
-    original_accuracy_before: float | None = None
-    original_test_size: int | None = None
+    dtype: str  # in which the network was trained
+    unreadable: int  # the number of files of the dataset that could not be read
+    data: str  # the name or path of the dataset
+    misread: tuple[int, ...] | None = None  # indices of test examples read wrongly; None for an ensemble
+    members: tuple[TrainResult, ...] = ()  # of an ensemble
+    best_member: int | None = None  # the index of the member with the highest test accuracy
+    gained: int | None = None  # the number of test examples that only the ensemble reads correctly,
+    lost: int | None = None  # and that only this member does
+    start: str | None = None  # the start model, with the beginning of its digest
+    test_accuracy_before: float | None = None  # of that model; None if it is not there any more
+    original: str | None = None  # the dataset that it was trained on, if that is known and is not `data`
+    original_accuracy: float | None = None  # of the trained model on the test examples of that dataset,
+    original_accuracy_before: float | None = None  # and of the start model
+    original_test_size: int | None = None  # the number of these
 
 
 @dataclass
@@ -99,33 +71,20 @@ class TrainingState:
 
     It holds no random state: the order of the examples, the augmentation and dropout follow from the seed,
     the epoch and the step.
-
-    network: The network in training.
-    average: The exponential moving average of its weights, if the recipe asks for one.
-    optimizer: The optimizer of the network.
-    epoch: The number of complete epochs.
-    step: The number of steps taken in the current epoch.
-    steps_total: The number of steps taken in all epochs.
-    loss_sum: The sum of the losses of the current epoch's steps.
-    seconds: The training time so far.
-    history: The figures of the complete epochs.
-    best: The weights of the best epoch, if `patience` asks for them.
-    result: The result of the run, once it is finished.
-    stop: The number of the signal that any of several processes received before the last step.
     """
 
     network: nn.Module
-    average: nn.Module | None
+    average: nn.Module | None  # the exponential moving average of the weights, if the recipe asks for one
     optimizer: torch.optim.Optimizer
-    epoch: int = 0
-    step: int = 0
-    steps_total: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    history: list[EpochDone] = field(default_factory=list)
-    best: dict[str, Tensor] | None = None
-    result: TrainResult | None = None
-    stop: int | None = None
+    epoch: int = 0  # the number of complete epochs
+    step: int = 0  # the number of steps taken in the current epoch,
+    steps_total: int = 0  # and in all epochs
+    loss_sum: float = 0.0  # of the current epoch's steps
+    seconds: float = 0.0  # the training time so far
+    history: list[EpochDone] = field(default_factory=list)  # the figures of the complete epochs
+    best: dict[str, Tensor] | None = None  # the weights of the best epoch, if `patience` asks for them
+    result: TrainResult | None = None  # of the run, once it is finished
+    stop: int | None = None  # the signal that any of several processes received before the last step
 
     def weights(self) -> nn.Module:
         """Return the network whose weights are validated and kept: the average, if there is one."""
@@ -221,3 +180,122 @@ def _slots(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         index, slot = name.split(".", 1)
         slots.setdefault(int(index), {})[slot] = tensor
     return slots
+
+
+def run_recipe(config: TrainConfig, saved: Saved | None) -> Recipe:
+    """Return the recipe of a run; a resumed run keeps its own, except for the epochs.
+
+    Raises:
+        ModelError: the saved recipe is damaged.
+    """
+    recipe = resolve_recipe(config.arch, **config.recipe)
+    if saved is None:
+        return recipe
+    try:
+        saved_recipe = stored_recipe(saved[0].recipe)
+    except (TypeError, UsageError) as error:
+        raise ModelError(f"The saved recipe is damaged: {error}.", "Start a new run.") from error
+    return replace(saved_recipe, epochs=recipe.epochs) if "epochs" in config.recipe else saved_recipe
+
+
+def merge_changes(stored: TrainConfig, saved: Saved | None, changes: Mapping[str, Any]) -> TrainConfig:
+    """Return the stored settings of a run with these changes.
+
+    Raises:
+        UsageError: a change would make it another run, or has fewer epochs than are done.
+    """
+    recipe_changes = changes.get("recipe", {})
+    of_run = {name: value for name, value in changes.items() if name != "recipe"}
+    is_ensemble = stored.members is not None
+    free = [name for name in CHANGEABLE if not (is_ensemble and name in FIXED_IN_ENSEMBLES)]
+    chosen = resolve_recipe(stored.arch, **stored.recipe)
+    recipe = run_recipe(replace(stored, recipe={}), saved) if saved else chosen
+    before = {**vars(recipe), **vars(stored)}
+    same_dtype = recipe_changes.get("dtype") == chosen.dtype  # "auto", which the saved recipe has replaced
+    free += ["epochs"] * (not is_ensemble) + ["dtype"] * same_dtype
+    refused = [
+        name for name, value in {**of_run, **recipe_changes}.items()
+        if name not in free and value != before.get(name)
+    ]  # fmt: skip
+    if refused:
+        options = ", ".join(f"{option_name(name)} ({before.get(name)})" for name in refused)
+        cause = f"This run was started with another {options}."
+        raise UsageError(cause, "Leave that out, or start a new run.")
+    epochs_done = saved[0].training["epoch"] if saved else 0
+    if recipe_changes.get("epochs", epochs_done) < epochs_done:
+        cause = f"This run has done {counted(epochs_done, 'epoch')} already."
+        raise UsageError(cause, f"Choose --epochs {epochs_done} or more.")
+    return replace(stored, **of_run, recipe={**stored.recipe, **recipe_changes})
+
+
+def restore_state(
+    state: TrainingState, saved: Saved, task: TrainingTask, patience: int | None, on_event: OnEvent
+) -> None:
+    """Set the state to the saved one, and report what may make the result differ.
+
+    Raises:
+        UsageError: the data or the teachers are not those that the run began with.
+        ModelError: the saved state is damaged.
+    """
+    header, tensors = saved
+    check_same_data(header.dataset, task)
+    check_same_models("teacher", "--teacher", header.teacher, task.header.get("teacher", {}))
+    state.restore({name: value for name, value in header.training.items() if name != "config"}, tensors)
+    changed = [name for name, version in library_versions().items() if header.versions.get(name) != version]
+    if changed:
+        versions = ", ".join(f"{name} {header.versions.get(name)}" for name in changed)
+        on_event(Notice(f"This run began with {versions}; its weights may end slightly different."))
+    if patience is not None and state.history and state.best is None:
+        if state.step == 0:  # the weights are still those of the last epoch, which may be the best
+            state.keep_best()
+        if state.best is None:
+            cause = f"The weights of epoch {state.best_epoch()}, the best so far, were not kept"
+            consequence = "if no later epoch is better, the model has the weights of the last one."
+            on_event(Notice(f"{cause}; {consequence}"))
+
+
+def check_same_data(stored: Mapping[str, Any], task: TrainingTask) -> None:
+    """Check that the data of a task have the digests that were stored.
+
+    Raises:
+        UsageError: a digest differs.
+    """
+    digests = {"digest": task.digest, "corrections": None, "fonts": None, "original": None, **task.sources}
+    if any(stored.get(name) != digest for name, digest in digests.items()):
+        kinds = "the networks that choose hard negatives, corrections, original data or fonts"
+        cause = f"The digits of '{task.name}', {kinds} are not those this run began with."
+        raise UsageError(cause, "Start a new run.")
+
+
+def check_same_models(role: str, option: str, stored: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Check that the digests of models that a run learns from are those that were stored.
+
+    role: what the models are for the run.
+    stored, given: their names, which may differ, with their digests.
+
+    Raises:
+        UsageError: a digest differs.
+    """
+    if list(stored.values()) != list(given.values()):
+        began, now = (", ".join(models) or "none" for models in (stored, given))
+        cause = f"This run began with the {role} {began}, but its {role} is now {now}."
+        raise UsageError(cause, f"Name that one with {option}, or start a new run.")
+
+
+def read_result(saved: Saved, folder: Path) -> TrainResult | None:
+    """Return the result of a finished run, or None.
+
+    Raises:
+        ModelError: the result is damaged.
+    """
+    training = saved[0].training
+    result = training.get("result")
+    if not result:
+        return None
+    places = {"run": str(folder), "checkpoint": str(folder / MODEL_FILE)}
+    try:
+        misread = None if result.get("misread") is None else tuple(result["misread"])
+        data = training["config"]["data"]
+        return TrainResult(**{"data": data, **result, "misread": misread, "members": (), **places})
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ModelError(f"The saved result is damaged: {error}.", "Start a new run.") from error

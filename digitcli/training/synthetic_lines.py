@@ -10,7 +10,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -33,59 +33,36 @@ from digitcli.synthesis.strips import (
     strips_of,
     strips_of_mistakes,
 )
-from digitcli.synthesis.strokes import EMBEDDED, WriterStrokes, load_writers, split_writers
+from digitcli.synthesis.strokes import EMBEDDED, load_writers, split_writers
 
 # Composes a number of strips, with writing by a composer.
 ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[LabelledStrip]]
 
-# The side of the squares of scenes out of which strips are cut, in pixels.
-SCENE_SIDE_PX = 256
-
-# The share of the scenes that are one line, such as an amount or a date. Chosen by hand.
-LINES_SHARE = 0.6
-
+SCENE_SIDE_PX = 256  # of the squares of scenes out of which strips are cut
+LINES_SHARE = 0.6  # of the scenes that are one line, such as an amount or a date; chosen by hand
 # The share of the scenes that one number fills that are shown whole, as `reader` sees them: a page finder may
 # miss a thin stroke at an end. Chosen by hand.
 WHOLE_SHARE = 0.25
-
-# The share of the other scenes that show one character. Chosen by hand.
-CHARACTER_SCENES_SHARE = 0.15
-
-# The share of the strips to learn from that are hard negatives. Chosen by hand.
-HARD_NEGATIVES_SHARE = 0.07
-
-# The scenes that are searched for each of them at most; about two suffice for the shipped networks.
-SCENES_FOR_NEGATIVE = 50
-
+CHARACTER_SCENES_SHARE = 0.15  # of the other scenes that show one character; chosen by hand
+HARD_NEGATIVES_SHARE = 0.07  # of the strips to learn from; chosen by hand
+SCENES_FOR_NEGATIVE = 50  # searched for each of them at most; about two suffice for the shipped networks
 # The shares of what a `picture_reader` learns from: pictures of one character, images of the dataset, lines,
 # pages, pictures without a number, and columns; the rest are small pictures. Chosen by hand; with 15 lines
 # in 100 in place of 36 it read 57 in place of 78 % of new lines, and characters no better.
 PICTURE_SHARES = {"character": 0.2, "image": 0.18, "line": 0.34, "page": 0.05, "empty": 0.05, "column": 0.08}
-
-# The width, in pixels, above which a line is not trained on: longer lines show the network the same short
-# stretches again.
-LONGEST_PX = 420
-
-# The shipped networks that choose the places.
-FINDER, READER = "finder", "page_reader"
-
+LONGEST_PX = 420  # of lines to train on: longer ones show the network the same short stretches again
+FINDER, READER = "finder", "page_reader"  # the shipped networks that choose the places
 # The sides of the squares on which places are looked for, in pixels, and what these show. Chosen by hand.
 SIDES_PX = (256, 512)
 LAYOUT_SHARES = {fill_with_things: 0.55, fill_with_words: 0.25, fill_with_choices: 0.2}
-
 # The probability of the likeliest number, above which a place is left out: a bar or a ring may look like a
 # digit. Without this limit a reader called 12 in place of 4 % of single 1s nothing.
 LIKE_A_NUMBER = 0.5
 
 
-def scene_composer(
-    digits: Digits, *, held_out: bool, writers: Sequence[WriterStrokes] | None = None
-) -> SceneComposer:
-    """Return a composer with digits, and with the writers and fonts to train on, or the held-out ones.
-
-    writers: those of the package by default.
-    """
-    writers = split_writers(load_writers() if writers is None else writers, held_out=held_out)
+def scene_composer(digits: Digits, *, held_out: bool) -> SceneComposer:
+    """Return a composer with digits, and with the writers and fonts to train on, or the held-out ones."""
+    writers = split_writers(load_writers(), held_out=held_out)
     room = WritingRoom(digits, writers, load_fonts().split(held_out=held_out))
     return SceneComposer(room, LineSynthesizer(digits, writers))
 

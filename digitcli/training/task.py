@@ -1,74 +1,61 @@
-"""The interface between the training loop and a task, and what tasks share: seeds and pools of batches."""
+"""The interface between the training loop and a task; seeds, pools of batches, and tasks on scenes."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from digitcli.data.dataset import Failure
-from digitcli.training.data_parallel import Processes
+from digitcli.architectures.recipe import Recipe
+from digitcli.data.dataset import Dataset, Digits, Failure, split
+from digitcli.inference.model_resolution import resolve_model
+from digitcli.synthesis.scenes import SceneComposer
+from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
 from digitcli.worker_process import set_up_worker
 
+VALIDATION_SEED, TEST_SEED = (0, 1), (0, 2)  # parts of the seeds of held-out examples, which no pool has
 Batch = TypeVar("Batch")
+Example = TypeVar("Example")
 
 
 @dataclass(frozen=True)
 class FinalMetrics:
-    """The final metrics of a trained network, and its errors.
-
-    validation_accuracy, test_accuracy: Fractions from 0 to 1.
-    temperature: The divisor of the logits, fitted on the validation examples.
-    test_nll: The negative log-likelihood of the test labels, in nats.
-    test_ece: The expected calibration error, a fraction.
-    misread: The indices of the test examples that the network reads wrongly.
-    """
+    """The final metrics of a trained network, and its errors. Accuracies are fractions from 0 to 1."""
 
     validation_accuracy: float
-    temperature: float
+    temperature: float  # the divisor of the logits, fitted on the validation examples
     test_accuracy: float
-    test_nll: float
-    test_ece: float
-    misread: tuple[int, ...]
+    test_nll: float  # the negative log-likelihood of the test labels, in nats
+    test_ece: float  # the expected calibration error, a fraction
+    misread: tuple[int, ...]  # the indices of the test examples that the network reads wrongly
 
 
 class TrainingTask(Protocol):
-    """The examples of a run with their losses and metrics.
+    """The examples of a run with their losses and metrics."""
 
-    unit: The name of one example, "digit" or "line".
-    name: The name of the dataset.
-    digest: A hash of the dataset.
-    failures: The files of the dataset that could not be read.
-    sizes: The number of examples by split: train, validation, test and synthetic.
-    sources: The hashes of further data that examples are made from, by name.
-    batch_size: The number of examples of a step, over all processes.
-    steps: The number of steps of an epoch.
-    header: Further fields of the checkpoint's header.
-    preparation_seconds: The time in which further examples were made before the first step.
-    least_temperature: The least temperature if all validation examples are read correctly.
-    train_hashes: A hash of each training digit (N,), with which an evaluation detects training digits among
-        its own; None if the training examples are generated.
-    """
-
-    unit: str
-    name: str
-    digest: str
-    failures: tuple[Failure, ...]
-    sizes: dict[str, int]
-    sources: dict[str, str]
-    batch_size: int
-    steps: int
-    header: dict[str, Any]
-    least_temperature: float
-    preparation_seconds: float
+    unit: str  # the name of one example, for example "digit" or "line"
+    name: str  # of the dataset
+    digest: str  # a hash of the dataset
+    failures: tuple[Failure, ...]  # the files of the dataset that could not be read
+    sizes: dict[str, int]  # the number of examples by split: train, validation, test and synthetic
+    sources: dict[str, str]  # the hashes of further data that examples are made from, by name
+    batch_size: int  # the number of examples of a step, over all processes
+    steps: int  # of an epoch
+    header: dict[str, Any]  # further fields of the checkpoint's header
+    least_temperature: float  # if all validation examples are read correctly
+    preparation_seconds: float  # in which further examples were made before the first step
 
     @property
-    def train_hashes(self) -> Tensor | None: ...  # noqa: D102
+    def train_hashes(self) -> Tensor | None:
+        """Return a hash of each training digit (N,), by which evaluations find them; None if generated."""
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the mean loss of this process's part of the batch.
@@ -119,14 +106,11 @@ class PoolReader(Generic[Batch]):
     """Reads the pools of a run one after the other; each process takes every `processes.size`-th pool.
 
     pools: returns the pools; it is called when the first batch is asked for.
-    workers: how many other processes compose; with 0, this one does.
-    prefetch: the number of pools that each of them composes ahead.
+    workers: how many other processes compose, two pools ahead; with 0, this one does.
     """
 
-    def __init__(
-        self, pools: Callable[[], Pools[Batch]], workers: int, prefetch: int, processes: Processes
-    ) -> None:
-        self._pools, self.workers, self._prefetch, self._processes = pools, workers, prefetch, processes
+    def __init__(self, pools: Callable[[], Pools[Batch]], workers: int, processes: Processes) -> None:
+        self._pools, self.workers, self._processes = pools, workers, processes
         self._next: Iterator[list[Batch]] = iter(())
         self._number, self._pool = -1, list[Batch]()
 
@@ -139,16 +123,15 @@ class PoolReader(Generic[Batch]):
         return self._pool[index]
 
     def _loader(self, first: int) -> DataLoader[list[Batch]]:
-        options: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": self._prefetch}
         return DataLoader(
             self._pools(),  # type: ignore[arg-type]
             batch_size=None,
             sampler=range(first * self._processes.size + self._processes.rank, 2**31, self._processes.size),
             collate_fn=_unchanged,
             num_workers=self.workers,
+            multiprocessing_context="spawn" if self.workers else None,
             worker_init_fn=_begin_worker,
             generator=torch.Generator(),  # the global generator belongs to dropout and must not be advanced
-            **(options if self.workers else {}),
         )
 
 
@@ -158,3 +141,110 @@ def _begin_worker(number: int) -> None:
 
 def _unchanged(pool: list[Batch]) -> list[Batch]:
     return pool
+
+
+@dataclass(frozen=True)
+class SceneKind(Generic[Example]):
+    """What a `SceneTask` learns from and is measured by."""
+
+    unit: str  # the name of one example
+    epoch: int  # the number of examples that count as an epoch
+    validation: int  # the numbers of examples to measure on
+    test: int
+    pool_batches: int  # the batches of a pool
+    uses: int  # how often an example is used, since to compose it takes longer than to learn from it
+    compose: Callable[[SceneComposer, np.random.Generator, int], list[Example]]
+    loss: Callable[[nn.Module, list[Example], torch.device], Tensor]
+    # Returns the loss and the accuracy on batches.
+    measure: Callable[[nn.Module, list[list[Example]], torch.device], tuple[float, float]]
+    networks: tuple[str, ...] = ()  # the shipped models with which examples are made
+
+
+@dataclass(frozen=True)
+class ScenePools(Generic[Example]):
+    """An endless sequence of pools of batches; pool n depends on nothing but the seed and n."""
+
+    kind: SceneKind[Example]
+    composer: SceneComposer
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, number: int) -> list[list[Example]]:
+        """Compose the examples of a pool, and return batches in which each of them occurs `uses` times."""
+        random, uses = np.random.default_rng(derive_seed(self.seed, number)), self.kind.uses
+        count = self.kind.pool_batches * self.batch_size // uses
+        examples = self.kind.compose(self.composer, random, count)
+        order = np.concatenate([random.permutation(count) for _ in range(uses)])
+        return [[examples[index] for index in batch] for batch in order.reshape(-1, self.batch_size)]
+
+
+class SceneTask(Generic[Example]):
+    """A `TrainingTask` on examples of composed scenes.
+
+    Those to validate and to test on have the digits of these splits, and held-out writers and fonts.
+    """
+
+    least_temperature = 1.0
+
+    def __init__(
+        self,
+        kind: SceneKind[Example],
+        dataset: Dataset,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        workers: int,
+        processes: Processes = ONE_PROCESS,
+    ) -> None:
+        self.unit, self.name, self.failures = kind.unit, dataset.name, dataset.failures
+        self.digest = handwriting_digest(dataset)
+        self.sizes = {"train": kind.epoch, "validation": kind.validation, "test": kind.test}
+        self.sources = {name: resolve_model(name).sha256 for name in kind.networks}
+        self.header: dict[str, Any] = {}
+        self.batch_size = min(recipe.batch_size, kind.epoch)
+        self.steps = max(kind.epoch // self.batch_size, recipe.min_epoch_steps)
+        self.train_hashes = None  # examples are generated, and no evaluation can contain the same ones
+        self.preparation_seconds = 0.0
+        self._kind, self._splits, self._seed, self._device = kind, split(dataset), seed, device
+        share = self.batch_size // processes.size  # of a step, for this process
+
+        def pools() -> ScenePools[Example]:
+            return ScenePools(kind, scene_composer(self._splits.train, held_out=False), share, seed)
+
+        self._pools = PoolReader(pools, workers, processes)
+
+    def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
+        """Return the loss of this process's part of the batch."""
+        batch = self._pools.batch(*divmod(epoch * self.steps + step, self._kind.pool_batches))
+        return self._kind.loss(network, batch, self._device)
+
+    def validate(self, network: nn.Module) -> tuple[float, float]:
+        """Return the loss and the accuracy on the validation examples."""
+        return self._measure(network, self._validation)
+
+    def validate_batch(self, network: nn.Module) -> float:
+        """Return the accuracy on one batch of the validation examples."""
+        return self._measure(network, self._validation[: self.batch_size])[1]
+
+    def test(self, network: nn.Module) -> FinalMetrics:
+        """Measure on the validation examples and on those to test on, once."""
+        _, validation_accuracy = self.validate(network)
+        loss, accuracy = self._measure(network, self._held_out(self._splits.test, TEST_SEED, self._kind.test))
+        return FinalMetrics(validation_accuracy, 1.0, accuracy, loss, 0.0, ())
+
+    def _measure(self, network: nn.Module, examples: Sequence[Example]) -> tuple[float, float]:
+        starts = range(0, len(examples), self.batch_size)
+        batches = [list(examples[start : start + self.batch_size]) for start in starts]
+        was_training = network.training
+        with torch.inference_mode():
+            measured = self._kind.measure(network.eval(), batches, self._device)
+        network.train(was_training)
+        return measured
+
+    @functools.cached_property
+    def _validation(self) -> list[Example]:
+        return self._held_out(self._splits.validation, VALIDATION_SEED, self._kind.validation)
+
+    def _held_out(self, digits: Digits, seed: tuple[int, ...], count: int) -> list[Example]:
+        random = np.random.default_rng(derive_seed(self._seed, *seed))
+        return self._kind.compose(scene_composer(digits, held_out=True), random, count)

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import ENSEMBLE, find_architecture
+from digitcli.architectures.registry import ENSEMBLE
 from digitcli.data.loading import find_dataset
 from digitcli.errors import Interrupted, ModelError, UsageError, quoted
 from digitcli.events import EpochDone, Notice, OnEvent
-from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE
+from digitcli.inference.checkpoint import MODEL_FILE
 from digitcli.inference.devices import choose_device, rank_and_size
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network, place_network
@@ -27,25 +26,22 @@ from digitcli.training import run_folder
 from digitcli.training.checks import check_config, member_configs
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
-from digitcli.training.ensemble import (
-    check_same_data_as_first,
-    check_same_sources,
-    combine,
-    is_trained,
-    member_folders,
-)
+from digitcli.training.ensemble import check_same_as_first, combine, is_trained, member_folders
 from digitcli.training.loop import save_state, stop_if_signalled, take_step, train_epoch
-from digitcli.training.network import count_parameters, count_trained_parameters
-from digitcli.training.resume import merge_changes, options_without_effect, read_result, run_recipe
-from digitcli.training.run_folder import Saved
-from digitcli.training.setup import StopSignal, TrainingSetup, prepare
-from digitcli.training.state import TrainingState, TrainResult, model_tensors
-from digitcli.training.tensorboard import (
-    check_free,
-    check_installed,
-    curves_written,
-    folder_of_run,
-    remove_curves,
+from digitcli.training.setup import (
+    StopSignal,
+    TrainingSetup,
+    count_parameters,
+    count_trained_parameters,
+    prepare,
+)
+from digitcli.training.state import (
+    Saved,
+    TrainingState,
+    TrainResult,
+    merge_changes,
+    model_tensors,
+    read_result,
 )
 
 
@@ -73,10 +69,9 @@ def train(
         DivergedError: the loss explodes or is not finite. What was saved before stays as it was.
         Interrupted: `stop_signal` returned a number. `resume` continues the run.
     """
-    find_architecture(config.arch)
     config = _with_threads(config)
     if tensorboard is not None:
-        check_installed()
+        run_folder.check_tensorboard()
     is_ensemble = config.members is not None
     if is_ensemble:
         _check_ensemble_run(config)
@@ -87,8 +82,6 @@ def train(
         arch = ENSEMBLE.name if is_ensemble else config.arch
         folder = stack.enter_context(run_folder.new_run(arch, out, force))
         _check_sources_stay(config, folder)
-        if tensorboard is not None and not force:
-            check_free(folder_of_run(tensorboard, folder))
         # An earlier run stays until the data are loaded.
         if is_ensemble or not run_folder.files_to_be_replaced(folder):
             run_folder.begin(folder, run_folder.describe_config(config))
@@ -118,20 +111,22 @@ def resume(
     """
     rank, _ = rank_and_size()
     if tensorboard is not None:
-        check_installed()
+        run_folder.check_tensorboard()
     run_folder.check_is_run(folder)
     with contextlib.nullcontext() if rank else run_folder.existing_run(folder):
         saved = run_folder.read_state(folder)
         stored = run_folder.read_config(folder, saved)
         config = _with_threads(merge_changes(stored, saved, changes))
         result = None if saved is None else read_result(saved, folder)
-        if result is not None or is_trained(stored, folder):
-            _report_finished(folder, stored, run_recipe(stored, saved), changes, on_event)
+        is_finished = result is not None or is_trained(stored, folder)
+        if is_finished:
+            what = "run" if stored.members is None else "ensemble"
+            cause = f"The {what} in {folder} is finished; start a new one to train for longer."
+            on_event(Notice(cause, routine=True))
         if config.members is not None:
             _check_one_process()
-            if not is_trained(stored, folder):
+            if not is_finished:
                 _check_ensemble_run(config)
-                check_same_sources(config, folder)
             return _train_ensemble(config, folder, tensorboard, on_event, stop_signal)
         if saved is None:
             cause = f"{folder} has a configuration and no saved state; the run starts from the beginning."
@@ -139,25 +134,14 @@ def resume(
         elif result is not None:
             if not rank:
                 run_folder.repair_outputs(folder, saved)
-                if tensorboard is not None and not folder_of_run(tensorboard, folder).exists():
+                if tensorboard is not None and not run_folder.folder_of_run(tensorboard, folder).exists():
                     history = [EpochDone(**row) for row in saved[0].training["history"]]
-                    with curves_written(folder_of_run(tensorboard, folder), history, on_event):
+                    with run_folder.curves_written(tensorboard, folder, history, on_event):
                         pass
             return result
         with joined_processes(config.device) as processes:
             place = folder if processes.is_first else None
             return _train(config, place, saved, on_event, stop_signal, processes, tensorboard)
-
-
-def _report_finished(
-    folder: Path, stored: TrainConfig, recipe: Recipe, changes: Mapping[str, Any], on_event: OnEvent
-) -> None:
-    """Report that a run is finished, and that some options have no effect on it."""
-    idle = options_without_effect(stored, recipe, changes)
-    what = "run" if stored.members is None else "ensemble"
-    without = f" {', '.join(idle)} changed nothing." if idle else ""
-    cause = f"The {what} in {folder} is finished; start a new one to train for longer.{without}"
-    on_event(Notice(cause, routine=not idle))
 
 
 def _with_threads(config: TrainConfig) -> TrainConfig:
@@ -172,7 +156,7 @@ def _check_sources_stay(config: TrainConfig, folder: Path) -> None:
         UsageError: a teacher or the start model is a file of an earlier run in the folder.
     """
     replaced = {(folder / file).resolve() for file in run_folder.files_to_be_replaced(folder)}
-    names = (*config.teacher, *([] if config.start is None else [config.start])) if replaced else ()
+    names = filter(None, (*config.teacher, config.start)) if replaced else ()
     for model in map(resolve_model, names):
         if model.path.resolve() in replaced:
             cause = f"The run would replace the model {model.name}, from which it learns."
@@ -199,11 +183,7 @@ def _check_one_process() -> None:
 
 
 def _train_ensemble(
-    config: TrainConfig,
-    folder: Path,
-    tensorboard: Path | None,
-    on_event: OnEvent,
-    stop_signal: StopSignal,
+    config: TrainConfig, folder: Path, tensorboard: Path | None, on_event: OnEvent, stop_signal: StopSignal
 ) -> TrainResult:
     """Train the members of an ensemble, or continue them, and combine them; finished ones stay as they are.
 
@@ -223,9 +203,10 @@ def _train_ensemble(
                     continue
                 title = f"Member {number} of {len(members)}, in {place}"
                 on_event(Notice(f"{title}: {single.arch}, seed {single.seed}.", routine=True))
-                arguments = single, place, saved, on_event, stop_signal, ONE_PROCESS, logs
                 try:
-                    results.append(_train(*arguments, is_member=True))
+                    results.append(
+                        _train(single, place, saved, on_event, stop_signal, ONE_PROCESS, logs, True)
+                    )
                 except Interrupted as stop:
                     remedy = f"Continue with: digitcli train --resume {quoted(folder)}"
                     raise Interrupted(stop.exit_code - 128, f"{place.name}: {stop.cause}", remedy) from stop
@@ -245,7 +226,7 @@ def dry_run(config: TrainConfig, *, on_event: OnEvent = lambda event: None) -> T
         config = member_configs(config)[0]
         on_event(Notice(f"{cause}: {config.arch}, seed {config.seed}."))
     with separate_random_numbers(config), use_threads(config.threads):
-        setup, state = prepare(config, None, None, on_event, lambda: None)
+        setup, state = prepare(config, on_event=on_event)
         take_step(setup, state)
         state.seconds = time.perf_counter() - started
         accuracy = setup.task.validate_batch(state.weights())
@@ -260,7 +241,6 @@ def _train(
     stop_signal: StopSignal,
     processes: Processes,
     logs: Path | None = None,
-    *,
     is_member: bool = False,
 ) -> TrainResult:
     """Train to the end. A process without a folder takes every step, but neither writes, reports nor tests.
@@ -273,11 +253,12 @@ def _train(
     with separate_random_numbers(config), use_threads(config.threads):
         setup, state = prepare(config, folder, saved, on_event, stop_signal, processes)
         processes.check_equal(state.steps_total)
-        if saved is None and is_member:
-            check_same_data_as_first(setup)
         if saved is None and folder is not None:
+            if is_member:
+                check_same_as_first(setup, folder)
             run_folder.begin(folder, setup.describe())
-        with _watched(setup, state, logs) as setup:
+        with run_folder.curves_written(logs, folder, state.history, setup.on_event) as reporter:
+            setup = dataclasses.replace(setup, on_event=reporter)
             clock_zero = time.perf_counter() - state.seconds
             while state.step > 0 or not state.history or not setup.is_over(state):
                 train_epoch(setup, state, clock_zero)
@@ -289,23 +270,6 @@ def _train(
         state.result = _test(setup, state, started)
         save_state(setup, state)
         return state.result
-
-
-@contextlib.contextmanager
-def _watched(setup: TrainingSetup, state: TrainingState, logs: Path | None) -> Iterator[TrainingSetup]:
-    """Write the curves for TensorBoard, if they are wanted; none stay of a run that saved nothing."""
-    if logs is None or setup.folder is None:
-        yield setup
-        return
-    place = folder_of_run(logs, setup.folder)
-    if state.steps_total == 0:
-        remove_curves(place)
-    try:
-        with curves_written(place, state.history, setup.on_event) as on_event:
-            yield dataclasses.replace(setup, on_event=on_event)
-    finally:
-        if not (setup.folder / RESUME_FILE).exists():
-            remove_curves(place)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from weight_layout import to_tensorflow
 from digitcli.architectures.layers import MNIST_DEVIATION, MNIST_MEAN
 from digitcli.architectures.recipe import Recipe
 from digitcli.evaluation.metrics import accuracy
-from digitcli.training.network import architecture_arguments
+from digitcli.training.setup import architecture_arguments
 
 ADAM_EPSILON = 1e-8  # the default of PyTorch; that of Keras is 1e-7
 

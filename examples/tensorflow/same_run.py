@@ -62,7 +62,7 @@ class SameRun:
 def same_run(arch: str, seed: int = 0, **changes: object) -> SameRun:
     """Prepare a run of digitcli on the CPU; `changes` are settings of its recipe, for example `epochs=1`."""
     config = TrainConfig(arch=arch, seed=seed, device="cpu", recipe={**CHANGES[arch], **changes})
-    setup, state = prepare(config, None, None, lambda event: None, lambda: None)
+    setup, state = prepare(config)
     return SameRun(config, setup.recipe, state.network, split(load_mnist()), setup.task)
 
 

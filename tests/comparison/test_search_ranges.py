@@ -9,7 +9,7 @@ from digitcli.architectures.registry import architectures, resolve_recipe
 from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, USUAL, SearchRange, parse_ranges
 from digitcli.errors import UsageError
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.transfer import fine_tuning
+from tests.support.training import fine_tuning
 
 
 def test_every_architecture_has_usual_ranges_and_each_is_allowed() -> None:

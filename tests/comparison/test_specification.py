@@ -6,7 +6,7 @@ import pytest
 
 from digitcli.comparison.specification import parse_specifications, plan_runs
 from digitcli.errors import ModelError, UsageError
-from digitcli.training.transfer import EPOCHS
+from digitcli.training.configuration import EPOCHS
 
 
 def test_architectures_overrides_and_models_are_distinguished(tmp_path: Path) -> None:

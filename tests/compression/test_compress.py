@@ -21,8 +21,8 @@ from digitcli.events import Event, ModelStarted
 from digitcli.inference.checkpoint import read_header, recipes_of
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import open_network
-from digitcli.training import line_sources, line_task, transfer
-from digitcli.training.network import count_parameters
+from digitcli.training import configuration, line_task
+from digitcli.training.setup import count_parameters
 
 FOLDER = Path("small")
 RESULTS = ("model.safetensors", "compression.json")
@@ -31,9 +31,9 @@ RESULTS = ("model.safetensors", "compression.json")
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train for few steps."""
-    monkeypatch.setattr(transfer, "MIN_EPOCH_STEPS", 10)
+    monkeypatch.setattr(configuration, "MIN_EPOCH_STEPS", 10)
     monkeypatch.setattr(module, "BATCHES", 3)
-    monkeypatch.setattr(line_sources, "VALIDATION_LINES", 20)
+    monkeypatch.setattr(line_task, "VALIDATION_LINES", 20)
 
 
 def run(data: Path, steps: str, model: str = "micro", epochs: int = 0, **options: Any) -> CompressionResult:
@@ -167,8 +167,7 @@ def test_integers_cannot_be_compressed_again_and_without_epochs_nothing_is_train
 
 
 def test_a_reader_of_lines_can_be_quantized(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in (line_sources, line_task):
-        monkeypatch.setattr(part, "POOL_BATCHES", 3)
+    monkeypatch.setattr(line_task, "POOL_BATCHES", 3)
     result = compress("reader", parse_steps("int4"), epochs=0, folder=FOLDER)
     original, small = result.tried
     assert small.weights_bytes < 0.3 * original.weights_bytes and result.unit == "line"

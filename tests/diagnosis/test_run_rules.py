@@ -33,9 +33,8 @@ from digitcli.diagnosis.run import (
 )
 from digitcli.events import EpochDone
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.transfer import fine_tuning
 from tests.support.models import saved
-from tests.support.training import train_config
+from tests.support.training import fine_tuning, train_config
 
 STEPS = 40
 

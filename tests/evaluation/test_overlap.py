@@ -22,10 +22,9 @@ from digitcli.inference.checkpoint import (
 )
 from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, with_start
 from digitcli.training.start_model import describe_start
 from digitcli.training.trainer import train
-from digitcli.training.transfer import with_start
 from tests.support.models import as_npz, pointing_model
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header
-from digitcli.training.configuration import TrainConfig
+from digitcli.training.configuration import TrainConfig, with_start
 
 RECIPE = {"epochs": 3, "batch_size": 64}
 
@@ -18,6 +18,11 @@ RECIPE = {"epochs": 3, "batch_size": 64}
 def train_config(data: Path, arch: str = "mlp", **changes: Any) -> TrainConfig:
     recipe = {**RECIPE, **changes.pop("recipe", {})}
     return TrainConfig(**{"arch": arch, "data": str(data), "device": "cpu", "recipe": recipe, **changes})
+
+
+def fine_tuning(start: str, **fields: Any) -> TrainConfig:
+    """Return the settings of a run that starts from a model."""
+    return TrainConfig(**with_start({"start": start, **fields}))
 
 
 def stop_after(steps: int, number: int = signal.SIGINT) -> Callable[[], int | None]:

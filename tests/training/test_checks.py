@@ -11,15 +11,22 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.architectures.recipe import RECIPES
-from digitcli.architectures.registry import ENSEMBLE, resolve_recipe
+from digitcli.architectures.registry import ARCHITECTURES, ENSEMBLE, resolve_recipe
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models, shipped_models
 from digitcli.training.checks import check_config, resolve_paths
-from digitcli.training.configuration import TrainConfig, config_fields, flat_settings, to_toml
-from digitcli.training.transfer import EPOCHS, LR_SHARE, MIN_EPOCH_STEPS, with_start
+from digitcli.training.configuration import (
+    EPOCHS,
+    LR_SHARE,
+    MIN_EPOCH_STEPS,
+    TrainConfig,
+    config_fields,
+    flat_settings,
+    to_toml,
+    with_start,
+)
 from tests.support.models import saved
 
 DATA = "usps"  # not the data of the shipped models, and not read by these tests
@@ -86,7 +93,7 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
 
 
 def test_every_recipe_may_be_given_whole_and_every_shipped_network_may_be_a_start_model() -> None:
-    for name in RECIPES:
+    for name in (row.name for row in ARCHITECTURES):
         check_config(TrainConfig(arch=name, recipe=dataclasses.asdict(resolve_recipe(name))))
     for name in shipped_models().keys() - {ENSEMBLE.name}:
         check_config(config_from(start=name))

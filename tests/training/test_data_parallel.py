@@ -23,7 +23,6 @@ from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from tests.support.augmentation import recipe_with
 from tests.support.forked import ForkedProcess, in_background, run_digitcli
-from tests.support.models import saved
 from tests.support.processes import Run, read_until
 
 SETTINGS = ("--arch", "lenet5", "--batch-size", "50", "--device", "cpu", "--format", "json")
@@ -107,24 +106,6 @@ def test_two_processes_train_as_one_does_and_the_same_command_continues_them(
     with train_in_two_processes(*command, "--out", "killed") as processes:
         (printed, _), _ = wait_for(processes)
     assert json.loads(printed)["test_nll"] == expected["test_nll"]
-
-
-def test_two_processes_rehearse_and_freeze_as_one_does(
-    digitcli: Run, few_digits: Path, other_digits: Path, tmp_path: Path
-) -> None:
-    saved(tmp_path / "start.safetensors", "lenet5", dataset={"name": str(other_digits)})
-    shared = ("--data", str(few_digits), "--epochs", "1", "--min-epoch-steps", "0")
-    shared += ("--from", "start.safetensors", "--rehearse", "0.3", "--freeze", "1")
-    done = digitcli("train", *SETTINGS, *shared, "--out", "one")
-    assert done.returncode == 0, done.stderr
-    with train_in_two_processes(*shared, "--out", "two") as processes:
-        wait_for(processes)
-    assert_close(tmp_path / "one", tmp_path / "two")
-    (_, weights), (_, start) = map(
-        read_checkpoint, (tmp_path / "two" / MODEL_FILE, tmp_path / "start.safetensors")
-    )
-    for name in weights:
-        assert torch.equal(weights[name], start[name]) == name.startswith("1.")
 
 
 def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_depth(

@@ -14,7 +14,7 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import create_model, resolve_recipe
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
-from digitcli.errors import InputError, Interrupted, UsageError
+from digitcli.errors import Interrupted, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
 from digitcli.inference.predictor import load_classifier
 from digitcli.inference.torch_runtime import infer
@@ -22,7 +22,6 @@ from digitcli.synthesis.letters import hash_fonts
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask, loss_function, squared_error
 from digitcli.training.trainer import resume, train
-from tests.support.processes import Run
 
 
 def config(data: Path, fonts: Path | None = None, **recipe: Any) -> TrainConfig:
@@ -86,24 +85,6 @@ def test_a_run_resumes_with_the_same_fonts_only(few_digits: Path, tmp_path: Path
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
-def test_other_losses_have_no_synthetic_characters() -> None:
-    for arch in ("reader", "sigmoid_mlp"):
-        with pytest.raises(UsageError, match="--synthetic is 1.0, but the loss is"):
-            resolve_recipe(arch, synthetic=1.0)
-
-
-def test_a_folder_without_fonts_ends_with_code_3(digitcli: Run, tmp_path: Path, few_digits: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    for folder, message in (("empty", "There is no font"), ("none", "no file or folder")):
-        done = digitcli(
-            "train", "--arch", "softmax", "--data", few_digits, "--synthetic", "1", "--fonts", folder
-        )
-        assert done.returncode == 3 and message in done.stderr
-        assert not (tmp_path / "runs").exists()
-    with pytest.raises(InputError):
-        hash_fonts(tmp_path / "empty")
-
-
 def test_the_margin_loss_equals_a_calculation_by_hand() -> None:
     lengths = torch.tensor([[0.95, 0.05, 0.3], [0.5, 0.2, 0.0001]])
     expected = (0.5 * 0.2**2 + 0.4**2 + 0.5 * 0.1**2) / 2
@@ -120,22 +101,18 @@ def test_the_target_of_no_digit_is_ten_equal_probabilities() -> None:
     labels = torch.tensor([3, 0, 9, 9])
     torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels))
     smooth = loss_function(Recipe(synthetic=1, label_smoothing=0.1))
-    torch.testing.assert_close(smooth(logits, labels), F.cross_entropy(logits, labels, label_smoothing=0.1))
+    expected = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    torch.testing.assert_close(smooth(logits, labels), expected)
+    torch.testing.assert_close(loss_function(Recipe(label_smoothing=0.1))(logits, labels), expected)
 
 
 def test_squared_error_equals_its_definition() -> None:
     logits = torch.tensor([[0.0, 2.0], [1.0, -1.0]])
     outputs = torch.sigmoid(logits)
+    assert loss_function(Recipe(loss="squared_error")) is squared_error
     expected = 0.5 * ((outputs[0] - torch.tensor([0.0, 1.0])) ** 2).sum()
     expected += 0.5 * ((outputs[1] - torch.tensor([1.0, 0.0])) ** 2).sum()
     torch.testing.assert_close(squared_error(logits, torch.tensor([1, 0])), expected / 2)
     logits = torch.tensor([[7.0, -7.0]], dtype=torch.bfloat16, requires_grad=True)  # computed in float32
     squared_error(logits, torch.tensor([1])).backward()
     assert logits.grad is not None and logits.grad[0, 0].item() == pytest.approx(9.1e-4, rel=0.01)
-
-
-def test_label_smoothing_reaches_the_loss() -> None:
-    logits, labels = torch.randn(4, 10), torch.arange(4)
-    smoothed = loss_function(Recipe(label_smoothing=0.2))(logits, labels)
-    torch.testing.assert_close(smoothed, F.cross_entropy(logits, labels, label_smoothing=0.2))
-    assert loss_function(Recipe(loss="squared_error")) is squared_error

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import create_model, resolve_recipe
-from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import Interrupted, ModelError, UsageError
-from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_header
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.inference.torch_runtime import load_model, open_network
+from digitcli.inference.torch_runtime import open_network
 from digitcli.training.checks import resolve_teachers
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.digit_task import DigitTask, distillation_loss, load_teacher, loss_function
-from digitcli.training.trainer import dry_run, resume, train
+from digitcli.training.trainer import resume, train
 from tests.support.models import saved
 from tests.support.processes import Run
 from tests.support.training import assert_same_run, stop_after, train_config
@@ -83,92 +79,44 @@ def test_a_teacher_answers_with_the_mean_calibrated_probabilities(models: tuple[
         torch.testing.assert_close(teacher(images).detach().softmax(dim=-1), mean)
 
 
-@pytest.mark.parametrize(("number", "mixup"), [(1, 0.0), (2, 0.4)])
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (1, {}),
+        (1, {"augment": True}),
+        (2, {"augment": True, "mixup": 0.4}),
+        (1, {"augment": True, "synthetic": 0.1}),
+        (1, {"augment": True, "synthetic": 0.1, "mixup": 0.4}),
+    ],
+)
 def test_a_batch_has_both_losses_on_the_images_that_the_network_sees(
-    few_digits: Path, models: tuple[str, str], number: int, mixup: float
+    few_digits: Path, models: tuple[str, str], number: int, changes: dict[str, Any]
 ) -> None:
-    names = models[:number]
-    task, recipe = task_with(
-        few_digits, *names, augment=True, mixup=mixup, distillation_temperature=2.5, distillation_weight=0.75
-    )
-    indices = task.indices(0, 0)
-    torch.manual_seed(4)
-    network = create_model("softmax")
-    torch.manual_seed(5)
-    images, weight = task.augmented(indices)
-    torch.manual_seed(5)
-    loss = task.loss_of(network, indices)
-    with torch.no_grad():
-        logits = network(images)
-        teacher_logits = load_teacher(resolve_teachers(names), CPU)(images)
-    labels = torch.from_numpy(split(load_dataset(str(few_digits))).train.labels)[indices]
-    by_labels = loss_function(recipe)(logits, labels)
-    if weight is not None:
-        by_labels = weight * by_labels + (1 - weight) * loss_function(recipe)(logits, labels.roll(32))
-    by_teacher = expected_divergence(logits, (teacher_logits / 2.5).softmax(dim=-1), 2.5)
-    assert float(loss.detach()) == pytest.approx(0.75 * by_teacher + 0.25 * float(by_labels), rel=1e-5)
-    assert (weight is not None) == bool(mixup)
-
-
-def test_the_answers_to_digits_that_are_not_augmented_are_kept(
-    few_digits: Path, models: tuple[str, str]
-) -> None:
-    network = create_model("softmax")
-    for augment in (False, True):
-        task, _ = task_with(few_digits, models[0], augment=augment, distillation_weight=1.0)
-        indices = task.indices(0, 0)
-        images, _ = task.augmented(indices)
-        loss = float(task.loss_of(network, indices).detach())
-        if not augment:
-            with torch.no_grad():
-                answers, logits = load_teacher(resolve_teachers(models[:1]), CPU)(images), network(images)
-            expected = expected_divergence(logits, (answers / 2.0).softmax(dim=-1), 2.0)
-            assert loss == pytest.approx(expected, rel=1e-4)
-        task._teacher = nn.Identity()  # its answers would be of another shape
-        with pytest.raises(RuntimeError) if augment else contextlib.nullcontext():
-            assert float(task.loss_of(network, indices).detach()) == loss
-
-
-@pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_the_target_of_a_letter_is_ten_equal_probabilities(
-    few_digits: Path, models: tuple[str, str], mixup: float
-) -> None:
-    task, recipe = task_with(
-        few_digits, models[0], synthetic=0.1, augment=True, mixup=mixup, distillation_weight=1.0
-    )
-    labels = task._labels
-    letters, digits = (labels == 10).nonzero().flatten(), (labels < 10).nonzero().flatten()
-    indices = torch.cat([digits[:4], letters[:4]])
-    torch.manual_seed(5)
-    images, weight = task.augmented(indices)
-    torch.manual_seed(5)
+    """The target of a letter is ten equal probabilities, and a blended image has a blend of both targets."""
+    names, settings = models[:number], {"distillation_temperature": 2.5, "distillation_weight": 0.75}
+    task, recipe = task_with(few_digits, *names, **settings, **changes)
+    indices, labels = task.indices(0, 0), task._labels
+    if recipe.synthetic:  # each digit is blended with a letter, and each letter with a digit
+        indices = torch.cat([each.nonzero().flatten()[:4] for each in (labels < 10, labels == 10)])
+    labels, half = labels[indices], len(indices) // 2
     network = create_model("softmax").requires_grad_(False)
     torch.manual_seed(5)
-    loss = task.loss_of(network, indices)
-    temperature = recipe.distillation_temperature
-    answers = load_teacher(resolve_teachers(models[:1]), CPU)(images).detach()
-    targets = (answers / temperature).softmax(dim=-1)
-    share = torch.tensor([0.0] * 4 + [1.0] * 4)
-    if weight is not None:  # each digit is blended with a letter, and each letter with a digit
-        share = weight * share + (1 - weight) * (1 - share)
-    targets = (1 - share[:, None]) * targets + share[:, None] / 10
-    assert float(loss) == pytest.approx(expected_divergence(network(images), targets, temperature), rel=1e-4)
-
-
-def test_a_network_with_the_teachers_weights_has_no_loss_and_changes_nothing_in_the_teacher(
-    few_digits: Path, tmp_path: Path
-) -> None:
-    path = saved(tmp_path / "teacher.safetensors", seed=3)
-    task, _ = task_with(few_digits, str(path), distillation_temperature=1.0, distillation_weight=1.0)
-    network, teacher = load_model(path).train(), task._teacher
-    assert isinstance(teacher, nn.Module) and not teacher.training
-    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    loss = task.loss(network, 0, 0, 0.0)
-    assert abs(float(loss.detach())) < 1e-6
-    loss.backward()
-    assert all(weight.grad is not None and weight.grad.abs().max() < 1e-6 for weight in network.parameters())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
-    assert all(weight.grad is None for weight in teacher.parameters())
+    images, weight = task.augmented(indices)
+    torch.manual_seed(5)
+    loss = float(task.loss_of(network, indices))
+    assert (weight is not None) == bool(recipe.mixup)
+    logits, letters = network(images), (labels == 10).float()
+    by_labels = loss_function(recipe)(logits, labels)
+    if weight is not None:
+        by_labels = weight * by_labels + (1 - weight) * loss_function(recipe)(logits, labels.roll(half))
+        letters = weight * letters + (1 - weight) * letters.roll(half)
+    answers = load_teacher(resolve_teachers(names), CPU)(images).detach()
+    targets = torch.lerp((answers / 2.5).softmax(dim=-1), torch.full((10,), 0.1), letters[:, None])
+    by_teacher = expected_divergence(logits, targets, 2.5)
+    assert loss == pytest.approx(0.75 * by_teacher + 0.25 * float(by_labels), rel=1e-4)
+    if not recipe.augment:  # the answers to digits that are always the same are kept
+        task._teacher = nn.Identity()
+        assert float(task.loss_of(network, indices)) == loss
 
 
 def test_the_shares_of_two_processes_have_the_mean_loss_of_the_whole_batch(
@@ -225,19 +173,6 @@ def test_a_run_resumes_with_its_moved_teacher_and_with_no_other(
     assert read_header(tmp_path / "plain" / RESUME_FILE).teacher == {}
     with pytest.raises(UsageError, match="teacher none, but its teacher is now first@"):
         resume(tmp_path / "plain", {"teacher": models[:1]})
-
-
-def test_a_teacher_that_knows_the_test_digits_is_reported(few_digits: Path, tmp_path: Path) -> None:
-    train(train_config(few_digits, "softmax"), out=tmp_path / "teacher")
-    with np.load(few_digits) as arrays:
-        np.savez(tmp_path / "other.npz", images=arrays["images"][::-1], labels=arrays["labels"][::-1])
-    notices: dict[str, list[str]] = {}
-    for name in (str(tmp_path / "teacher"), "fast"):
-        events: list[Event] = []
-        dry_run(train_config(tmp_path / "other.npz", teacher=(name,)), on_event=events.append)
-        notices[name] = [event.message for event in events if isinstance(event, Notice)]
-    assert any("were used to train a teacher" in message for message in notices[str(tmp_path / "teacher")])
-    assert not any("teacher" in message for message in notices["fast"])
 
 
 def test_the_command_line_takes_several_teachers(digitcli: Run, few_digits: Path, tmp_path: Path) -> None:

@@ -27,10 +27,9 @@ from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
 from digitcli.training.trainer import dry_run, resume, train
-from digitcli.training.transfer import fine_tuning
 from tests.support.models import as_npz, saved
 from tests.support.processes import Run
-from tests.support.training import assert_same_run, read_weights, stop_after
+from tests.support.training import assert_same_run, fine_tuning, read_weights, stop_after
 
 RECIPE = {"epochs": 2, "batch_size": 64, "min_epoch_steps": 4, "lr": 0.01, "dtype": "float32"}
 
@@ -84,7 +83,7 @@ def test_the_accuracies_before_and_after_are_those_of_evaluate(
 ) -> None:
     recipe = {"rehearse": 0.3}
     config = config_from("fast", few_digits, original=str(other_digits), teacher=("cnn",), recipe=recipe)
-    _, state = prepare(config, None, None, lambda event: None, lambda: None)
+    _, state = prepare(config)
     weights = read_checkpoint(shipped_models()["fast"])[1]  # the run begins with them
     assert all(torch.equal(weights[name], value) for name, value in state.network.state_dict().items())
     tuned = train(config, out=tmp_path / "tuned")
@@ -200,16 +199,18 @@ def test_if_all_validation_digits_are_read_the_temperature_is_that_of_the_start_
     assert result.temperature == read_header(shipped_models()["fast"]).temperature < 1
 
 
-def test_a_start_model_that_knows_the_test_digits_is_reported(
+def test_a_start_model_or_teacher_that_knows_the_test_digits_is_reported(
     few_digits: Path, other_digits: Path, tmp_path: Path
 ) -> None:
-    said = {}
-    for data in (few_digits, other_digits):
-        events: list[Event] = []
-        dry_run(config_from("fast", data), on_event=events.append)
-        notices = [event.message for event in events if isinstance(event, Notice)]
-        said[data] = [each for each in notices if "were used to train the start model" in each]
-    assert len(said[other_digits]) == 1 and not said[few_digits]
+    for role in ("the start model", "a teacher"):
+        said = {}
+        for data in (few_digits, other_digits):
+            by_teacher = TrainConfig(arch="lenet1", data=str(data), device="cpu", teacher=("fast",))
+            events: list[Event] = []
+            dry_run(by_teacher if role == "a teacher" else config_from("fast", data), on_event=events.append)
+            notices = [event.message for event in events if isinstance(event, Notice)]
+            said[data] = [each for each in notices if f"were used to train {role}" in each]
+        assert len(said[other_digits]) == 1 and not said[few_digits]
     copy = shutil.copy(few_digits, tmp_path / "copy.npz")
     with pytest.raises(UsageError, match="same digits"):
         dry_run(config_from("fast", few_digits, original=str(copy), recipe={"rehearse": 0.5}))
@@ -237,10 +238,11 @@ def test_an_ensemble_starts_from_one_model(
     recipe = {"freeze": 2, "rehearse": 0.25}
     config = config_from(start, few_digits, original=str(other_digits), recipe=recipe, members=2)
     with pytest.raises(Interrupted):
-        train(config, out=tmp_path / "run", stop_signal=stop_after(12))
+        train(config, out=tmp_path / "run", stop_signal=stop_after(3))
     other = saved(tmp_path / "other.safetensors", "fast", seed=1)
+    wrong = shutil.copytree(tmp_path / "run", tmp_path / "wrong")
     with pytest.raises(UsageError, match="began with the start model start@") as caught:
-        resume(tmp_path / "run", {"start": str(other)})
+        resume(wrong, {"start": str(other)})
     assert "--from" in caught.value.remedy
     result = resume(tmp_path / "run", {})
     before = read_checkpoint(start)[1]

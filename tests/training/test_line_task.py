@@ -1,4 +1,4 @@
-"""Training a line network on a folder of lines."""
+"""The lines that a network trains on, their batches and targets, and training on a folder of lines."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from digitcli.architectures.registry import create_model, resolve_recipe
-from digitcli.data.dataset import Digits, split
+from digitcli.architectures.registry import create_model
+from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import InputError, Interrupted, UsageError
 from digitcli.evaluation.evaluate import evaluate_lines
 from digitcli.inference.checkpoint import Header, read_checkpoint, read_header, write_checkpoint
-from digitcli.synthesis.line_folders import is_line_folder, lines_to_evaluate, read_lines
-from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.line_folders import is_line_folder, lines_to_evaluate, read_lines, write_lines
+from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strokes import load_writers, split_writers
+from digitcli.training import line_task
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.line_sources import LineBatch, StoredLines, as_batch
-from digitcli.training.line_task import LineTask, line_loss
+from digitcli.training.line_task import (
+    POOL_BATCHES,
+    ComposedLines,
+    LineBatch,
+    StoredLines,
+    StoredPools,
+    as_batch,
+    line_loss,
+)
 from digitcli.training.setup import prepare
-from digitcli.training.synthetic_lines import compose
+from digitcli.training.synthetic_lines import compose, compose_ink_of_strips
 from digitcli.training.trainer import resume, train
 
 RECIPE = {"epochs": 2, "batch_size": 8, "dtype": "float32"}
@@ -122,7 +131,7 @@ def test_only_a_network_without_trained_weights_is_guided(
     monkeypatch.setattr("digitcli.training.line_task.line_loss", spy)
     for start in (None, "reader"):
         config = TrainConfig(arch="reader", data=str(line_folder), recipe=RECIPE, device="cpu", start=start)
-        setup, _ = prepare(config, None, None, lambda event: None, lambda: None)
+        setup, _ = prepare(config)
         for step, progress in enumerate((0.0, 0.1, 0.4, 1.0)):
             setup.loss(0, step, progress)
     assert guidances == pytest.approx([1.0, 0.75, 0.0, 0.0, *[0.0] * 4])
@@ -136,7 +145,77 @@ def test_a_batch_of_empty_lines_has_a_finite_loss(digits: Digits) -> None:
     assert loss.isfinite()
 
 
-def test_a_line_task_has_no_hashes(line_folder: Path) -> None:
+def test_pools_of_stored_lines_contain_every_line_once_an_epoch(line_folder: Path) -> None:
+    lines = read_lines(line_folder)
+    pools = StoredPools(lines, batch_size=3, seed=0)
+    texts = [batch.lengths.tolist() for number in range(5) for batch in pools[number]]
+    epochs = np.array(texts).reshape(-1)
+    assert len(epochs) == 5 * POOL_BATCHES * 3 == 32 * len(lines)  # 1,920 lines: 32 epochs of 60
+    assert sorted(epochs.tolist()) == sorted(32 * [len(line.text) for line in lines])
 
-    task = LineTask(StoredLines(line_folder, 0), resolve_recipe("reader"), torch.device("cpu"), workers=0)
-    assert task.train_hashes is None and task.steps == 1 and task.unit == "line"
+
+def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_task, "POOL_BATCHES", 4)
+
+    def first(seed: int, number: int) -> np.ndarray:
+        return ComposedLines(Dataset("d", digits), seed).pools(2)[number][0].images
+
+    image = first(0, 1)
+    assert np.array_equal(image, first(0, 1))
+    assert not np.array_equal(image, first(0, 2)) and not np.array_equal(image, first(1, 1))
+
+
+def test_some_writers_are_held_out(digits: Digits) -> None:
+    lines = ComposedLines(Dataset("d", digits), 0)
+    training, held_out = (lines.composer(part).lines._writers for part in ("train", "validation"))
+    assert (len(training), len(held_out)) == (147, 16)
+    assert not {id(writer) for writer in training} & {id(writer) for writer in held_out}
+
+
+def test_half_of_the_lines_of_a_pool_are_the_ink_of_strips(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_task, "POOL_BATCHES", 4)
+    counts: list[int] = []
+    composed = compose_ink_of_strips
+
+    def counting(composer: SceneComposer, random: np.random.Generator, count: int) -> list[Line]:
+        counts.append(count)
+        return composed(composer, random, count)
+
+    monkeypatch.setattr(line_task, "compose_ink_of_strips", counting)
+    batches = ComposedLines(Dataset("d", digits), 0).pools(6)[0]
+    assert counts == [12] and sum(len(batch.lengths) for batch in batches) == 24
+
+
+def test_a_batch_contains_the_columns_and_boxes_of_its_characters(digits: Digits) -> None:
+    lines = compose(LineSynthesizer(digits), np.random.default_rng(1), 12)
+    batch = as_batch(lines, np.random.default_rng(2))
+    columns = batch.images.shape[-1] // 4
+    assert batch.images.shape == (12, 1, 40, 4 * columns) and batch.nearest.shape == (12, columns)
+    for row, line in enumerate(lines):
+        marked = batch.nearest[row][batch.nearest[row] < 15]
+        assert len(marked) <= len(line.text) and (len(marked) > 0) == bool(line.text)
+        boxed = batch.boxes[row][batch.boxed[row]]
+        assert (boxed[:, 3] >= boxed[:, 2]).all()  # the foot lies below the top
+
+
+def test_too_few_lines_are_an_input_error(tmp_path: Path) -> None:
+    write_lines(tmp_path / "few", count=3, seed=0)
+    with pytest.raises(InputError, match="too few"):
+        StoredLines(tmp_path / "few", 0)
+
+
+def test_a_line_whose_boxes_are_not_known_has_its_text_only() -> None:
+    line = Line(np.zeros((40, 64), np.uint8), "12-", np.zeros((0, 4), np.float32))
+    batch = as_batch([line], np.random.default_rng(0))
+    assert batch.lengths.tolist() == [3] and len(batch.characters) == 3
+    assert not batch.boxed.any() and not batch.boxes.any()
+
+
+def test_each_column_has_the_box_of_the_nearest_character(digits: Digits) -> None:
+    image = np.zeros((40, 40), np.uint8)
+    corners = np.array([[18, 1, 26, 39], [26, 3, 34, 39]], np.float32)  # middles at columns 5 and 7
+    batch = as_batch([Line(image, "1,", corners)], np.random.default_rng(0))
+    tops = batch.boxes[0, 3:10, 2] * 20
+    assert tops.round().tolist() == [1, 1, 1, 1, 3, 3, 3]

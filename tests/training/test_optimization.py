@@ -12,7 +12,6 @@ from digitcli.architectures.model_surgery import freeze, stages_of
 from digitcli.architectures.recipe import Optimizer, Recipe
 from digitcli.architectures.registry import create_model
 from digitcli.errors import UsageError
-from digitcli.training.network import create_network
 from digitcli.training.optimization import (
     choose_dtype,
     create_average,
@@ -23,6 +22,7 @@ from digitcli.training.optimization import (
     set_lr,
     update_average,
 )
+from digitcli.training.setup import create_network
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:

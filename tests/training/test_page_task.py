@@ -18,8 +18,9 @@ from digitcli.page_format import SMALL
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
-from digitcli.training.page_task import WEIGHTS, core_counts, draw_targets, page_loss
+from digitcli.training.page_task import SQUARES, WEIGHTS, draw_targets, f_measure, page_counts, page_loss
 from digitcli.training.synthetic_lines import scene_composer
+from digitcli.training.task import ScenePools
 from digitcli.training.trainer import resume, train
 
 
@@ -112,8 +113,8 @@ def test_a_right_answer_has_a_small_loss_and_counts_fully() -> None:
     right = torch.from_numpy(_as_outputs(targets[0])[None])
     wrong = -right
     assert page_loss(right, torch.from_numpy(targets)) < 0.2 < page_loss(wrong, torch.from_numpy(targets))
-    assert core_counts(right, torch.from_numpy(targets)).f_measure == 1
-    assert core_counts(wrong, torch.from_numpy(targets)).f_measure == 0
+    assert f_measure(page_counts(right, torch.from_numpy(targets))) == 1
+    assert f_measure(page_counts(wrong, torch.from_numpy(targets))) == 0
 
 
 def test_a_picture_without_writing_has_a_finite_loss() -> None:
@@ -124,9 +125,9 @@ def test_a_picture_without_writing_has_a_finite_loss() -> None:
 
 @pytest.fixture
 def few_squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"EPOCH_SQUARES": 4, "VALIDATION_SQUARES": 2, "TEST_SQUARES": 2, "POOL_BATCHES": 4, "SIDE_PX": 64}
-    for name, value in sizes.items():
-        monkeypatch.setattr(page_task, name, value)
+    few = replace(SQUARES, epoch=4, validation=2, test=2, pool_batches=4)
+    monkeypatch.setattr("digitcli.training.setup.SQUARES", few)
+    monkeypatch.setattr(page_task, "SIDE_PX", 64)
     monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)
 
 
@@ -151,5 +152,5 @@ def test_a_finder_is_trained_and_resumed_bit_for_bit(few_squares: None, tmp_path
 def test_a_pool_has_batches_of_any_size(few_squares: None) -> None:
     composer = scene_composer(split(load_mnist()).test, held_out=True)
     for size in (2, 3, 10):
-        pool = page_task.SquarePools(composer, size, seed=0)[0]
-        assert [len(batch.inputs) for batch in pool] == [size] * 4
+        pool = ScenePools(replace(SQUARES, pool_batches=4), composer, size, seed=0)[0]
+        assert [len(batch) for batch in pool] == [size] * 4

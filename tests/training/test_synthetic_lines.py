@@ -12,7 +12,7 @@ from digitcli.strip_format import OTHER
 from digitcli.synthesis.lines import ALPHABET
 from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training import synthetic_lines
-from digitcli.training.line_sources import composed_source
+from digitcli.training.line_task import ComposedLines
 from digitcli.training.synthetic_lines import (
     STRIP_COMPOSERS,
     TRAINING_COMPOSERS,
@@ -69,7 +69,7 @@ def test_equal_seeds_give_equal_hard_negatives(digits: Digits) -> None:
 def test_the_networks_that_choose_them_belong_to_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     def digests() -> list[str]:
         names = ("strip_reader", "reader", "picture_reader")
-        return [composed_source(name, load_mnist(), 0).digest for name in names]
+        return [ComposedLines(load_mnist(), 0, name).digest for name in names]
 
     before = digests()
     for network, other in (("FINDER", "page_reader"), ("READER", "reader")):
