@@ -25,7 +25,6 @@ from digitcli.errors import DigitcliError, Interrupted, UsageError
 
 Format = Literal["table", "json"]
 TableFormat = Literal["table", "json", "csv"]
-SPARKS = "▁▂▃▄▅▆▇█"
 
 NAME_WIDTH = 15  # characters; columns of figures are left out before names get less
 PIPE_WIDTH = 200  # characters; output that is no terminal has no width, and must not be cut
@@ -259,13 +258,6 @@ def pairs(rows: Mapping[str, str]) -> Table:
     for name, value in rows.items():
         table.add_row(escape(printable(name)), escape(printable(value)))
     return table
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Return a line of bars, whose heights show the values between the lowest and the highest."""
-    low, high = min(values), max(values)
-    steps = [round((value - low) / ((high - low) or 1) * (len(SPARKS) - 1)) for value in values]
-    return "".join(SPARKS[step] for step in steps)
 
 
 def printable(text: str) -> str:

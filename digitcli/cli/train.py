@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
-from rich.text import Text
 from typer import echo
 
 from digitcli import console
@@ -48,14 +45,14 @@ from digitcli.training.configuration import (
     flat_settings,
     read_toml,
     to_toml,
+    with_start,
 )
-from digitcli.training.transfer import with_start
 
 if TYPE_CHECKING:
-    from digitcli.training.state import MemberResult, TrainResult
+    from digitcli.training.state import TrainResult
 
-SPARKLINE_EPOCHS = 30  # epochs; more would not fit beside the other figures of a line
 OUTPUT = "Output"
+OF_MEMBER = ("architecture", "seed", "checkpoint", "validation_accuracy", "test_accuracy", "test_nll")
 OF_RECIPE = "(default: the recipe of the architecture)"
 PANELS = {  # group of settings to its heading in the help
     RUN: "Run",
@@ -79,38 +76,29 @@ COMPLETIONS: dict[str, Callable[[str], Any]] = {
 class TrainOptions:
     """The options of `digitcli train` beside the settings of a run."""
 
-    output: Path | None = setting(
-        None, OUTPUT, "Write the run to this folder (default: runs/ARCH-N).", unit="dir", letter="-o",
-        aliases=("--out",),
-    )  # fmt: skip
-    resume: Path | None = setting(
-        None, OUTPUT, "Continue the run in this folder where it stopped.", unit="dir"
-    )
-    resume_or_start: bool = setting(
-        False, OUTPUT, "Continue the run in the folder of --output if there is one, else start it."
-    )
+    # fmt: off
+    output: Path | None = setting(None, OUTPUT, "Write the run to this folder (default: runs/ARCH-N).",
+        unit="dir", letter="-o", aliases=("--out",))
+    resume: Path | None = setting(None, OUTPUT, "Continue the run in this folder where it stopped.",
+        unit="dir")
+    resume_or_start: bool = setting(False, OUTPUT,
+        "Continue the run in the folder of --output if there is one, else start it.")
     force: bool = setting(False, OUTPUT, "Replace an existing run.")
-    tensorboard: Path | None = setting(
-        None, OUTPUT, "Write the curves of the run for TensorBoard to a subfolder of this folder.", unit="dir"
-    )
+    tensorboard: Path | None = setting(None, OUTPUT,
+        "Write the curves of the run for TensorBoard to a subfolder of this folder.", unit="dir")
     dry_run: bool = setting(False, OUTPUT, "Train on one batch and write nothing.")
-    config: Path | None = setting(
-        None, OUTPUT, "Read settings from this TOML file; options override it.", unit="file"
-    )
+    config: Path | None = setting(None, OUTPUT, "Read settings from this TOML file; options override it.",
+        unit="file")
     print_config: bool = setting(False, OUTPUT, "Print all settings as TOML and do not train.")
     format: console.Format = setting("table", OUTPUT, "Print the result as a table or as JSON.")
+    # fmt: on
 
     def check(self) -> None:
-        """Check that the options fit together.
-
-        Raises:
-            UsageError: two of them contradict each other.
-        """
-        for name, others in CONFLICTS.items():
-            for other in others:
-                if getattr(self, name) and getattr(self, other):
-                    cause = f"{option_name(name)} does not go together with {option_name(other)}."
-                    raise UsageError(cause, "Give one of them.")
+        """Check that the options fit together, or raise a `UsageError`."""
+        for name, other in ((name, other) for name, others in CONFLICTS.items() for other in others):
+            if getattr(self, name) and getattr(self, other):
+                cause = f"{option_name(name)} does not go together with {option_name(other)}."
+                raise UsageError(cause, "Give one of them.")
         if self.resume_or_start and self.output is None:
             cause = "--resume-or-start needs a folder that is the same each time."
             raise UsageError(cause, "Name it with --output.")
@@ -192,9 +180,11 @@ def _print_config(config: TrainConfig, format: console.Format) -> None:
 
 def _show_result(result: TrainResult, format: console.Format) -> None:
     if format == "json":
-        of_ensembles = () if result.members else ("members", "best_member", "gained", "lost")
-        left_out = ("misread", *of_ensembles)
-        console.show_json({name: value for name, value in vars(result).items() if name not in left_out})
+        left_out = ["misread"] if result.members else ["misread", "members", "best_member", "gained", "lost"]
+        record = {name: value for name, value in vars(result).items() if name not in left_out}
+        if result.members:
+            record["members"] = [{name: vars(each)[name] for name in OF_MEMBER} for each in result.members]
+        console.show_json(record)
     else:
         if result.members:
             console.show_table(draw_members(result))
@@ -210,9 +200,8 @@ def _show_result(result: TrainResult, format: console.Format) -> None:
 def _table(result: TrainResult) -> dict[str, str]:
     calibration = ""
     if result.test_ece is not None:
-        calibration = (
-            f"ECE {result.test_ece:.4f}, NLL {result.test_nll:.4f} at temperature {result.temperature:.3f}"
-        )
+        calibration = f"ECE {result.test_ece:.4f}, NLL {result.test_nll:.4f} at temperature"
+        calibration += f" {result.temperature:.3f}"
     original, n = f"test of {result.original}", result.original_test_size
     rows = {
         "run": result.run or "dry run, nothing was written",
@@ -246,20 +235,22 @@ class TrainingView:
     """
 
     def __init__(self) -> None:
-        live = Live(console=console.err, auto_refresh=False, transient=True, redirect_stdout=False)
-        self.live = live if console.err.is_interactive else None
-        self.started: RunStarted | None = None
-        self.accuracies: list[float] = []
+        bar = TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn()
+        self.progress = Progress(
+            *bar, TextColumn("{task.fields[figures]}"), console=console.err, transient=True,
+            auto_refresh=False, redirect_stdout=False, disable=not console.err.is_interactive,
+        )  # fmt: skip
+        self.task = self.progress.add_task("", total=1.0, visible=False, figures="")
+        self.of_epochs = ""  # the number of epochs; it is unknown if a time was chosen
+        self.loss_name = "loss"  # with a teacher it is a sum, unlike that of other runs
         self._shown: list[object] = []
 
     def __enter__(self) -> TrainingView:
-        if self.live:
-            self.live.start()
+        self.progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.live:
-            self.live.stop()
+        self.progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
@@ -268,50 +259,29 @@ class TrainingView:
                 self._shown.append(event.message)
                 console.show_notice(event.message)
             case RunStarted():
-                self.started, self.accuracies = event, []
+                by_time = event.config.time_seconds is not None
+                self.of_epochs = "" if by_time else f"/{event.recipe.epochs}"
+                self.loss_name = "loss by teacher and labels" if event.config.teacher else "loss"
                 rows = describe_start(event)
                 described = {**rows, "run": ""}
                 if described not in self._shown:
                     self._shown.append(described)
                     console.err.print(console.pairs(rows))
             case EpochDone():
-                self.accuracies.append(event.validation_accuracy)
                 console.show_message(
-                    f"epoch {self._epoch_of_all(event.epoch)}  {self._loss_name()} {event.train_loss:.4f}  "
-                    f"validation {console.percent(event.validation_accuracy)}  lr {event.lr:.2g}  "
+                    f"epoch {event.epoch}{self.of_epochs}  {self.loss_name} {event.train_loss:.4f}"
+                    f"  validation {console.percent(event.validation_accuracy)}  lr {event.lr:.2g}  "
                     f"{event.images_per_second:,.0f} images/s  {console.duration(event.seconds)}"
                 )
-            case StepDone() if self.live:
-                self.live.update(self.draw_progress(event), refresh=True)
-
-    def _loss_name(self) -> str:
-        """Return the name of the training loss; with a teacher it is a sum, unlike that of other runs."""
-        has_teacher = self.started is not None and self.started.config.teacher
-        return "loss by teacher and labels" if has_teacher else "loss"
-
-    def _epoch_of_all(self, epoch: int) -> str:
-        """Return `3/8`, or `3` if a time was chosen, so that the number of epochs is unknown."""
-        if self.started is None or self.started.config.time_seconds is not None:
-            return str(epoch)
-        return f"{epoch}/{self.started.recipe.epochs}"
-
-    def draw_progress(self, step: StepDone) -> Group:
-        """Return the live view of a step: the progress bar of the run and its figures."""
-        bar = Table.grid(padding=(0, 2))
-        left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
-        bar.add_row(
-            f"epoch {self._epoch_of_all(step.epoch)}",
-            ProgressBar(total=1.0, completed=step.progress, width=36),
-            f"{100 * step.progress:3.0f} %",
-            f"{step.images_per_second:,.0f} images/s",
-            f"{console.duration(left)} left",
-        )
-        figures = f"{self._loss_name()} {step.loss:.4f}"
-        if self.accuracies:
-            figures += f"   validation {console.percent(self.accuracies[-1])}"
-            if console.err.encoding.startswith("utf") and len(self.accuracies) > 1:
-                figures += f"  {console.sparkline(self.accuracies[-SPARKLINE_EPOCHS:])}"
-        return Group(bar, Text(figures, style="cyan"))
+            case StepDone():
+                left = console.duration(event.seconds * (1 - event.progress) / max(event.progress, 1e-9))
+                figures = f"{left} left  {self.loss_name} {event.loss:.4f}  "
+                figures += f"{event.images_per_second:,.0f} images/s"
+                epoch = f"epoch {event.epoch}{self.of_epochs}"
+                self.progress.update(
+                    self.task, completed=event.progress, description=epoch, figures=figures, visible=True,
+                    refresh=True,
+                )  # fmt: skip
 
 
 def draw_members(ensemble: TrainResult) -> Table:
@@ -319,18 +289,11 @@ def draw_members(ensemble: TrainResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("member", "architecture", "seed", "validation", "test", "test NLL"):
         table.add_column(heading, justify="left" if heading == "architecture" else "right")
-    rows: list[tuple[str, str, MemberResult | TrainResult]] = [
-        (str(number), str(member.seed), member) for number, member in enumerate(ensemble.members)
-    ]
-    for number, seed, each in (*rows, ("all", "", ensemble)):
+    for number, each in enumerate((*ensemble.members, ensemble)):
+        first, seed = ("all", "") if each is ensemble else (str(number), str(each.seed))
         accuracies = map(console.percent, (each.validation_accuracy, each.test_accuracy))
-        table.add_row(
-            number,
-            each.architecture,
-            seed,
-            *accuracies,
-            "" if each.test_nll is None else f"{each.test_nll:.4f}",
-        )
+        likelihood = "" if each.test_nll is None else f"{each.test_nll:.4f}"
+        table.add_row(first, each.architecture, seed, *accuracies, likelihood)
     return table
 
 

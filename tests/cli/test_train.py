@@ -24,7 +24,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, RECIPES, WITH_AUGMENT, Recipe
+from digitcli.architectures.recipe import AUGMENTATION, DISTILLATION, WITH_AUGMENT, Recipe
+from digitcli.architectures.registry import ARCHITECTURES, resolve_recipe
 from digitcli.cli.options import as_command, with_settings
 from digitcli.cli.train import PANELS, TrainOptions, _check_fields, describe_recipe
 from digitcli.data import augmentation
@@ -217,7 +218,7 @@ def test_every_setting_has_an_option_in_the_panel_of_its_group(
 
 
 def test_the_start_names_only_settings_that_are_on() -> None:
-    for recipe in RECIPES.values():
+    for recipe in (resolve_recipe(row.name) for row in ARCHITECTURES):
         lines = describe_recipe(recipe)
         assert f"lr {recipe.lr}" in lines["optimization"]
         assert lines.get(AUGMENTATION, "off").startswith("stroke width, affine" if recipe.augment else "off")
