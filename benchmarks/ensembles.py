@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from digitcli.architectures.averaging import Ensemble
 from digitcli.architectures.summary import summarize
-from digitcli.benchmarking.measurement import quick_latency_ms
+from digitcli.benchmarking.benchmark import quick_latency_ms
 from digitcli.data.dataset import Digits, split
 from digitcli.data.mnist import load_mnist
 from digitcli.evaluation.calibration import fit_temperature

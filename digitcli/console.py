@@ -11,8 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Literal, Protocol, TypeVar, cast
+from typing import IO, Any, Literal, Self, cast
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -22,6 +21,7 @@ from rich.text import Text
 
 from digitcli.atomic_write import STDOUT
 from digitcli.errors import DigitcliError, Interrupted, UsageError
+from digitcli.events import Notice, StepDone, ThingsDone
 
 Format = Literal["table", "json"]
 TableFormat = Literal["table", "json", "csv"]
@@ -112,13 +112,11 @@ class Busy:
             self._spinner, console=err, refresh_per_second=12.5, transient=True, redirect_stdout=False
         )
 
-    def __enter__(self) -> Busy:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -132,6 +130,73 @@ class Busy:
     def update(self, message: str) -> None:
         """Change the message."""
         self._spinner.update(text=Text(message))
+
+
+class CountingBar:
+    """A bar over the things that are done: `with CountingBar("digits") as bar: evaluate(on_event=bar)`.
+
+    It appears with the first count, begins anew with other things, and shows notices. Where standard error is
+    no terminal, it prints a line after every `say_every` things, or none at all.
+    """
+
+    def __init__(self, things: str = "", say_every: int | None = None) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        hidden = not err.is_interactive
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.things = things
+        self.say_every = say_every if hidden else None
+        self.bar = Progress(*columns, console=err, transient=True, disable=hidden, redirect_stdout=False)
+        self.task = self.bar.add_task(things, total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: object) -> None:
+        """Draw one event."""
+        if isinstance(event, Notice):
+            show_notice(event.message)
+        elif isinstance(event, ThingsDone):
+            if event.things and event.things != self.things:
+                self.things = event.things
+                self.bar.reset(self.task, description=event.things)
+            self.show(event.done, event.n)
+
+    def show(self, done: float, total: int) -> None:
+        """Show the number of things that are done, of all things."""
+        self.bar.update(self.task, completed=done, total=total, visible=True)
+        if self.say_every and done % self.say_every == 0:
+            err.print(f"{done:,} of {total:,} {self.things}")
+
+
+class RunsView:
+    """A bar over all runs, a line for each that is finished, and each notice once, which many runs give.
+
+    `line_of` returns the number of finished runs and the line for an event, or None if no run is finished.
+    """
+
+    def __init__(
+        self, bar: CountingBar, total: int, line_of: Callable[[object], tuple[int, str] | None]
+    ) -> None:
+        self.bar, self.total, self.line_of = bar, total, line_of
+        self.done = 0
+        self.notices: set[str] = set()
+
+    def __call__(self, event: object) -> None:
+        """Draw one event."""
+        if (finished := self.line_of(event)) is not None:
+            self.done, line = finished
+            show_message(escape(printable(line)))
+            self.bar.show(self.done, self.total)
+        elif isinstance(event, StepDone):
+            self.bar.show(self.done + event.progress, self.total)
+        elif isinstance(event, Notice) and not event.routine and event.message not in self.notices:
+            self.notices.add(event.message)
+            show_notice(event.message)
 
 
 def show_json(result: Any) -> None:
@@ -160,21 +225,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-class TabularResult(Protocol):
-    """A result with rows."""
-
-    def record(self) -> dict[str, Any]:
-        """Return the result as JSON shows it."""
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the rows of CSV."""
-
-
-Result = TypeVar("Result", bound=TabularResult)
-
-
-def show_result(result: Result, format: TableFormat, show: Callable[[Result], None]) -> None:
-    """Print a result as JSON or CSV, or else as `show` prints it for people."""
+def show_result(result: Any, format: TableFormat, show: Callable[[Any], None]) -> None:
+    """Print a result as JSON, its `record`, as CSV, its `rows`, or else as `show` prints it for people."""
     if format == "json":
         show_json(result.record())
     elif format == "csv":

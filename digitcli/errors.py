@@ -17,6 +17,7 @@ Interrupted        128 + n  stopped by signal n, no file half-written
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 import shlex
 import subprocess
@@ -136,3 +137,22 @@ def quoted(path: Path | str) -> str:
 def counted(number: float, name: str) -> str:
     """Return a number of things, e.g. 1 digit, 7,291 digits, 0.2 epochs; the plural of the name adds an s."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
+def import_packages(needed_by: str, extra: str, *modules: str) -> None:
+    """Import modules of packages that an extra of digitcli installs, and that only `needed_by` needs.
+
+    Raises:
+        EnvironmentFault: a module cannot be imported.
+    """
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except ImportError as error:
+        raise missing_package(needed_by, extra, str(error)) from error
+
+
+def missing_package(needed_by: str, extra: str, reason: str) -> EnvironmentFault:
+    """Return the error about a package of an extra that is not installed."""
+    cause = f"{needed_by} needs a package that cannot be loaded: {reason}."
+    return EnvironmentFault(cause, f"Install it, in the copy of the repository: pip install '.[{extra}]'")

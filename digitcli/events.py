@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -20,27 +19,15 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class DigitsDone:
-    """The progress of an evaluation.
+class ThingsDone:
+    """The progress of countable work: `done` of `n` things, for example digits that were answered.
 
-    done: The number of digits that the model has answered.
-    n: The number of digits in all.
+    things: What they are, where the work has several stages.
     """
 
     done: int
     n: int
-
-
-@dataclass(frozen=True)
-class PicturesDone:
-    """The progress of reading labelled pictures.
-
-    done: The number of pictures that were read.
-    n: The number of pictures in all.
-    """
-
-    done: int
-    n: int
+    things: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,31 +85,6 @@ class EpochDone:
     validation_accuracy: float
     images_per_second: float
     seconds: float
-
-
-class AdaptationStage(StrEnum):
-    """What an adaptation does: the value names what is counted."""
-
-    READ = "pictures read"
-    CROP = "pictures cropped"
-    COMPOSE = "synthetic lines composed"
-    TRAIN = "training steps of the cross-validation"
-    TRAIN_ALL = "training steps on all pictures"
-    TEST = "held-out pictures read"
-
-
-@dataclass(frozen=True)
-class StageProgress:
-    """The progress of a stage of an adaptation.
-
-    stage: What is done.
-    done: The number of pictures, lines or steps that are done.
-    n: Their number in all.
-    """
-
-    stage: AdaptationStage
-    done: int
-    n: int
 
 
 # `training.configuration.RunStarted` is an event, too.

@@ -1,4 +1,4 @@
-"""The threads of this process on the CPU: how many may compute, and how they wait for each other.
+"""The threads of this process on the CPU: how many may compute, and how they wait; and worker processes.
 
 Loads no torch.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -115,29 +117,42 @@ def _cores_by_affinity() -> int:
 def _quota() -> float:
     """Return the cores that the control groups of this process allow, infinity if there is no limit."""
     try:
-        groups = [line.split(":", 2) for line in OWN_CGROUPS.read_text().splitlines()]
+        groups = OWN_CGROUPS.read_text().splitlines()
     except (OSError, ValueError):
         return math.inf
-    quotas = [math.inf]
-    for _, controllers, path in (group for group in groups if len(group) == 3):
-        if not controllers:
-            quotas += [_read_quota(folder, "cpu.max") for folder in _folders(CGROUPS, path)]
-        elif "cpu" in controllers.split(","):
-            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quotas += [_read_quota(folder, *files) for folder in _folders(CGROUPS / "cpu", path)]
-    return min(quotas)
+    folders = [CGROUPS / line.removeprefix("0::").lstrip("/") for line in groups if line.startswith("0::")]
+    around = {group for folder in folders for group in (folder, *folder.parents)}
+    return min(map(_read_quota, around), default=math.inf)
 
 
-def _folders(root: Path, path: str) -> list[Path]:
-    """Return the folder of a control group and those of the groups that hold it, up to the root."""
-    parts = Path(path.lstrip("/")).parts
-    return [root.joinpath(*parts[:count]) for count in range(len(parts), -1, -1)]
-
-
-def _read_quota(folder: Path, *files: str) -> float:
-    """Return the cores that a control group allows; its files hold two times in microseconds, or "max"."""
+def _read_quota(folder: Path) -> float:
+    """Return the cores that a control group allows; its file holds two times in microseconds, or "max"."""
     try:
-        quota, period = " ".join((folder / file).read_text() for file in files).split()
-        return int(quota) / int(period) if int(quota) > 0 else math.inf
+        quota, period = map(int, (folder / "cpu.max").read_text().split())
+        return quota / period
     except (OSError, ValueError):
         return math.inf
+
+
+def set_up_worker() -> None:
+    """Set up a worker process; each worker calls this first.
+
+    It ignores Ctrl-C, which is for the parent, and ends when the parent ends: otherwise it would wait for
+    ever to hand over its work. OpenCV uses one thread, because its threads would compete with other workers.
+    """
+    import multiprocessing.connection
+
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # a signal to the parent's process group does not reach the worker
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent(sentinel: int) -> None:
+        multiprocessing.connection.wait([sentinel])
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=end_with_parent, args=(parent.sentinel,), daemon=True).start()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from digitcli.benchmarking.benchmark import time_calls
 from digitcli.benchmarking.benchmark_results import cpu_name
-from digitcli.benchmarking.measurement import time_calls
 from digitcli.errors import UsageError
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.export.hugging_face import FACTS_FILE, checkpoint_rows, read_facts, rows_table

@@ -34,7 +34,7 @@ GROUPS = {  # each gives the same number of mutants
     "recognition/pages/groups recognition/pages/acceptance recognition/pages/splitting",
     "thresholds": "recognition/thresholds recognition/calibrate",
     "decoding": "inference/ctc recognition/hypotheses recognition/constraints",
-    "statistics": "evaluation/risk_control evaluation/statistics evaluation/calibration comparison/compare",
+    "statistics": "evaluation/statistics evaluation/calibration comparison/compare",
     "checkpoint": "inference/checkpoint atomic_write",
     "resume": "training/state training/run_folder recognition/resume",
 }

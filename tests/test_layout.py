@@ -37,8 +37,8 @@ LAYERS = [
     {"data"},
     {"architectures"},
     {"imaging"},
-    {"settings", "events", "atomic_write", "json_records", "worker_process", "charts", "templating"},
-    {"page_format", "strip_format", "gap_format", "optional_packages", "threads"},
+    {"settings", "events", "atomic_write", "json_records", "charts", "templating"},
+    {"page_format", "strip_format", "gap_format", "threads"},
     {"errors"},
 ]
 HEIGHT = {part: -layer for layer, parts in enumerate(LAYERS) for part in parts}

@@ -46,14 +46,6 @@ def test_the_strictest_quota_of_a_container_limits_the_cores(machine: Path) -> N
     assert threads.usable_cores() == 2
 
 
-def test_control_groups_of_the_first_version_limit_the_cores(machine: Path) -> None:
-    write(machine / "own", "4:memory:/job\n3:cpu,cpuacct:/job\n")
-    write(machine / "cgroup" / "cpu" / "job" / "cpu.cfs_period_us", "100000\n")
-    for quota, cores in {"-1": 4, "300000": 3}.items():
-        write(machine / "cgroup" / "cpu" / "job" / "cpu.cfs_quota_us", quota + "\n")
-        assert threads.usable_cores() == cores, quota
-
-
 def test_networks_take_a_thread_for_each_core_unless_told_otherwise(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

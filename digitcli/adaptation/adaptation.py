@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digitcli.atomic_write import faults_of, write_whole, writing_folder
+from digitcli.atomic_write import check_writable_folder, write_whole, writing_folder
 from digitcli.data.dataset import Failure
-from digitcli.errors import OutputError
+from digitcli.errors import UsageError
 from digitcli.evaluation.statistics import SIGNIFICANCE, mcnemar
 from digitcli.inference.checkpoint import ADAPTATION_FILE, library_versions, write_checkpoint
-from digitcli.recognition.readings import DEFAULT_MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +22,6 @@ if TYPE_CHECKING:
 
 # The architecture that is adapted: it reads the ink of lines.
 INK_READER = "reader"
-# The parts into which the pictures are divided: a network of each learns from four fifths of them.
-FOLDS = 5
-# The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
-# has only one or two pictures. Chosen by hand.
-LEAST_PICTURES = 10
 # The passes over the labelled lines, at most; cross-validation chooses their number.
 EPOCHS = 12
 # The epochs of which a cross-validation keeps the networks in memory, one of each fold: about 1.5 GB.
@@ -40,16 +32,29 @@ OF_ONE_GROUP = (
     "writers."
 )
 
-# The files that an adaptation writes, each network under the name of the default model that it replaces.
-REPLACEABLE = {ADAPTATION_FILE, *(f"{name}.safetensors" for name in DEFAULT_MODELS)}
+NETWORK_FILE = f"{INK_READER}.safetensors"
+FILES = (ADAPTATION_FILE, NETWORK_FILE)  # in the folder of an adaptation
+# The figures of `Adaptation` that its record has under the same name.
+FIGURES = (
+    "folder", "model", "digest", "unlabelled", "unused", "lines", "groups", "divides_group", "folds",
+    "right_before", "right_after", "wrong_before", "wrong_after", "gained", "lost", "p_value", "helps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """The most epochs of fine-tuning, and the random seed."""
+    """The most epochs of fine-tuning, and the random seed.
+
+    Raises:
+        UsageError: the number of epochs is out of range.
+    """
 
     epochs: int = EPOCHS
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.epochs <= MOST_EPOCHS:
+            raise UsageError(f"--epochs is {self.epochs}.", f"It must be from 1 to {MOST_EPOCHS}.")
 
 
 @dataclass(frozen=True)
@@ -109,14 +114,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class AdaptedModel:
-    """The contents of the checkpoint of a network that was adapted."""
-
-    header: Header
-    tensors: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
 class Adaptation:
     """What labelled pictures show about an adaptation to them.
 
@@ -135,7 +132,7 @@ class Adaptation:
         network forget too much.
     settings: the settings of the training.
     seconds: how long the adaptation took.
-    adapted: the adapted network; None if the adaptation does not help.
+    adapted: the header and the weights of the adapted network; None if the adaptation does not help.
     """
 
     folder: str
@@ -152,7 +149,7 @@ class Adaptation:
     choice: Choice | None
     settings: FineTuning
     seconds: float
-    adapted: AdaptedModel | None = field(default=None, repr=False, compare=False)
+    adapted: tuple[Header, Mapping[str, Tensor]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def right_before(self) -> int:
@@ -214,60 +211,23 @@ class Adaptation:
     def record(self) -> dict[str, Any]:
         """Return all figures for JSON."""
         n, choice = len(self.pictures), self.choice
-        return {
-            "folder": self.folder,
-            "model": self.model,
-            "digest": self.digest,
+        return {name: getattr(self, name) for name in FIGURES} | {
             "pictures": n,
-            "unlabelled": self.unlabelled,
             "left_out": len(self.failures),
-            "unused": self.unused,
-            "lines": self.lines,
-            "groups": self.groups,
-            "divides_group": self.divides_group,
-            "folds": self.folds,
             "epochs": choice.epochs if choice else 0,
             "share": choice.share if choice else 0.0,
             "chosen_score": dataclasses.asdict(choice.score) if choice else None,
-            "right_before": self.right_before,
-            "right_after": self.right_after,
             "accuracy_before": self.right_before / n,
             "accuracy_after": self.right_after / n,
-            "wrong_before": self.wrong_before,
-            "wrong_after": self.wrong_after,
-            "gained": self.gained,
-            "lost": self.lost,
-            "p_value": self.p_value,
-            "helps": self.helps,
             "may_be_chance": self.p_value > SIGNIFICANCE,
             "composed_before": choice.composed_before if choice else None,
             "composed_after": choice.composed_after if choice else None,
             "seconds": round(self.seconds, 1),
             "settings": dataclasses.asdict(self.settings),
-            "scores": [dataclasses.asdict(score) for score in self.scores],
-            "results": [dataclasses.asdict(picture) for picture in self.pictures],
-            "failures": [dataclasses.asdict(failure) for failure in self.failures],
+            "scores": list(map(dataclasses.asdict, self.scores)),
+            "results": list(map(dataclasses.asdict, self.pictures)),
+            "failures": list(map(dataclasses.asdict, self.failures)),
         }
-
-
-def check_output(folder: Path, force: bool) -> None:
-    """Check, before the work begins, that an adaptation can be written to a folder.
-
-    `force` replaces an earlier adaptation, and nothing else: a folder with other files is kept.
-
-    Raises:
-        OutputError: the path exists and may not be replaced, or the folder around it cannot be written.
-    """
-    try:
-        _check_replaceable(folder)
-        if folder.is_dir() and any(folder.iterdir()) and not force:
-            remedy = "Name another folder, or replace it with --force."
-            raise OutputError(f"{folder} exists already.", remedy)
-        with tempfile.TemporaryDirectory(dir=_real(folder).parent):
-            pass
-    except (OSError, ValueError) as error:
-        cause = f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}."
-        raise OutputError(cause, "Name a folder in one that exists and can be written.") from error
 
 
 def save_adaptation(adaptation: Adaptation, folder: Path) -> None:
@@ -280,35 +240,10 @@ def save_adaptation(adaptation: Adaptation, folder: Path) -> None:
         OutputError: the folder holds other files or cannot be written, or the disk is full; what is in it
             stays.
     """
-    adapted, name = adaptation.adapted, f"{INK_READER}.safetensors"
-    if adapted is None:
+    if adaptation.adapted is None:
         raise ValueError("the adaptation has no network")
-    record = {"models": [name], **adaptation.record(), "versions": library_versions()}
-    with faults_of(folder), writing_folder(_real(folder)) as written:
-        write_checkpoint(written / name, adapted.header, adapted.tensors)
+    record = {"models": [NETWORK_FILE], **adaptation.record(), "versions": library_versions()}
+    with writing_folder(folder) as written:
+        write_checkpoint(written / NETWORK_FILE, *adaptation.adapted)
         write_whole(written / ADAPTATION_FILE, (json.dumps(record, indent=1) + "\n").encode())
-        _check_replaceable(folder)  # files may have been added while the network was trained
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Check that a path is free, or a folder with nothing in it but an earlier adaptation.
-
-    Raises:
-        OutputError: it is not.
-        OSError: the folder cannot be read.
-    """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is not a folder.", "Name a folder.")
-    present = {path.name for path in folder.iterdir()}
-    others = sorted(present - REPLACEABLE)
-    if others or (present and ADAPTATION_FILE not in present):
-        example = min(others or present)
-        cause = f"{folder} holds other files than those of an adaptation, for example {example}."
-        raise OutputError(cause, "Name another folder.")
-
-
-def _real(folder: Path) -> Path:
-    """Return the folder behind links, which is replaced in place of the link."""
-    return Path(os.path.realpath(folder))
+        check_writable_folder(folder, FILES, force=True)  # files may have been added during the training

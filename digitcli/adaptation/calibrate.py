@@ -18,8 +18,8 @@ from digitcli.data.label_tables import (
     unlabelled_pictures,
 )
 from digitcli.errors import InputError, UsageError, counted
-from digitcli.evaluation.risk_control import RiskControl, control_risk, pictures_to_plan
-from digitcli.events import OnEvent, PicturesDone
+from digitcli.evaluation.calibration import RiskControl, control_risk, pictures_to_plan
+from digitcli.events import OnEvent, ThingsDone
 from digitcli.inference.checkpoint import Guarantee, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.recognition.models import complete_models, reads_strips
@@ -33,6 +33,13 @@ from digitcli.strip_format import SEPARATORS
 MAX_ERROR = 0.01
 # The usual confidence level of intervals and tests.
 CONFIDENCE = 0.95
+# The figures of `Calibration`, `RiskControl` and `ThresholdTest` that a record has under the same names.
+FIGURES = (
+    "folder", "model", "pictures", "unlabelled", "answers", "share_answered", "guarantee", "groups",
+    "groups_with_wrong", "more_pictures",
+)  # fmt: skip
+FIGURES_OF_CONTROL = ("max_error", "confidence", "least_answers", "first_answers")
+FIGURES_OF_THRESHOLD = ("threshold", "answered", "wrong", "p_value")
 
 
 @dataclass(frozen=True)
@@ -93,37 +100,23 @@ class Calibration:
         """The guarantee as a sentence, with its limits; None if nothing is proven."""
         if self.control.proven is None:
             return None
-        level, max_error = (
-            f"{100 * share:g} %" for share in (self.control.confidence, self.control.max_error)
-        )
+        limit, level = self.control.in_percent
         source = "pictures from the same source as these"
         if self.groups is not None:
             source = "further pictures of the same groups, as many of each as here"
         return (
-            f"At a confidence level of {level}, at most {max_error} of the answers from this threshold on "
+            f"At a confidence level of {level}, at most {limit} of the answers from this threshold on "
             f"are wrong, in {source}, read without constraints."
         )
 
     def record(self) -> dict[str, Any]:
         """Return all figures for JSON."""
-        figures = ("threshold", "answered", "wrong", "p_value")
+        record = {name: getattr(self, name) for name in FIGURES}
+        record |= {name: getattr(self.control, name) for name in FIGURES_OF_CONTROL}
+        record |= {name: getattr(self.control.proven, name, None) for name in FIGURES_OF_THRESHOLD}
         return {
-            "folder": self.folder,
-            "model": self.model,
-            "max_error": self.control.max_error,
-            "confidence": self.control.confidence,
-            "pictures": self.pictures,
+            **record,
             "unreadable": len(self.failures),
-            "unlabelled": self.unlabelled,
-            "answers": self.answers,
-            **{name: getattr(self.control.proven, name, None) for name in figures},
-            "share_answered": self.share_answered,
-            "guarantee": self.guarantee,
-            "least_answers": self.control.least_answers,
-            "first_answers": self.control.first_answers,
-            "groups": self.groups,
-            "groups_with_wrong": self.groups_with_wrong,
-            "more_pictures": self.more_pictures,
             "tests": [dataclasses.asdict(test) for test in self.control.tests],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
             "copies": [dataclasses.asdict(copy) for copy in self.copies],
@@ -144,7 +137,7 @@ def calibrate(
 
     The folder is that of `read_labelled_pictures`, and the models are those of `Reader`. An answer is a
     picture with the status `read`; it is right if its text is that of the label without marks. `confidence`
-    is the confidence level: the probability that the guarantee is true, see `evaluation.risk_control`. Of
+    is the confidence level: the probability that the guarantee is true, see `evaluation.calibration`. Of
     several copies of a file, the first counts.
 
     Raises:
@@ -206,7 +199,10 @@ def numbers_of(label: str) -> str:
 
 
 def answer_pictures(
-    reader: Reader, pictures: Sequence[LabelledPicture], on_event: OnEvent = lambda event: None
+    reader: Reader,
+    pictures: Sequence[LabelledPicture],
+    on_event: OnEvent = lambda event: None,
+    things: str = "",
 ) -> tuple[list[Answer], list[Failure]]:
     """Read labelled pictures; return the answers in their order, and the pictures that could not be used.
 
@@ -228,7 +224,7 @@ def answer_pictures(
             confidence = min(number.confidence for number in reading.numbers) if is_answered else None
             is_right = reading.text == numbers_of(picture.text)
             answers.append(Answer(picture, confidence, is_right, reading.rotation))
-        on_event(PicturesDone(len(answers) + len(failures), len(pictures)))
+        on_event(ThingsDone(len(answers) + len(failures), len(pictures), things))
     return answers, failures
 
 
@@ -237,14 +233,9 @@ def _count_groups(answers: Sequence[Answer], control: RiskControl) -> tuple[int 
     groups = {answer.picture.group for answer in answers} - {None}
     if not groups or control.proven is None:
         return len(groups) or None, None
-    with_wrong = {
-        answer.picture.group
-        for answer in answers
-        if answer.confidence is not None
-        and answer.confidence >= control.proven.threshold
-        and not answer.is_right
-    }
-    return len(groups), len(with_wrong - {None})
+    threshold = control.proven.threshold
+    wrong = (each for each in answers if not each.is_right and (each.confidence or 0.0) >= threshold)
+    return len(groups), len({answer.picture.group for answer in wrong} - {None})
 
 
 def carrier_of(models: Sequence[ResolvedModel]) -> ResolvedModel:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from digitcli.adaptation.calibrate import Answer, numbers_of
 from digitcli.errors import DigitcliError
 from digitcli.evaluation.metrics import edit_distance
-from digitcli.events import AdaptationStage, OnEvent, StageProgress
+from digitcli.events import OnEvent, ThingsDone
 from digitcli.imaging.grayscale import rotate
 from digitcli.imaging.network_inputs import strip_ink
 from digitcli.imaging.opening import open_pages
@@ -171,7 +171,7 @@ def find_lines_to_learn(
         found = strips_of(levels, reading_order(find_lines(levels, finder.maps).lines))
         strips = [[strip_ink(strip.image) for strip in line] for line in found]
         examples.append(_labelled_lines(strips, answer.picture.text, recognizer))
-        on_event(StageProgress(AdaptationStage.CROP, number, len(answers)))
+        on_event(ThingsDone(number, len(answers), "pictures cropped"))
     return examples
 
 

@@ -59,19 +59,6 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "synthesize": "Write synthetic lines of handwritten numbers with exact labels, to train or to test a "
     "line reader.",
 }
-# The options of version 0.1.0 that have another name, and what to write instead.
-REPLACED = {
-    "train": {
-        "--name": "-o runs/NAME", "--drawn": "--synthetic", "--ruling": "--random-lines",
-        "--filtering": "--random-convolution", "--erasing": "--random-erasing", "--ema": "--ema-decay",
-        "--clip": "--max-grad-norm", "--initialisation": "--initialization",
-        "--normalisation": "--normalization",
-    },
-    "predict": {"--from-list": "--files-from", "--check": "--check-digit", "--single": "--single-digit"},
-    "evaluate": {"--outliers": "--ood", "--worst": "--mistakes"},
-    "benchmark": {"--against": "--baseline"},
-    "models": {"--cards": "python scripts/model_cards.py"},
-}  # fmt: skip
 HELP_OPTIONS = ["-h", "--help"]
 # The error that ended the run. Its frames hold the connection to other processes; to release them waits for
 # these, which may never answer, so they live until the process ends.
@@ -225,8 +212,6 @@ def _explained(error: Any) -> UsageError:
         files = [name for name in command_line_arguments() if name.startswith("-") and os.path.lexists(name)]
         if files:
             usual = f"To name the file {files[0]}, write ./{files[0]}"
-        elif replacement := REPLACED.get(path.rpartition(" ")[2], {}).get(error.option_name):
-            usual = f"Use {replacement} instead."
         elif error.possibilities:
             usual = f"Did you mean {' or '.join(sorted(error.possibilities))}?"
         return UsageError(f"{path} has no option {error.option_name}.", usual)

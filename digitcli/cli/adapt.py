@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from digitcli import console
 from digitcli.adaptation.adaptation import (
     EPOCHS,
+    FILES,
     MOST_EPOCHS,
     OF_ONE_GROUP,
     Adaptation,
     FineTuning,
-    check_output,
     save_adaptation,
 )
+from digitcli.atomic_write import check_writable_folder
 from digitcli.cli.options import complete_shipped, device_setting
-from digitcli.cli.progress import CountingBar
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import PartialInputError, QualityError, counted
 from digitcli.evaluation.statistics import describe_p
-from digitcli.events import AdaptationStage, Event, StageProgress
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.settings import REQUIRED, argument, setting
@@ -68,24 +66,12 @@ def adapt(options: AdaptOptions) -> None:
     """
     check_device_name(options.device)
     resolved = resolve_models(options.model)
-    check_output(options.output, options.force)
+    check_writable_folder(options.output, FILES, options.force)
     with wait_with_signals():
         from digitcli.adaptation.adapt import adapt as adapt_to
     settings = FineTuning(epochs=options.epochs)
-    with ExitStack() as stack:
-        bars: dict[AdaptationStage, CountingBar] = {}
-
-        def on_event(event: Event) -> None:
-            if not isinstance(event, StageProgress):
-                return
-            if event.stage not in bars:
-                stack.close()  # a bar for each stage, one after the other
-                bars[event.stage] = stack.enter_context(CountingBar(event.stage.value, STEPS_PER_NOTICE))
-            bars[event.stage].show(event.done, event.n)
-
-        result = adapt_to(
-            options.folder, resolved, settings=settings, device=options.device, on_event=on_event
-        )
+    with console.CountingBar(say_every=STEPS_PER_NOTICE) as bar:
+        result = adapt_to(options.folder, resolved, settings=settings, device=options.device, on_event=bar)
     written = None
     try:
         if result.adapted:

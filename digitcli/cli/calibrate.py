@@ -12,7 +12,6 @@ from digitcli.cli.options import MAX_PROCESSES, check_output, complete_shipped, 
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.dataset import describe_failures
 from digitcli.errors import OutputError, PartialInputError, QualityError, counted
-from digitcli.events import Event, PicturesDone
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
 from digitcli.settings import argument, setting
@@ -20,7 +19,7 @@ from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
     from digitcli.adaptation.calibrate import Calibration
-    from digitcli.evaluation.risk_control import RiskControl
+    from digitcli.evaluation.calibration import RiskControl
 
 PICTURES_PER_NOTICE = 100  # between two progress lines where no progress bar can be drawn
 
@@ -68,7 +67,6 @@ def calibrate(options: CalibrateOptions) -> None:
     check_device_name(options.device)
     with wait_with_signals():
         from digitcli.adaptation import calibrate as calibration
-        from digitcli.cli.progress import CountingBar
     calibration.check_guarantee(options.max_error, options.confidence)
     check_output(options.output, (".safetensors",), options.force)
     if options.output and options.output.resolve() in map(Path.resolve, shipped_models().values()):
@@ -76,15 +74,10 @@ def calibrate(options: CalibrateOptions) -> None:
             f"{options.output} is a shipped model, which is never changed.", "Name another file."
         )
     resolved = resolve_models(options.model)
-    with CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
-
-        def on_event(event: Event) -> None:
-            if isinstance(event, PicturesDone):
-                bar.show(event.done, event.n)
-
+    with console.CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
         result = calibration.calibrate(
             options.folder, resolved, max_error=options.max_error, confidence=options.confidence,
-            device=options.device, processes=min(MAX_PROCESSES, usable_cores()), on_event=on_event,
+            device=options.device, processes=min(MAX_PROCESSES, usable_cores()), on_event=bar,
         )  # fmt: skip
     output = None if result.control.proven is None else options.output
     try:
@@ -116,7 +109,7 @@ def _conclude(result: Calibration) -> None:
     """End with an exit code if nothing is proven, or if some pictures could not be used."""
     control = result.control
     if control.proven is None:
-        limit, level = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
+        limit, level = control.in_percent
         cause = f"No threshold keeps the wrong answers below {limit} at a confidence level of {level}."
         raise QualityError(cause, _remedy(result))
     if result.failures:
@@ -127,7 +120,6 @@ def _conclude(result: Calibration) -> None:
 def _describe(result: Calibration, output: Path | None, named: Sequence[str]) -> dict[str, str]:
     """Return the rows of a table; `named` are the models that the person named."""
     control, proven = result.control, result.control.proven
-    limit = f"{100 * control.max_error:g} %"
     rows = {
         "model": result.model,
         "pictures": f"{result.pictures:,}, of which {result.answers:,} are answered without a threshold",
@@ -145,7 +137,8 @@ def _describe(result: Calibration, output: Path | None, named: Sequence[str]) ->
         "answered": f"{proven.answered:,} of {counted(result.pictures, 'picture')}, "
         f"{console.percent(result.share_answered)}",
         "wrong": f"{proven.wrong:,} of {counted(proven.answered, 'answer')}",
-        "p-value": f"{proven.p_value:.3g}, the probability of so few wrong answers if {limit} were wrong",
+        "p-value": f"{proven.p_value:.3g}, the probability of so few wrong answers if "
+        f"{control.in_percent[0]} were wrong",
         "guarantee": result.guarantee or "",
         "tests": _tests(control),
     }
@@ -175,7 +168,7 @@ def _remedy(result: Calibration) -> str:
 
 
 def _why_nothing(control: RiskControl, answers: int) -> str:
-    limit, level = (f"{100 * share:g} %" for share in (control.max_error, control.confidence))
+    limit, level = control.in_percent
     if not control.tests:
         return (
             f"{limit} cannot be guaranteed at a confidence level of {level}: that takes at least "

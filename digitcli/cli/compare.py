@@ -97,11 +97,10 @@ def compare(options: CompareOptions) -> None:
     for path in options.output or [None]:
         check_output(path, (SUFFIX, CHART_SUFFIX), options.force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.progress import CountingBar, RunsView
         from digitcli.comparison import compare as comparing
     seeds = options.seeds or SEEDS
-    with CountingBar("runs") as bar, stop_on_signals() as stop_signal:
-        view = RunsView(bar, len(plan_runs(parsed, seeds)), line_of_run)
+    with console.CountingBar("runs") as bar, stop_on_signals() as stop_signal:
+        view = console.RunsView(bar, len(plan_runs(parsed, seeds)), line_of_run)
         result = comparing.compare(
             parsed, seeds=seeds, data=data, split=split, device=options.device, out=options.runs,
             on_event=view, stop_signal=stop_signal,

@@ -10,7 +10,6 @@ from rich.console import Group
 
 from digitcli import console
 from digitcli.cli.options import complete_dataset, complete_device, complete_shipped
-from digitcli.cli.progress import CountingBar
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
 from digitcli.compression.steps import DEFAULT_EPOCHS, CompressionResult, TestResult, parse_steps
 from digitcli.events import EpochDone, Event, ModelStarted, Notice, StepDone
@@ -89,7 +88,7 @@ class CompressionView:
     """A bar for the training that runs, and a line for each model, each epoch and each notice."""
 
     def __init__(self) -> None:
-        self.bar = CountingBar("% of this training")
+        self.bar = console.CountingBar("% of this training")
         self.epochs = 0
         self.started = time.monotonic()
 

@@ -33,8 +33,7 @@ DIGITS_ONLY = ("select", "split", "robustness", "ood")
 
 COVERAGES = (0.99, 0.95)  # the rows of the coverage table that are shown
 CORNER = "is \\ read as "
-NUMBERS = ("digit", "is", "line")  # headings of first columns that hold numbers
-MAX_CONFUSED_PAIRS = 12  # in a terminal that is too narrow for the confusion matrix
+NUMBERS = ("digit", "line")  # headings of first columns that hold numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,32 +130,22 @@ def _evaluate(
     options: EvaluateOptions, models: tuple[ResolvedModel, ...], reads_lines: bool
 ) -> EvaluationResult | LineEvaluation:
     with console.Busy("Loading the models"), wait_with_signals():
-        from digitcli.cli.progress import CountingBar
         from digitcli.inference.predictor import import_runtime
 
         import_runtime(models, options.device)
         from digitcli.evaluation import evaluate
-    from digitcli.events import DigitsDone, Event, Notice
-
-    with CountingBar("lines" if reads_lines else "digits") as bar:
-
-        def on_event(event: Event) -> None:
-            if isinstance(event, Notice):
-                console.show_notice(event.message)
-            elif isinstance(event, DigitsDone):
-                bar.show(event.done, event.n)
-
+    with console.CountingBar("lines" if reads_lines else "digits") as bar:
         if not reads_lines:
             return evaluate.evaluate(
                 models, options.data, select=options.select, split=options.split, device=options.device,
-                mistakes=options.mistakes, robustness=options.robustness, ood=options.ood, on_event=on_event,
+                mistakes=options.mistakes, robustness=options.robustness, ood=options.ood, on_event=bar,
             )  # fmt: skip
         from digitcli.synthesis.line_folders import lines_to_evaluate
 
         lines, split = lines_to_evaluate(options.data, models[0].header.dataset.get("digest"))
         return evaluate.evaluate_lines(
             models[0], lines, data=options.data, split=split, device=options.device,
-            mistakes=options.mistakes, on_event=on_event,
+            mistakes=options.mistakes, on_event=bar,
         )  # fmt: skip
 
 
@@ -183,10 +172,10 @@ def _draw_digits(result: EvaluationResult) -> Group:
     percent = console.percent
     scores = _table(
         ("digit", "precision", "recall", "F1", "n"),
-        (
+        [
             (str(row.digit), percent(row.precision), percent(row.recall), percent(row.f1), f"{row.n:,}")
             for row in result.per_class
-        ),
+        ],
     )
     tables = Columns([scores, _confusion_table(result.confusion)], padding=(1, 6))
     parts: list[RenderableType] = [console.pairs(_figures(result)), "", tables]
@@ -305,22 +294,11 @@ def _figures(result: EvaluationResult) -> dict[str, str]:
     return {name: value for name, value in figures.items() if value}
 
 
-def _confusion_table(confusion: Sequence[Sequence[int]]) -> Table:
-    """Draw digits in rows and answers in columns: correct in blue, wrong in red.
-
-    A terminal that is too narrow for the matrix gets a list of the most frequent confusions.
-    """
+def _confusion_table(confusion: Sequence[Sequence[int]]) -> RenderableType:
+    """Draw digits in rows and answers in columns: correct in blue, wrong in red."""
     width = max(4, *(len(str(count)) + 1 for row in confusion for count in row))
     if len(CORNER) + 10 * (width + 1) > console.out.width:
-        pairs = [
-            (count, digit, answer)
-            for digit, row in enumerate(confusion)
-            for answer, count in enumerate(row)
-            if count and digit != answer
-        ]
-        most = sorted(pairs, key=lambda pair: -pair[0])[:MAX_CONFUSED_PAIRS]
-        rows = ((str(digit), str(answer), f"{count:,}") for count, digit, answer in most)
-        return _table(("is", "read as", "times"), rows)
+        return "[dim]The terminal is too narrow for the confusion matrix.[/]"
     dot = "·" if console.out.encoding.startswith("utf") else "."
     table = Table.grid()
     table.add_row(Text(CORNER, "bold"), *(Text(f"{answer:>{width}} ", "bold") for answer in range(10)))
@@ -335,16 +313,9 @@ def _mistakes_grid(result: EvaluationResult) -> Table:
     """Draw the misread digits side by side, each above its answer and its label."""
     from digitcli.cli.terminal_image import PICTURE_COLUMNS, Picture, picture_grid  # loads OpenCV
 
-    return picture_grid(
-        (
-            Group(
-                Picture(result.digits.images[mistake.index], PICTURE_COLUMNS),
-                Text(
-                    f"{mistake.predicted}? it is {mistake.label}, {100 * mistake.confidence:.1f} %, "
-                    f"#{mistake.index}"
-                ),
-            )
-            for mistake in result.mistakes
-        ),
-        console.out.width,
-    )
+    pictures = []
+    for each in result.mistakes:
+        caption = f"{each.predicted}? it is {each.label}, {100 * each.confidence:.1f} %, #{each.index}"
+        picture = Picture(result.digits.images[each.index], PICTURE_COLUMNS)
+        pictures.append(Group(picture, Text(caption)))
+    return picture_grid(pictures, console.out.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,40 +24,26 @@ DRAWINGS = (".png", ".html")
 CONSTRAINTS = "Constraints on every number"
 
 
-def complete_architecture(incomplete: str) -> list[tuple[str, str]]:
-    """Return the architectures with their papers."""
-    from digitcli.architectures.registry import architectures
+def _completion(*sources: str) -> Callable[[str], list[str]]:
+    """Return a function that completes the names in some tables, `module:name`, which it imports."""
 
-    return [(row.name, row.paper) for row in architectures().values() if row.name.startswith(incomplete)]
+    def complete(incomplete: str) -> list[str]:
+        names: list[str] = []
+        for module, _, name in (source.partition(":") for source in sources):
+            table = getattr(importlib.import_module(f"digitcli.{module}"), name)
+            names += table() if callable(table) else table
+        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
-
-def complete_model(incomplete: str) -> list[str]:
-    """Return the architectures and the shipped models."""
-    from digitcli.architectures.registry import architectures
-    from digitcli.inference.model_resolution import shipped_models
-
-    return [name for name in {**architectures(), **shipped_models()} if name.startswith(incomplete)]
+    return complete
 
 
-def complete_shipped(incomplete: str) -> list[str]:
-    """Return the shipped models."""
-    from digitcli.inference.model_resolution import shipped_models
-
-    return [name for name in shipped_models() if name.startswith(incomplete)]
-
-
-def complete_dataset(incomplete: str) -> list[str]:
-    """Return the datasets that have a name."""
-    from digitcli.data.loading import DATASETS
-
-    return [name for name in DATASETS if name.startswith(incomplete)]
-
-
-def complete_device(incomplete: str) -> list[str]:
-    """Return the kinds of devices."""
-    from digitcli.inference.devices import DEVICE_NAMES
-
-    return [name for name in DEVICE_NAMES if name.startswith(incomplete)]
+complete_architecture = _completion("architectures.registry:architectures")
+complete_shipped = _completion("inference.model_resolution:shipped_models")
+complete_model = _completion(
+    "architectures.registry:architectures", "inference.model_resolution:shipped_models"
+)
+complete_dataset = _completion("data.loading:DATASETS")
+complete_device = _completion("inference.devices:DEVICE_NAMES")
 
 
 def check_output(output: Path | None, suffixes: Sequence[str], force: bool) -> None:

@@ -47,15 +47,10 @@ def synthesize(options: SynthesizeOptions) -> None:
     line_folders.check_output_folder(options.output, options.force)
     with wait_with_signals():
         import digitcli.synthesis.lines  # noqa: F401
-        from digitcli.cli.progress import CountingBar
 
-    with CountingBar("lines", LINES_PER_NOTICE) as bar:
+    with console.CountingBar("lines", LINES_PER_NOTICE) as bar:
         summary = line_folders.write_lines(
-            options.output,
-            options.count,
-            options.seed,
-            options.force,
-            on_event=lambda event: bar.show(event.done, event.count),
+            options.output, options.count, options.seed, options.force, on_event=bar
         )
     if options.format == "json":
         console.show_json(summary)

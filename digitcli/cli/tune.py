@@ -13,8 +13,7 @@ from rich.markup import escape
 from digitcli import console
 from digitcli.cli.options import complete_architecture, complete_dataset, device_setting
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, parse_ranges
-from digitcli.comparison.specification import parse_specification
+from digitcli.comparison.specification import DEFAULT_SETTINGS, parse_ranges, parse_specification
 from digitcli.errors import UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.settings import setting
@@ -76,15 +75,14 @@ def tune(options: TuneOptions) -> None:
         raise UsageError(cause, "Name an architecture; digitcli models lists them.")
     ranges = parse_ranges(options.vary, specification.config)
     with console.Busy("Loading PyTorch"), wait_with_signals():
-        from digitcli.cli.progress import CountingBar, RunsView
         from digitcli.comparison import tuning
         from digitcli.comparison.runs import folder_name
     tuning.check_installed()
     folder = options.output or tuning.OUT / folder_name(specification.label)
-    with CountingBar("trainings") as bar, stop_on_signals() as stop_signal:
+    with console.CountingBar("trainings") as bar, stop_on_signals() as stop_signal:
         result = tuning.tune(
             specification, ranges, folder, trials=options.trials,
-            on_event=RunsView(bar, options.trials + 1, line_of_trial), stop_signal=stop_signal,
+            on_event=console.RunsView(bar, options.trials + 1, line_of_trial), stop_signal=stop_signal,
         )  # fmt: skip
     if options.format == "json":
         console.show_json(result.record())

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.architectures.summary import summarize
-from digitcli.benchmarking.measurement import quick_latency_ms
+from digitcli.benchmarking.benchmark import quick_latency_ms
 from digitcli.charts import Panel, Series, draw_chart
 from digitcli.comparison.runs import Conditions, build_network, define_model, evaluate_run
 from digitcli.comparison.specification import (

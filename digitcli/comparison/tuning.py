@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from digitcli.architectures.registry import resolve_recipe
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.comparison.runs import check_trainable, define_from_config
-from digitcli.comparison.search_ranges import SearchRange
-from digitcli.comparison.specification import Specification
+from digitcli.comparison.specification import SearchRange, Specification
 from digitcli.data.dataset import Dataset
 from digitcli.data.loading import load_dataset
-from digitcli.errors import DivergedError, InputError, Interrupted, UsageError
+from digitcli.errors import DivergedError, InputError, Interrupted, UsageError, import_packages
 from digitcli.evaluation.splits import take_split
 from digitcli.events import EpochDone, Event, Notice
 from digitcli.inference.checkpoint import RUNS
 from digitcli.json_records import parse_record
-from digitcli.optional_packages import import_packages
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import train_epoch
 from digitcli.training.run_folder import locked

@@ -27,8 +27,7 @@ from digitcli.architectures.compression import (
     quantized_layers,
 )
 from digitcli.architectures.summary import AllOutputs
-from digitcli.errors import UsageError
-from digitcli.optional_packages import import_packages
+from digitcli.errors import UsageError, import_packages
 
 Run = Callable[[nn.Module], object]  # runs a network on training examples
 LARGEST_SHARE = 0.95  # of the channels of one layer; a layer without channels would end the network

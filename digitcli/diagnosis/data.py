@@ -28,11 +28,11 @@ from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
 from digitcli.errors import InputError, counted, quoted
 from digitcli.evaluation.statistics import mcnemar
-from digitcli.events import DigitsDone, OnEvent
+from digitcli.events import ThingsDone, OnEvent
 from digitcli.inference.predictor import load_classifier
 from digitcli.inference.torch_runtime import infer
 from digitcli.interpretation.drawing import CaptionedPicture, Section, in_colours, printable, save_drawing
-from digitcli.optional_packages import import_packages
+
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import take_step
 from digitcli.training.setup import prepare
@@ -336,7 +336,7 @@ def out_of_sample_probabilities(
         network = _train(dataset.name, digits.take(np.flatnonzero(fold_of != fold)), device)
         held_out = np.flatnonzero(fold_of == fold)
         probabilities[held_out] = infer(network, digits.take(held_out).images).softmax(dim=1).numpy()
-        on_event(DigitsDone(len(digits) * (fold + 1) // FOLDS, len(digits)))
+        on_event(ThingsDone(len(digits) * (fold + 1) // FOLDS, len(digits)))
     return probabilities
 
 

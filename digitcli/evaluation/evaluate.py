@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,32 +24,34 @@ from digitcli.evaluation import MISTAKES, MODEL_SUFFIX, calibration, metrics, sp
 from digitcli.evaluation.robustness import OodResult, Robustness, measure_ood, measure_robustness
 from digitcli.evaluation.selection import Selection, check_selection, select_models
 from digitcli.evaluation.splits import Split
-from digitcli.events import DigitsDone, Notice, OnEvent
+from digitcli.events import Notice, OnEvent, ThingsDone
 from digitcli.inference import model_resolution
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import DEFAULT_MODEL, ModelLike, ResolvedModel
-from digitcli.inference.predictor import load_classifier, load_line_recognizer
+from digitcli.inference.predictor import DigitClassifier, load_classifier, load_line_recognizer
 from digitcli.inference.runtime import RuntimeName
 
-# The fields that a record leaves out, of digits and of lines.
-NOT_RECORDED = ("models", "digits", "predicted", "probabilities", "digit_groups")
-LINE_ARRAYS = ("labels", "predicted", "confidences")
+if TYPE_CHECKING:
+    from digitcli.synthesis.lines import Line
+
 BATCHES_PER_STEP = 4  # batches of lines between two reports of progress
+CSV_COLUMNS = ("index", "label", "predicted", "confidence")
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A digit that was misread.
+    """A digit or a line that was misread.
 
-    index: its place among the evaluated digits, from 0.
-    confidence, label_probability: the probabilities of the wrong answer and of the correct one.
+    index: its place among the evaluated digits or lines, from 0.
+    label, predicted: the digit, or the digits of a line.
+    confidence, label_probability: the probabilities of the wrong answer and, of a digit, of the correct one.
     """
 
     index: int
-    label: int
-    predicted: int
+    label: int | str
+    predicted: int | str
     confidence: float
-    label_probability: float
+    label_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,29 @@ class EvaluationResult:
 
     def record(self) -> dict[str, Any]:
         """Return the figures for JSON, without the arrays."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_RECORDED}
+        return _figures_of(self)
 
     def as_csv(self) -> str:
         """Return `index,label,predicted,confidence`, `probability_0` to `probability_9`, `group` if any."""
-        columns = ["index", "label", "predicted", "confidence"]
-        columns += [f"probability_{digit}" for digit in range(self.probabilities.shape[1])]
-        content = io.StringIO()
-        writer = csv.writer(content, lineterminator="\n")
-        writer.writerow(columns + ["group"] * bool(self.digit_groups))
+        columns = [f"probability_{digit}" for digit in range(self.probabilities.shape[1])]
+        rows: list[list[Any]] = [[*CSV_COLUMNS, *columns, *["group"] * bool(self.digit_groups)]]
         for index, probabilities in enumerate(self.probabilities.tolist()):
             label, predicted = int(self.digits.labels[index]), int(self.predicted[index])
             figures = [f"{value:.6g}" for value in (probabilities[predicted], *probabilities)]
-            writer.writerow([index, label, predicted, *figures, *self.digit_groups[index : index + 1]])
-        return content.getvalue()
+            rows.append([index, label, predicted, *figures, *self.digit_groups[index : index + 1]])
+        return _as_csv(rows)
+
+
+def _figures_of(result: EvaluationResult | LineEvaluation) -> dict[str, Any]:
+    """Return the fields of a result that its representation has: all but the models and the arrays."""
+    shown = {each.name for each in dataclasses.fields(result) if each.repr}
+    return {name: value for name, value in dataclasses.asdict(result).items() if name in shown}
+
+
+def _as_csv(rows: Sequence[Sequence[Any]]) -> str:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows(rows)
+    return content.getvalue()
 
 
 def evaluate(
@@ -159,8 +170,8 @@ def evaluate(
     digits. For the default `split` see `default_split`. The result lists up to `mistakes` mistakes.
 
     Raises:
-        UsageError: there is no such dataset, split or device, `select` is too small or too large, `mistakes`
-            is negative, or a model is named twice.
+        UsageError: there is no such dataset, split or device, `select` is too small or too large, or a model
+            is named twice.
         InputError: the data cannot be read, or there are too few digits for the split.
         ModelError: there is no such model, or it is damaged or does not read single digits.
         EnvironmentFault: the device, or a package that the dataset needs, is missing.
@@ -169,7 +180,6 @@ def evaluate(
     resolved = model_resolution.resolve_models(names)
     if split not in (None, *get_args(Split)):
         raise UsageError(f"There is no split '{split}'.", f"Give one of {', '.join(get_args(Split))}.")
-    _check_mistakes(mistakes)
     model_resolution.check_distinct(resolved)
     load, selection, temperature = partial(load_classifier, device=device, runtime=runtime), None, 1.0
     if select is not None:
@@ -180,30 +190,65 @@ def evaluate(
         temperature = selection.temperature
     classifier = load(*resolved, temperature=temperature)
     split = split or ("test" if select else splits.default_split(dataset, classifier.headers))
+    return _measure(
+        classifier, selection, str(data), dataset, split, mistakes, robustness, ood, on_event
+    )  # fmt: skip
+
+
+def _measure(
+    classifier: DigitClassifier,
+    selection: Selection | None,
+    data: str,
+    dataset: Dataset,
+    split: Split,
+    mistakes: int,
+    robustness: bool,
+    ood: bool,
+    on_event: OnEvent,
+) -> EvaluationResult:
+    """Evaluate a classifier on a split of the dataset, see `evaluate`."""
     digits = splits.take_split(dataset, split)
     overlap = splits.report_overlap(digits, dataset, classifier, on_event)
 
     def report(done: int, total: int = len(digits)) -> None:
-        on_event(DigitsDone(done, total))
+        on_event(ThingsDone(done, total))
 
-    measured = _measure(dataset, split, digits, classifier.logits(digits.images, report), mistakes)
-    accuracy, confidences = measured["accuracy"], measured["probabilities"].max(axis=-1)
+    logits = classifier.logits(digits.images, report)
+    labels, groups = digits.labels, splits.groups_of_split(dataset, split)
+    predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
+    confidence, is_correct = probabilities.max(axis=-1), predicted == labels
+    accuracy, confusion = float(is_correct.mean()), metrics.confusion_counts(logits, labels)
+    low, high = metrics.wilson_interval(int(is_correct.sum()), len(labels))
     return EvaluationResult(
         model=classifier.name,
-        data=str(data),
+        data=data,
+        digest=dataset.digest,
+        split=split,
+        n=len(labels),
+        accuracy=accuracy,
+        accuracy_low=low,
+        accuracy_high=high,
+        nll=metrics.nll(logits, labels),
+        ece=metrics.ece(logits, labels),
+        per_class=metrics.class_scores(confusion),
+        confusion=confusion.tolist(),
         device=classifier.device,
         overlap=overlap,
+        unreadable=len(dataset.failures),
+        mistakes=_worst_mistakes(labels, predicted, probabilities, mistakes),
+        reliability=calibration.reliability(confidence, is_correct),
+        coverage=calibration.coverage(confidence, is_correct),
+        accuracy_without_label_errors=splits.accuracy_without_label_errors(dataset, split, is_correct),
         robustness=measure_robustness(classifier, digits, accuracy, report) if robustness else None,
-        ood=measure_ood(classifier, confidences) if ood else None,
+        ood=measure_ood(classifier, confidence) if ood else None,
         selection=selection,
+        groups=_group_accuracies(groups, is_correct) if groups else None,
         models=classifier.models,
-        **measured,
+        digits=digits,
+        predicted=predicted,
+        probabilities=probabilities,
+        digit_groups=groups,
     )
-
-
-def _check_mistakes(mistakes: int) -> None:
-    if mistakes < 0:
-        raise UsageError(f"mistakes is {mistakes}.", "It must be a whole number of at least 0.")
 
 
 def _load(data: str, on_event: OnEvent) -> Dataset:
@@ -213,42 +258,6 @@ def _load(data: str, on_event: OnEvent) -> Dataset:
     if dataset.failures:
         on_event(Notice(f"Some inputs of '{data}' were left out: {describe_failures(dataset.failures)}"))
     return dataset
-
-
-def _measure(
-    dataset: Dataset, split: Split, digits: Digits, logits: npt.NDArray[np.float32], mistakes: int
-) -> dict[str, Any]:
-    """Return the fields of `EvaluationResult` that follow from the digits of a split and logits (N, 10)."""
-    labels, groups = digits.labels, splits.groups_of_split(dataset, split)
-    predicted, probabilities = logits.argmax(axis=-1), np.exp(log_softmax(logits))
-    confidence, is_correct = probabilities.max(axis=-1), predicted == labels
-    has_right_label = splits.correctly_labelled(dataset, split)
-    confusion = metrics.confusion_counts(logits, labels)
-    low, high = metrics.wilson_interval(int(is_correct.sum()), len(labels))
-    return {
-        "digest": dataset.digest,
-        "split": split,
-        "n": len(labels),
-        "accuracy": float(is_correct.mean()),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "nll": metrics.nll(logits, labels),
-        "ece": metrics.ece(logits, labels),
-        "per_class": metrics.class_scores(confusion),
-        "confusion": confusion.tolist(),
-        "unreadable": len(dataset.failures),
-        "mistakes": _worst_mistakes(labels, predicted, probabilities, mistakes),
-        "reliability": calibration.reliability(confidence, is_correct),
-        "coverage": calibration.coverage(confidence, is_correct),
-        "accuracy_without_label_errors": (
-            None if has_right_label is None else float(is_correct[has_right_label].mean())
-        ),
-        "groups": _group_accuracies(groups, is_correct) if groups else None,
-        "digits": digits,
-        "predicted": predicted,
-        "probabilities": probabilities,
-        "digit_groups": groups,
-    }
 
 
 def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
@@ -282,32 +291,6 @@ def _worst_mistakes(
     ]
 
 
-class LabelledLine(Protocol):
-    """A picture of a line, uint8 (40, W) with ink 255, and the digits that are written in it."""
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """The picture."""
-
-    @property
-    def digits(self) -> str:
-        """The digits, without marks."""
-
-
-@dataclass(frozen=True)
-class LineMistake:
-    """A line that was misread.
-
-    index: its place among the evaluated lines, from 0.
-    confidence: the probability of the digits that were predicted.
-    """
-
-    index: int
-    label: str
-    predicted: str
-    confidence: float
-
-
 @dataclass(frozen=True)
 class LineEvaluation:
     """The evaluation of a line model.
@@ -333,7 +316,7 @@ class LineEvaluation:
     nll: float
     ece: float
     device: str
-    mistakes: list[LineMistake]
+    mistakes: list[Mistake]
     labels: list[str] = field(repr=False, compare=False)
     predicted: list[str] = field(repr=False, compare=False)
     confidences: list[float] = field(repr=False, compare=False)
@@ -350,18 +333,17 @@ class LineEvaluation:
 
     def record(self) -> dict[str, Any]:
         """Return the figures for JSON, without the arrays."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in LINE_ARRAYS}
+        return _figures_of(self)
 
     def as_csv(self) -> str:
         """Return the columns `index,label,predicted,confidence`."""
-        rows = enumerate(zip(self.labels, self.predicted, self.confidences, strict=True))
-        lines = [f"{index},{label},{text},{confidence:.6g}" for index, (label, text, confidence) in rows]
-        return "\n".join(["index,label,predicted,confidence", *lines]) + "\n"
+        columns = (self.labels, self.predicted, [f"{value:.6g}" for value in self.confidences])
+        return _as_csv([CSV_COLUMNS, *zip(range(self.n), *columns, strict=True)])
 
 
 def evaluate_lines(
     model: ModelLike,
-    lines: Sequence[LabelledLine],
+    lines: Sequence[Line],
     *,
     data: str,
     split: str,
@@ -373,11 +355,10 @@ def evaluate_lines(
     """Evaluate a line model on lines; `data` and `split` say in the result where they are from.
 
     Raises:
-        UsageError: there is no such kind of device, or `mistakes` is negative.
+        UsageError: there is no such kind of device.
         ModelError: there is no such model, or it is damaged or reads single digits.
         EnvironmentFault: this machine does not have the device.
     """
-    _check_mistakes(mistakes)
     recognizer = load_line_recognizer(model, device, runtime=runtime)
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
     logits: list[npt.NDArray[np.float32]] = []
@@ -385,11 +366,11 @@ def evaluate_lines(
     for start in range(0, len(lines), step):
         outputs = recognizer.outputs([line.image for line in lines[start : start + step]])
         logits += [output.logits for output in outputs]
-        on_event(DigitsDone(len(logits), len(lines)))
+        on_event(ThingsDone(len(logits), len(lines)))
     labels, predicted = [line.digits for line in lines], metrics.read_digits(logits, alphabet)
     confidences = (-metrics.line_nll(logits, predicted, alphabet, temperature)).exp().tolist()
     wrong = [
-        LineMistake(index, label, text, confidence)
+        Mistake(index, label, text, confidence)
         for index, (label, text, confidence) in enumerate(zip(labels, predicted, confidences, strict=True))
         if text != label
     ]
@@ -443,12 +424,12 @@ def _save_selected_models(path: Path, result: EvaluationResult) -> None:
 
     selection = result.selection
     assert selection is not None, "the command checks it"
-    metrics = {
+    measured = {
         "validation_accuracy": selection.additions[-1].accuracy,
         "test_accuracy": result.accuracy,
         "test_nll": result.nll,
         "test_ece": result.ece,
     }
     is_own_data = all(model.header.dataset.get("digest") == selection.digest for model in result.models)
-    own_metrics = metrics if is_own_data else {}
-    write_ensemble(path, result.models, temperature=selection.temperature, metrics=own_metrics)
+    own = measured if is_own_data else {}
+    write_ensemble(path, result.models, temperature=selection.temperature, metrics=own)

@@ -154,7 +154,7 @@ def auroc(higher: npt.ArrayLike, lower: npt.ArrayLike) -> float:
     This is the area under the ROC curve, computed from ranks: Mann & Whitney, "On a test of whether one of
     two random variables is stochastically larger than the other", 1947.
     """
-    ordered, values = np.sort(np.asarray(higher, np.float64)), np.asarray(lower, np.float64)
-    not_above = np.searchsorted(ordered, values, side="right")
-    ties = not_above - np.searchsorted(ordered, values, side="left")
-    return float((len(ordered) - not_above + ties / 2).mean() / len(ordered))
+    from scipy.stats import mannwhitneyu
+
+    higher, lower = np.asarray(higher, np.float64), np.asarray(lower, np.float64)
+    return float(mannwhitneyu(higher, lower).statistic) / (len(higher) * len(lower))

@@ -7,7 +7,7 @@ of members is chosen beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from digitcli.errors import UsageError, counted
 from digitcli.evaluation.calibration import fit_temperature
 from digitcli.evaluation.metrics import accuracy, nll
 from digitcli.evaluation.splits import Split, report_overlap, take_split
-from digitcli.events import DigitsDone, OnEvent
+from digitcli.events import OnEvent, ThingsDone
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.predictor import DigitClassifier
@@ -93,11 +93,10 @@ def select_models(
         classifier = load(model)
         report_overlap(digits, dataset, classifier, on_event)
         logs.append(log_softmax(classifier.logits(digits.images)))
-        on_event(DigitsDone(number * len(digits), len(models) * len(digits)))
-    chosen = select_members(logs, labels, count)
-    additions, temperature = [], 1.0
-    for size, index in enumerate(chosen, start=1):
-        average, temperature = _calibrated_average([logs[member] for member in chosen[:size]], labels)
+        on_event(ThingsDone(number * len(digits), len(models) * len(digits)))
+    chosen, additions, temperature = [], [], 1.0
+    for index, average, temperature in select_members(logs, labels, count):
+        chosen.append(index)
         additions.append(
             Addition(
                 model=models[index].id,
@@ -112,22 +111,25 @@ def select_models(
     return tuple(models[index] for index in chosen), selection
 
 
-def select_members(logs: Logs, labels: npt.NDArray[np.int64], count: int) -> list[int]:
-    """Return the indices of the models whose average answers best, in order of choice.
+def select_members(
+    logs: Logs, labels: npt.NDArray[np.int64], count: int
+) -> Iterator[tuple[int, npt.NDArray[np.float32], float]]:
+    """Yield the indices of the models whose average answers best, with the average and its temperature.
 
     Each step adds the model with which the calibrated average of the probabilities has the lowest negative
     log-likelihood of the labels (N,). It changes with every probability, whereas the accuracy on some
     thousand digits is the same for many models. The first of equally good models is taken.
     """
     chosen: list[int] = []
-
-    def nll_with(index: int) -> float:
-        average, temperature = _calibrated_average([logs[member] for member in (*chosen, index)], labels)
-        return nll(average, labels, temperature)
-
-    while len(chosen) < count:
-        chosen.append(min((index for index in range(len(logs)) if index not in chosen), key=nll_with))
-    return chosen
+    for _ in range(count):
+        averages = {
+            index: _calibrated_average([logs[member] for member in (*chosen, index)], labels)
+            for index in range(len(logs))
+            if index not in chosen
+        }
+        best = min(averages, key=lambda index: nll(averages[index][0], labels, averages[index][1]))
+        chosen.append(best)
+        yield best, *averages[best]
 
 
 def _calibrated_average(logs: Logs, labels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], float]:

@@ -75,17 +75,17 @@ def groups_of_split(dataset: Dataset, name: Split) -> tuple[str, ...]:
     return ("",) * ungrouped + dataset.test_groups
 
 
-def correctly_labelled(dataset: Dataset, name: Split) -> npt.NDArray[np.bool_] | None:
-    """Return which of the 10,000 test digits of MNIST have no label error; None for other digits."""
+def accuracy_without_label_errors(
+    dataset: Dataset, name: Split, is_correct: npt.NDArray[np.bool_]
+) -> float | None:
+    """Return the accuracy on the test digits of MNIST without label errors; None for other digits."""
     import numpy as np
 
     from digitcli.data.mnist import DIGEST
 
     if dataset.test is None or dataset.digest != DIGEST or name != "test":
         return None
-    correct = np.ones(len(dataset.test), np.bool_)
-    correct[list(MNIST_LABEL_ERRORS)] = False
-    return correct
+    return float(np.delete(is_correct, MNIST_LABEL_ERRORS).mean())
 
 
 def report_overlap(

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from digitcli.atomic_write import STDOUT, check_writable, check_writable_folder
-from digitcli.errors import UsageError, did_you_mean
-from digitcli.optional_packages import missing_package
+from digitcli.errors import UsageError, did_you_mean, missing_package
 
 FormatName = Literal["onnx", "torch", "hf", "tflite", "saved_model", "c", "html"]
 Dtype = Literal["float32", "int8"]

@@ -20,11 +20,11 @@ from torch.nn.utils import parametrize
 
 from digitcli.architectures.compression import QuantizedInput, per_channel, quantized_layers
 from digitcli.architectures.summary import AllOutputs, example_input
+from digitcli.errors import import_packages
 from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.onnx_runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import load_network
-from digitcli.optional_packages import import_packages
 
 if TYPE_CHECKING:
     import onnx

@@ -67,7 +67,7 @@ class Guarantee:
     confidence: the confidence level: the probability, over the labelled pictures, that this is true.
     threshold: the least confidence of an answer.
     answered, wrong: the number of answers with this confidence or more, and how many of them are wrong.
-    p_value: see `evaluation.risk_control`.
+    p_value: see `evaluation.calibration`.
     copy_of: the SHA-256 of the checkpoint whose tensors these are.
     companions: the SHA-256 of each model that read together with it, in ascending order.
     """

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.errors import import_packages
 from digitcli.inference.onnx_runtime import as_batch
-from digitcli.optional_packages import import_packages
 from digitcli.threads import default_threads
 
 STDERR = 2  # the file descriptor

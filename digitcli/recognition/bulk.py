@@ -16,7 +16,7 @@ from digitcli.errors import DigitcliError
 from digitcli.recognition.pipeline import ordered_map
 from digitcli.recognition.readings import Reading
 from digitcli.recognition.sources import Source
-from digitcli.worker_process import set_up_worker
+from digitcli.threads import set_up_worker
 
 if TYPE_CHECKING:
     from digitcli.recognition.pipeline import Picture

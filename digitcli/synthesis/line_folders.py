@@ -11,13 +11,13 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import InputError, OutputError, UsageError
+from digitcli.events import OnEvent, ThingsDone
 
 if TYPE_CHECKING:
     from digitcli.synthesis.lines import Line
@@ -26,14 +26,6 @@ LABELS, BOXES = "labels.csv", "boxes.json"
 HEADINGS = ["file", "label", "raw"]
 # Lines that are composed for an evaluation where no folder is named.
 EVALUATION_LINES, EVALUATION_SEED = 2000, 2026
-
-
-@dataclass(frozen=True)
-class LinesWritten:
-    """The event that `done` of `count` lines are written."""
-
-    done: int
-    count: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ def write_lines(
     count: int,
     seed: int,
     force: bool = False,
-    on_event: Callable[[LinesWritten], None] = lambda event: None,
+    on_event: OnEvent = lambda event: None,
 ) -> LineFolderSummary:
     """Write lines of MNIST's training digits, of invented writers and of the pen strokes of the package.
 
@@ -109,7 +101,7 @@ def write_lines(
             [character, *(round(number, 2) for number in (x0, y0, x1 - x0, y1 - y0))]
             for character, (x0, y0, x1, y1) in zip(line.text, line.boxes.tolist(), strict=True)
         ]
-        on_event(LinesWritten(number + 1, count))
+        on_event(ThingsDone(number + 1, count))
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows([HEADINGS, *rows])
     write_whole(folder / BOXES, (json.dumps(boxes) + "\n").encode())

@@ -39,7 +39,7 @@ from digitcli.synthesis.writers import (
     sample_style,
     write_text,
 )
-from digitcli.worker_process import set_up_worker
+from digitcli.threads import set_up_worker
 
 ALPHABET = "0123456789.,-=/"
 AMOUNTS_SHARE = 0.5  # of the texts are drawn as amounts, and a fifth of the others. Chosen by hand.

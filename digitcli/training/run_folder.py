@@ -38,7 +38,7 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
-from digitcli.optional_packages import import_packages
+from digitcli.errors import import_packages
 from digitcli.training.configuration import TrainConfig, stored_config
 from digitcli.training.state import Saved, model_tensors
 

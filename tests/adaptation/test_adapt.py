@@ -7,22 +7,28 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from digitcli.adaptation import adapt as module
-from digitcli.adaptation import adaptation, cross_validation, line_fine_tuning
-from digitcli.adaptation.adapt import adapt, model_to_adapt
-from digitcli.adaptation.adaptation import Adaptation, FineTuning, check_output, save_adaptation
+from digitcli.adaptation import adaptation, line_fine_tuning
+from digitcli.adaptation.adapt import (
+    Setup,
+    adapt,
+    cross_validate,
+    divide_into_folds,
+    model_to_adapt,
+    read_held_out,
+)
+from digitcli.adaptation.adaptation import FILES, Adaptation, FineTuning, save_adaptation
 from digitcli.adaptation.calibrate import Answer
-from digitcli.adaptation.cross_validation import Setup, cross_validate, divide_into_folds, train_and_judge
+from digitcli.atomic_write import check_writable_folder
 from digitcli.data.dataset import Digits
 from digitcli.data.label_tables import LabelledPicture
 from digitcli.errors import InputError, ModelError, OutputError, QualityError, UsageError
-from digitcli.events import AdaptationStage, Event, StageProgress
+from digitcli.events import Event, ThingsDone
 from digitcli.inference.model_resolution import resolve_model, resolve_models, shipped_models
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
@@ -49,7 +55,7 @@ def few_lines_and_steps() -> Iterator[None]:
 
 @pytest.fixture
 def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_validation, "trained_epochs", healed)
+    monkeypatch.setattr(module, "trained_epochs", healed)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,7 @@ def helpful(
     rows = table.read_text().replace("305", "３０５").replace("747", "?")
     table.write_text(f"{rows}copy.png,96,Ann\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cross_validation, "trained_epochs", healed)
+        patch.setattr(module, "trained_epochs", healed)
         return adapt(folder, [reader], settings=FineTuning(2), device="cpu", on_event=events.append)
 
 
@@ -96,10 +102,10 @@ def test_pictures_are_judged_by_networks_that_were_not_trained_on_them(
     left_out = [(each.file, each.reason) for each in helpful.failures]
     assert left_out == [("copy.png", "duplicate"), ("11.png", "label")]
     assert helpful.failures[0].cause == "It is a copy of 3.png."
-    assert {type(event) for event in events} == {StageProgress}
-    last = {event.stage: event for event in events if isinstance(event, StageProgress)}
-    for stage in (AdaptationStage.READ, AdaptationStage.CROP, AdaptationStage.COMPOSE, AdaptationStage.TEST):
-        assert last[stage].done == last[stage].n
+    last = {event.things: event for event in events if isinstance(event, ThingsDone)}
+    counted = ["pictures read", "pictures cropped", "synthetic lines composed", "held-out pictures read"]
+    assert list(last) == counted and all(event.done == event.n for event in last.values())
+    assert {type(event) for event in events} == {ThingsDone}
 
 
 def test_an_adapted_folder_is_a_model(helpful: Adaptation, tmp_path: Path) -> None:
@@ -147,10 +153,10 @@ def test_the_command_writes_a_model_that_other_commands_take(
 def test_an_adaptation_that_does_not_help_or_cannot_be_written_leaves_its_figures(
     digitcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for adapted, code, words in ((None, 8, "did not help"), (object(), 7, "No space left")):
+    for adapted, code, words in ((None, 8, "did not help"), ((None, {}), 7, "No space left")):
         result = measured_adaptation(adapted)
         monkeypatch.setattr(module, "adapt", lambda *arguments, result=result, **options: result)
-        monkeypatch.setattr(adaptation, "writing_folder", _full_disk)
+        monkeypatch.setattr(adaptation, "write_checkpoint", _full_disk)
         for format, figure in (("table", "after 2 of 4 read correctly"), ("json", '"pictures": 4')):
             done = digitcli("adapt", tmp_path, "-o", "my-reader", "--format", format)
             assert done.returncode == code and words in done.stderr
@@ -158,7 +164,7 @@ def test_an_adaptation_that_does_not_help_or_cannot_be_written_leaves_its_figure
             assert not Path("my-reader").exists()
 
 
-def _full_disk(folder: Path) -> None:
+def _full_disk(*arguments: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -190,7 +196,9 @@ def make_setup(digits: Digits, tmp_path: Path, without_training: None) -> Callab
         wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
         lines = compose(LineSynthesizer(digits), np.random.default_rng(0), 8)
         folds = divide_into_folds([None] * len(lines), 2, seed=0)
-        return Setup(wrong, [[line] for line in lines], folds, (), FineTuning(2), torch.device("cpu"))
+        examples, original = [[line] for line in lines], start_model.OriginalLines("mnist", 0)
+        device = torch.device("cpu")
+        return Setup(wrong, examples, folds, (), original, FineTuning(2), device, lambda event: None)
 
     return make
 
@@ -200,13 +208,12 @@ def test_a_network_that_forgets_is_moved_back_or_not_kept(
 ) -> None:
     setup = make_setup()
     validation = cross_validate(setup)
-    original = start_model.OriginalLines("mnist", 0)
     for accuracies, share in (
         ((0.9, 0.88), 1), ((0.9, 0.87, 0.89), 0.75), ((0.9, 0.87, 0.87, 0.87, 0.87), None),
     ):  # fmt: skip
         values = iter(accuracies)
         monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda *given, it=values: next(it))
-        trained = cross_validation.train_on_all(setup, validation, original, lambda event: None)
+        trained = module.train_on_all(setup, validation)
         assert (trained[0].share if trained else None) == share
         if trained:
             assert trained[0].composed_after == accuracies[-1]
@@ -219,9 +226,11 @@ def test_a_picture_that_vanishes_during_the_training_is_an_input_error(
     setup = make_setup()
     monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda *given: 0.9)
     answers = [Answer(LabelledPicture(f"{n}.png", tmp_path / f"{n}.png", "1"), None, False) for n in range(8)]
-    original = start_model.OriginalLines("mnist", 0)
+    validation = cross_validate(setup)
+    trained = module.train_on_all(setup, validation)
+    assert trained is not None
     with pytest.raises(InputError, match=r"png could be read before the training"):
-        train_and_judge(setup, answers, [setup.start], original, lambda event: None)
+        read_held_out(setup, validation, trained[0], answers, [setup.start])
 
 
 def test_pictures_from_which_nothing_can_be_learned_are_refused(tmp_path: Path) -> None:
@@ -247,15 +256,12 @@ def test_pictures_from_which_nothing_can_be_learned_are_refused(tmp_path: Path) 
 def test_wrong_settings_are_usage_errors(tmp_path: Path) -> None:
     folder = labelled_numbers(tmp_path / "f")
     miscounting_reader(tmp_path / "wrong")
-    cases: list[tuple[list[str], dict[str, Any]]] = [
-        (["cnn"], {}),
-        (["reader", "wrong"], {}),
-        ([], {"settings": FineTuning(epochs=0)}),
-        ([], {"settings": FineTuning(epochs=201)}),
-    ]
-    for models, options in cases:
+    for models in (["cnn"], ["reader", "wrong"]):
         with pytest.raises(UsageError):
-            adapt(folder, models, **options)
+            adapt(folder, models)
+    for epochs in (0, 201):
+        with pytest.raises(UsageError, match="--epochs is"):
+            FineTuning(epochs)
     reader = resolve_model("reader")
     changes = ({"change": "quantize_weights", "bits": {"classes": 8}},)
     header = replace(reader.header, arguments={**reader.header.arguments, "compression": changes})
@@ -267,7 +273,7 @@ def test_wrong_settings_are_usage_errors(tmp_path: Path) -> None:
 def test_other_folders_and_files_are_never_replaced(helpful: Adaptation, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    check_output(own, force=False)  # an empty folder may be used
+    check_writable_folder(own, FILES, force=False)  # an empty folder may be used
     (own / "thesis.txt").write_text("unfinished")
     folder = tmp_path / "my-reader"
     save_adaptation(helpful, folder)
@@ -276,12 +282,12 @@ def test_other_folders_and_files_are_never_replaced(helpful: Adaptation, tmp_pat
     for path, message in (
         (own, "other files"),
         (shipped_models()["reader"].parent, "other files"),
-        (folder, "other files .* calibrated.safetensors"),
+        (folder, "other files.* calibrated.safetensors"),
         (own / "thesis.txt", "not a folder"),
         (tmp_path / "none" / "such", "cannot be written"),
     ):
         with pytest.raises(OutputError, match=message):
-            check_output(path, force=True)
+            check_writable_folder(path, FILES, force=True)
     with pytest.raises(OutputError, match="other files"):
         save_adaptation(helpful, folder)  # the file may be younger than the check
     assert calibrated.read_bytes() == b"an afternoon of work"
@@ -297,8 +303,8 @@ def test_an_earlier_adaptation_is_replaced_with_force_and_stays_after_a_failure(
     with pytest.raises(ModelError, match="does not name the models"):
         resolve_models([folder])
     with pytest.raises(OutputError, match="exists already"):
-        check_output(folder, force=False)
-    check_output(folder, force=True)
+        check_writable_folder(folder, FILES, force=False)
+    check_writable_folder(folder, FILES, force=True)
     rename = Path.rename
 
     def interrupted(path: Path, target: Path) -> Path:

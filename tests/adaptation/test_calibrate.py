@@ -18,7 +18,7 @@ from digitcli.adaptation.calibrate import (
 )
 from digitcli.cli.calibrate import _describe as describe
 from digitcli.errors import InputError, UsageError
-from digitcli.events import Event, PicturesDone
+from digitcli.events import Event, ThingsDone
 from digitcli.inference.checkpoint import read_header
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.models import complete_models
@@ -92,7 +92,7 @@ def test_an_answer_to_nothing_is_wrong_and_a_refusal_is_none(tmp_path: Path) -> 
     (folder / "two.png").write_bytes(encoded(written("58", gap=3.0)[0]))
     events: list[Event] = []
     result = calibrate(folder, ["cnn"], device="cpu", on_event=events.append, **LOOSE)
-    assert events == [PicturesDone(number, 5) for number in range(1, 6)]
+    assert events == [ThingsDone(number, 5) for number in range(1, 6)]
     assert result.pictures == 5 and result.answers == 4
     assert result.control.proven is None and result.guarantee is None and result.share_answered is None
     tested = result.control.tests[-1]

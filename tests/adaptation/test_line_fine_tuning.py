@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitcli.adaptation import line_fine_tuning
+from digitcli.adaptation.adapt import copied_weights, divide_into_folds
 from digitcli.adaptation.adaptation import FineTuning
-from digitcli.adaptation.cross_validation import copied_weights, divide_into_folds
 from digitcli.adaptation.labelled_lines import NO_BOXES
 from digitcli.adaptation.line_fine_tuning import trained_epochs, vary
 from digitcli.data.dataset import Digits

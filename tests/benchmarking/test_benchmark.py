@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.benchmarking import measurement
+from digitcli.benchmarking import benchmark as measurement
 from digitcli.benchmarking.benchmark import _prepare, benchmark
 from digitcli.benchmarking.benchmark_results import (
     BenchmarkConfig,
@@ -21,7 +21,6 @@ from digitcli.benchmarking.benchmark_results import (
     Measuring,
     describe_environment,
 )
-from digitcli.benchmarking.measurement import Calls
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
 from digitcli.evaluation.metrics import accuracy
@@ -32,6 +31,7 @@ from digitcli.inference.torch_runtime import infer, load_model
 from tests.support.benchmarks import FEW, NO_MEMORY, notices, run
 
 CPU = torch.device("cpu")
+Calls = tuple[list[float], int | None]
 DIGIT_MODELS = {name for name, path in shipped_models().items() if read_header(path).task == "digit"}
 
 
@@ -60,14 +60,10 @@ def test_every_result_follows_from_its_calls() -> None:
 
 
 def test_a_model_that_cannot_be_exported_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare = measurement.prepare_model
+    def failing(*arguments: Any) -> Any:
+        raise RuntimeError("no graph\nof it")
 
-    def failing(candidate: Any, device: torch.device, runtime: str, *rest: Any) -> Any:
-        if runtime == "onnxruntime":
-            raise RuntimeError("no graph\nof it")
-        return prepare(candidate, device, runtime, *rest)
-
-    monkeypatch.setattr(measurement, "prepare_model", failing)
+    monkeypatch.setattr(measurement, "open_graph", failing)
     report, events = run("softmax", batch_sizes=(1,), runtimes=("onnxruntime", "torch"))
     assert [row.runtime for row in report.results] == ["torch"]
     (note,) = (note for note in notices(events) if "left out" in note)
@@ -93,7 +89,7 @@ def test_rows_survive_a_later_failure(monkeypatch: pytest.MonkeyPatch, error: Ba
     def measure(size: int) -> Calls:
         if size == 1:
             raise error
-        return Calls([0.5], None)
+        return [0.5], None
 
     fake_calls(monkeypatch, measure)
     events: list[Event] = []
@@ -132,7 +128,7 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
         tried.append(size)
         if size > 3:
             raise NO_MEMORY
-        return Calls([0.5], 7)
+        return [0.5], 7
 
     fake_calls(monkeypatch, measure)
     report, events = run("softmax", batch_sizes=(16,))

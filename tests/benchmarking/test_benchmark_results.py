@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from digitcli.architectures.registry import ARCHITECTURES
+from digitcli.benchmarking.benchmark import interval_of_median
 from digitcli.benchmarking.benchmark_results import (
     BenchmarkConfig,
     BenchmarkReport,
@@ -22,7 +23,6 @@ from digitcli.benchmarking.benchmark_results import (
     find_slowdowns,
     read_baseline,
 )
-from digitcli.benchmarking.measurement import interval_of_median
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from tests.support.benchmarks import ROW

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from digitcli.benchmarking import measurement
+from digitcli.benchmarking import benchmark as measurement
+from digitcli.benchmarking.benchmark import PreparedModel, median_and_p95, time_calls
 from digitcli.benchmarking.benchmark_results import Candidate
-from digitcli.benchmarking.measurement import PreparedModel, median_and_p95, time_calls
 from digitcli.threads import use_threads
 
 CPU = torch.device("cpu")
@@ -49,10 +49,10 @@ def prepared(network: torch.nn.Module, device: torch.device = CPU) -> PreparedMo
     return PreparedModel(Candidate("witness", None), network, device, "torch", 0, 0, 0)
 
 
-def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witness, measurement.Calls]:
+def witnessed(batch_size: int = 4, network: Witness | None = None) -> tuple[Witness, list[float], int | None]:
     """Measure a network; return it and its calls."""
     network = network or Witness()
-    return network, measurement.measure_calls(prepared(network), batch_size)
+    return network, *measurement.measure_calls(prepared(network), batch_size)
 
 
 def time_fake_calls(durations: Iterable[float]) -> list[float]:
@@ -71,11 +71,11 @@ def test_networks_are_called_in_inference_mode_with_the_whole_batch_after_a_warm
     monkeypatch.setattr(measurement, "synchronized_clock", lambda device: Clock())
     wanted = torch.get_num_threads() + 1
     with use_threads(wanted):
-        network, calls = witnessed(batch_size=4)
+        network, seconds, peak_memory = witnessed(batch_size=4)
     assert network.inference == {True} and network.threads == {wanted}
     assert set(network.shapes) == {(4, 1, 28, 28)}
     assert len(network.shapes) == measurement.WARM_UP_CALLS + 20
-    assert calls.seconds == [0.0] * 20 and calls.peak_memory_bytes is None
+    assert seconds == [0.0] * 20 and peak_memory is None
 
 
 def test_the_clock_is_read_directly_before_and_after_each_call() -> None:
@@ -124,5 +124,5 @@ def test_peak_memory_is_measured_on_cuda_after_earlier_networks_are_collected(
     monkeypatch.setattr(PreparedModel, "call_with", lambda model, batch_size: lambda: None)
     monkeypatch.setattr(measurement, "synchronized_clock", lambda device: time.perf_counter)
     model = prepared(Witness(), torch.device("cuda:1"))
-    assert measurement.measure_calls(model, 1).peak_memory_bytes == 1001
+    assert measurement.measure_calls(model, 1)[1] == 1001
     assert steps == ["collect", "cuda:1"]

@@ -21,11 +21,11 @@ from tests.support.processes import Run
 
 LOOSE = ("--max-error", "0.2", "--confidence", "0.78")  # 7 right answers suffice
 PICTURES = 30
-KEYS = [
+KEYS = {
     "folder", "model", "max_error", "confidence", "pictures", "unreadable", "unlabelled", "answers",
     "threshold", "answered", "wrong", "p_value", "share_answered", "guarantee", "least_answers",
     "first_answers", "groups", "groups_with_wrong", "more_pictures", "tests", "failures", "copies", "output",
-]  # fmt: skip
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
     done = digitcli("calibrate", composed, *strict, "-o", "my.safetensors", "--format", "json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert list(result) == KEYS
+    assert result.keys() == KEYS
     assert result["output"] == "my.safetensors" and result["pictures"] == PICTURES
     assert 0 < result["answered"] < result["answers"] <= PICTURES
     names = sorted(map(str, composed.glob("*.png")))

@@ -176,7 +176,7 @@ def _run_into_a_signal(number: int, *arguments: str) -> None:
 
 
 def test_the_tables_fit_the_window(result: EvaluationResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures stand side by side; where it is narrow, the most confused pairs take the matrix's place."""
+    """Pictures stand side by side; where it is narrow, the matrix is left out, and a line says so."""
     four = dataclasses.replace(result, mistakes=result.mistakes * 4)
     for width, columns in ((120, 4), (59, 2), (57, 1), (40, 1), (20, 1)):
         console = Console(width=width, record=True, force_terminal=False)

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 import digitcli as package
-from digitcli.cli import COMMANDS, REPLACED, options, unwrap
+from digitcli.cli import COMMANDS, options, unwrap
 from digitcli.inference import model_index
-from tests.support.command_lines import options_of
 from tests.support.forked import in_background, run_digitcli_in_ascii
 from tests.support.processes import Run, modules_loaded_by
 
@@ -52,16 +51,6 @@ def test_a_mistyped_command_gets_a_suggestion(digitcli: Run) -> None:
     assert done.returncode == 2 and "train" in done.stderr
 
 
-def test_an_option_of_the_first_version_gets_what_replaces_it(digitcli: Run) -> None:
-    for command, replaced in REPLACED.items():
-        for option, replacement in replaced.items():
-            failed = digitcli(command, option, "X")
-            assert failed.returncode == 2 and f"has no option {option}." in failed.stderr, option
-            assert f"Use {replacement} instead." in failed.stderr
-            assert replacement.split()[0] in {"python", *options_of(command)}
-    assert REPLACED["train"]["--name"] == "-o runs/NAME"
-
-
 def test_an_ascii_terminal_gets_ascii() -> None:
     with in_background("models", "--shipped", target=run_digitcli_in_ascii) as process:
         shown, errors = process.communicate()
@@ -76,7 +65,7 @@ def test_a_closed_stdout_is_no_crash() -> None:
 
 
 def test_completion_knows_architectures_models_datasets_and_devices() -> None:
-    assert "lenet5" in [name for name, _ in options.complete_architecture("le")]
+    assert "lenet5" in options.complete_architecture("le")
     assert options.complete_model("cn") == ["cnn"]
     assert options.complete_dataset("mni") == ["mnist", "mnist-c"]
     assert options.complete_device("cu") == ["cuda"]

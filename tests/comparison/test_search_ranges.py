@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import FixedTrial
 
 from digitcli.architectures.registry import architectures, resolve_recipe
-from digitcli.comparison.search_ranges import DEFAULT_SETTINGS, USUAL, SearchRange, parse_ranges
+from digitcli.comparison.specification import DEFAULT_SETTINGS, USUAL, SearchRange, parse_ranges
 from digitcli.errors import UsageError
 from digitcli.training.configuration import TrainConfig
 from tests.support.training import fine_tuning

@@ -12,8 +12,7 @@ import optuna
 import pytest
 
 from digitcli.comparison import tuning
-from digitcli.comparison.search_ranges import parse_ranges
-from digitcli.comparison.specification import parse_specification, parse_specifications
+from digitcli.comparison.specification import parse_ranges, parse_specification, parse_specifications
 from digitcli.comparison.tuning import STUDY_FILE, TrialDone, Tuning, specification_with, tune
 from digitcli.errors import DivergedError, EnvironmentFault, InputError, Interrupted, OutputError, UsageError
 from digitcli.training.configuration import TrainConfig

@@ -15,9 +15,9 @@ import pytest
 from digitcli.data.dataset import Dataset, Digits, split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import InputError, ModelError, UsageError
-from digitcli.evaluation.evaluate import EvaluationResult, evaluate, evaluate_lines, save_result
+from digitcli.evaluation.evaluate import EvaluationResult, evaluate, save_result
 from digitcli.evaluation.splits import MNIST_LABEL_ERRORS, groups_of_split
-from digitcli.events import DigitsDone, Event
+from digitcli.events import Event, ThingsDone
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.trainer import train
@@ -34,7 +34,7 @@ def evaluated(tmp_path: Path, digits: Digits, **options: Any) -> EvaluationResul
 def test_the_figures_by_hand_and_the_files_that_hold_them(tmp_path: Path) -> None:
     events: list[Event] = []
     result = evaluated(tmp_path, pointing_digits(LABELS, ANSWERS), on_event=events.append)
-    assert events == [DigitsDone(6, 6)]
+    assert events == [ThingsDone(6, 6)]
     assert (result.split, result.n, result.wrong, result.accuracy) == ("all", 6, 1, 5 / 6)
     assert (result.accuracy_low, result.accuracy_high) == pytest.approx((0.4365, 0.9699), abs=5e-5)
     confusion = np.array(result.confusion)
@@ -123,15 +123,12 @@ def test_wrong_arguments_raise_errors_of_their_kind(tmp_path: Path) -> None:
         ({"models": "cnm"}, ModelError, "no model 'cnm'"),
         ({"data": "mnits"}, UsageError, "no dataset"),
         ({"split": "half"}, UsageError, "no split 'half'"),
-        ({"data": one, "mistakes": -1}, UsageError, "mistakes is -1"),
         ({"data": one, "split": "validation"}, InputError, "too few"),
     ):
         with pytest.raises(error, match=message) as caught:
             evaluate(**arguments)  # type: ignore[arg-type]
         assert caught.value.remedy
     assert caught.value.remedy == "Give --split all."
-    with pytest.raises(UsageError, match="mistakes is -1"):
-        evaluate_lines("reader", [], data="lines", split="all", mistakes=-1)
 
 
 def test_the_shipped_models_are_as_good_as_their_headers_say(digits: Digits, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import binom
 
-from digitcli.evaluation import risk_control
-from digitcli.evaluation.risk_control import (
+from digitcli.evaluation import calibration
+from digitcli.evaluation.calibration import (
     answers_to_plan,
     binomial_tail,
     control_risk,
@@ -114,7 +114,7 @@ def test_the_guarantee_holds_in_at_least_95_percent_of_draws() -> None:
 
 
 def test_a_lower_bar_for_the_p_value_would_break_the_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(risk_control, "binomial_tail", lambda wrong, n, share: binom.cdf(wrong - 1, n, share))
+    monkeypatch.setattr(calibration, "binomial_tail", lambda wrong, n, share: binom.cdf(wrong - 1, n, share))
     random = np.random.default_rng(0)
     results = [control_risk(*constant_risk(random, 1500), 0.01, 0.95) for _ in range(300)]
     assert sum(result.proven is not None for result in results) > 0.05 * 300

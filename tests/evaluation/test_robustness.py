@@ -12,7 +12,7 @@ from digitcli.data.mnist_c import CORRUPTIONS, corrupt
 from digitcli.evaluation.evaluate import evaluate
 from digitcli.evaluation.metrics import accuracy
 from digitcli.evaluation.robustness import SIMILAR_CORRUPTIONS, _corruptions_of_training, auroc
-from digitcli.events import DigitsDone, Event
+from digitcli.events import Event, ThingsDone
 from digitcli.inference.predictor import load_classifier
 from tests.support.models import as_npz, pointing_digits, pointing_model
 
@@ -36,7 +36,7 @@ def test_the_robustness_gap_by_hand(tmp_path: Path) -> None:
     assert {row.name for row in measured.corruptions if row.trained} == MOVES
     unseen = [value for name, value in accuracies.items() if name not in MOVES]
     assert measured.unseen == pytest.approx(np.mean(unseen))
-    assert events[-1] == DigitsDone(4 * 15, 4 * 15)
+    assert events[-1] == ThingsDone(4 * 15, 4 * 15)
 
 
 def test_a_corruption_was_seen_in_training_if_a_setting_is_similar(tmp_path: Path) -> None:

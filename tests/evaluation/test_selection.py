@@ -39,15 +39,19 @@ def wrong_in(start: int, end: int) -> npt.NDArray[np.bool_]:
     return (places < start) | (places >= end)
 
 
+def chosen_members(logs: list[npt.NDArray[np.float32]], count: int) -> list[int]:
+    return [index for index, _, _ in select_members(logs, LABELS, count)]
+
+
 def test_members_are_chosen_by_the_likelihood_of_their_average() -> None:
     """A member with other mistakes is preferred to a better one with the same; of equal ones, the first."""
     best, copy, other = (answers(wrong_in(*places)) for places in ((0, 50), (0, 52), (500, 570)))
-    assert select_members([copy, other, best], LABELS, 2) == [2, 1]
-    assert select_members([copy, other, best], LABELS, 3) == [2, 1, 0]
+    assert chosen_members([copy, other, best], 2) == [2, 1]
+    assert chosen_members([copy, other, best], 3) == [2, 1, 0]
     timid, bold = (answers(wrong_in(0, 100), logit) for logit in (1.0, 3.5))
     assert nll(bold, LABELS) < nll(timid, LABELS)
-    assert select_members([timid, bold], LABELS, 1) == [1]
-    assert select_members([best, best, best], LABELS, 3) == [0, 1, 2]
+    assert chosen_members([timid, bold], 1) == [1]
+    assert chosen_members([best, best, best], 3) == [0, 1, 2]
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from torch import nn
 
 from digitcli.adaptation.adaptation import (
     Adaptation,
-    AdaptedModel,
     Choice,
     EpochScore,
     FineTuning,
@@ -60,7 +59,7 @@ def _shipped_reader() -> nn.Module:
     return open_network(resolve_model("reader"))
 
 
-def measured_adaptation(adapted: AdaptedModel | None, **changes: object) -> Adaptation:
+def measured_adaptation(adapted: object, **changes: object) -> Adaptation:
     """Results of four labelled pictures: one was gained, one lost, one is wrong and one right as before."""
     outcomes = {"a": (False, True), "b": (True, False), "c": (False, False), "d": (True, True)}
     fields = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from digitcli.benchmarking import measurement
+from digitcli.benchmarking import benchmark as measurement
 from digitcli.benchmarking.benchmark import benchmark
 from digitcli.benchmarking.benchmark_results import BenchmarkConfig, BenchmarkReport, BenchmarkResult, Event
 from digitcli.data.dataset import Digits

@@ -13,11 +13,12 @@ import pytest
 
 from digitcli.data.dataset import Digits
 from digitcli.errors import InputError, OutputError
+from digitcli.events import ThingsDone
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis import line_folders
 from digitcli.synthesis import lines as composing
 from digitcli.synthesis.letters import render_letters
-from digitcli.synthesis.line_folders import LinesWritten, check_output_folder, write_lines
+from digitcli.synthesis.line_folders import check_output_folder, write_lines
 from digitcli.synthesis.lines import (
     ALPHABET,
     NO_DIGIT,
@@ -143,7 +144,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_pictures_labels_and_boxes_match(tmp_path: Path) -> None:
-    events: list[LinesWritten] = []
+    events: list[ThingsDone] = []
     written = write_lines(tmp_path / "a" / "b", 12, 3, on_event=events.append)
     folder, rows = tmp_path / "a" / "b", rows_of(tmp_path / "a" / "b")
     assert [row["file"] for row in rows] == [f"{number:05}.png" for number in range(12)]
@@ -156,7 +157,7 @@ def test_pictures_labels_and_boxes_match(tmp_path: Path) -> None:
         assert all(x + width <= image.shape[1] + 0.02 for _, x, _, width, _ in boxes[row["file"]])
     assert len(list(folder.iterdir())) == 14
     assert (written.count, written.digits) == (12, sum(len(row["label"]) for row in rows))
-    assert [event.done for event in events] == list(range(1, 13)) and events[0].count == 12
+    assert [event.done for event in events] == list(range(1, 13)) and events[0].n == 12
 
 
 def test_a_line_of_a_folder_depends_only_on_the_seed_and_its_number(tmp_path: Path) -> None:
