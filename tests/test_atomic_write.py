@@ -121,20 +121,30 @@ def test_a_folder_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> 
     assert sorted(tmp_path.iterdir()) == [folder, ordinary]
 
 
-@pytest.mark.parametrize("step", ["write_whole", "_sync_folder"])
 def test_a_folder_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "folder"
+    """So does Ctrl-C, between the two steps by which a folder takes the place of another, too."""
+    folder, rename = tmp_path / "folder", Path.rename
     write_folder(folder, {"a": b"1"})
 
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic_write, step, refuse)
-    with pytest.raises(OutputError, match="No space left"):
-        write_folder(folder, {"a": b"2"})
-    assert list(tmp_path.iterdir()) == [folder] and (folder / "a").exists()
+    def interrupt(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    for place, name, function, error in (
+        (atomic_write, "write_whole", refuse, OutputError),
+        (atomic_write, "_sync_folder", refuse, OutputError),
+        (Path, "rename", interrupt, KeyboardInterrupt),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(error):
+            patch.setattr(place, name, function)
+            write_folder(folder, {"a": b"2"})
+        assert list(tmp_path.iterdir()) == [folder] and (folder / "a").exists()
 
 
 def test_a_path_that_can_never_be_a_folder_is_an_output_error(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from digitcli.adaptation.adaptation import (
     save_adaptation,
 )
 from digitcli.atomic_write import check_writable_folder
+from digitcli.cli.calibrate import raise_failures, show_left_out
 from digitcli.cli.options import complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
-from digitcli.data.dataset import describe_failures
-from digitcli.errors import PartialInputError, QualityError, counted
+from digitcli.errors import QualityError, counted
 from digitcli.evaluation.statistics import describe_p
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_models
@@ -84,18 +84,11 @@ def adapt(options: AdaptOptions) -> None:
             "The adaptation did not help, so no model was written.",
             "Check the labels, label more pictures, or read with the shipped models as before.",
         )
-    if result.failures:
-        cause = f"{counted(len(result.failures), 'picture')} could not be used; the others were."
-        raise PartialInputError(cause, "Repair or remove the files that are named above.")
+    raise_failures(result.failures)
 
 
 def _show(result: Adaptation, output: Path | None, format: console.Format) -> None:
-    """Print the result, and on standard error which pictures could not be used."""
-    if result.failures:
-        console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
-    if result.unlabelled:
-        unlabelled = counted(result.unlabelled, "picture")
-        console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")
+    show_left_out(result.folder, result.failures, result.unlabelled)
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
     else:

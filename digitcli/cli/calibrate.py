@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from digitcli import console
 from digitcli.cli.options import MAX_PROCESSES, check_output, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
-from digitcli.data.dataset import describe_failures
+from digitcli.data.dataset import Failure, describe_failures
 from digitcli.errors import OutputError, PartialInputError, QualityError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
@@ -19,7 +19,7 @@ from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
     from digitcli.adaptation.calibrate import Calibration
-    from digitcli.evaluation.calibration import RiskControl
+    from digitcli.evaluation.calibration import RiskControl, ThresholdTest
 
 PICTURES_PER_NOTICE = 100  # between two progress lines where no progress bar can be drawn
 
@@ -85,35 +85,38 @@ def calibrate(options: CalibrateOptions) -> None:
             calibration.save_calibrated(result, output)
     finally:  # a full disk must not take the figures with it
         _show(result, output, resolved, options.format)
-    _conclude(result)
+    if result.control.proven is None:
+        limit, level = result.control.in_percent
+        cause = f"No threshold keeps the wrong answers below {limit} at a confidence level of {level}."
+        raise QualityError(cause, _remedy(result))
+    raise_failures(result.failures)
 
 
 def _show(
     result: Calibration, output: Path | None, models: tuple[ResolvedModel, ...], format: console.Format
 ) -> None:
-    """Print the result, and on standard error which pictures could not be used."""
-    if result.failures:
-        console.show_notice(f"Some pictures were left out: {describe_failures(result.failures)}")
+    show_left_out(result.folder, result.failures, result.unlabelled)
     if result.copies:
         console.show_notice(f"Copies count once: {describe_failures(result.copies)}")
-    if result.unlabelled:
-        unlabelled = counted(result.unlabelled, "picture")
-        console.show_notice(f"{unlabelled} in {result.folder} without a label were left out.")
     if format == "json":
         console.show_json({**result.record(), "output": None if output is None else str(output)})
     else:
         console.show_table(console.pairs(_describe(result, output, [model.name for model in models])))
 
 
-def _conclude(result: Calibration) -> None:
-    """End with an exit code if nothing is proven, or if some pictures could not be used."""
-    control = result.control
-    if control.proven is None:
-        limit, level = control.in_percent
-        cause = f"No threshold keeps the wrong answers below {limit} at a confidence level of {level}."
-        raise QualityError(cause, _remedy(result))
-    if result.failures:
-        cause = f"{counted(len(result.failures), 'picture')} could not be used; the others were."
+def show_left_out(folder: str, failures: Sequence[Failure], unlabelled: int) -> None:
+    """Print on standard error which pictures could not be used."""
+    if failures:
+        console.show_notice(f"Some pictures were left out: {describe_failures(failures)}")
+    if unlabelled:
+        pictures = counted(unlabelled, "picture")
+        console.show_notice(f"{pictures} in {folder} without a label were left out.")
+
+
+def raise_failures(failures: Sequence[Failure]) -> None:
+    """End with exit code 4 if some pictures could not be used."""
+    if failures:
+        cause = f"{counted(len(failures), 'picture')} could not be used; the others were."
         raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
@@ -125,13 +128,10 @@ def _describe(result: Calibration, output: Path | None, named: Sequence[str]) ->
         "pictures": f"{result.pictures:,}, of which {result.answers:,} are answered without a threshold",
     }
     if result.copies:
-        rows["copies"] = (
-            f"{counted(len(result.copies), 'picture')} left out: each is a copy of another, and "
-            "copies show nothing new"
-        )
+        copies = counted(len(result.copies), "picture")
+        rows["copies"] = f"{copies} left out: each is a copy of another, and copies show nothing new"
     if proven is None:
-        rows["result"] = _why_nothing(control, result.answers)
-        return rows
+        return {**rows, "result": _why_nothing(control, result.answers)}
     rows |= {
         "threshold": f"{proven.threshold:g}",
         "answered": f"{proven.answered:,} of {counted(result.pictures, 'picture')}, "
@@ -147,8 +147,7 @@ def _describe(result: Calibration, output: Path | None, named: Sequence[str]) ->
             f"{result.groups:,}, of which {result.groups_with_wrong:,} have wrong answers. Pictures of a "
             "group are alike, so nothing is shown about pictures of other groups."
         )
-    rows["use"] = _command(result, output, named)
-    return rows
+    return {**rows, "use": _command(result, proven, output, named)}
 
 
 def _remedy(result: Calibration) -> str:
@@ -161,9 +160,10 @@ def _remedy(result: Calibration) -> str:
             "Too many answers are wrong, and more pictures would hardly change that. Check the labels, read "
             "with another model (-m), or allow more errors with --max-error."
         )
-    if result.more_pictures:
-        more = f"{_rounded(result.more_pictures):,}"
-        return f"There are too few pictures for this guarantee. Label about {more} more, {looser}."
+    if more := result.more_pictures:
+        unit = 10 ** max(0, len(str(more)) - 2)  # an estimate, rounded up to two digits
+        more = -(-more // unit) * unit
+        return f"There are too few pictures for this guarantee. Label about {more:,} more, {looser}."
     return f"It may be chance. Calibrate once more with as many new pictures, {looser}."
 
 
@@ -186,30 +186,21 @@ def _why_nothing(control: RiskControl, answers: int) -> str:
 def _tests(control: RiskControl) -> str:
     """Return which thresholds were tested, and where the tests ended."""
     first, last = control.tests[0], control.tests[-1]
-    text = (
-        f"They begin at {first.threshold:g}, the strictest threshold with "
-        f"{counted(control.first_answers, 'answer')} or more,"
-    )
+    least = counted(control.first_answers, "answer")
+    text = f"They begin at {first.threshold:g}, the strictest threshold with {least} or more,"
     if last == control.proven:
         return f"{text} and all of them passed, down to {last.threshold:g}."
     failed = f"{last.threshold:g}, with {last.wrong:,} of {last.answered:,} answers wrong"
     return f"{text} and end at the first that failed: {failed}."
 
 
-def _rounded(number: int) -> int:
-    """Round an estimate up to two digits."""
-    unit: int = 10 ** max(0, len(str(number)) - 2)
-    return -(-number // unit) * unit
-
-
-def _command(result: Calibration, output: Path | None, named: Sequence[str]) -> str:
+def _command(result: Calibration, proven: ThresholdTest, output: Path | None, named: Sequence[str]) -> str:
     """Return the command that reads with the threshold."""
-    assert result.control.proven is not None
     from digitcli.adaptation.calibrate import carrier_of
 
-    carrier = carrier_of(result.models).name
     if output is None:
-        models, options = named, [f"--min-confidence {result.control.proven.threshold:g}"]
+        words = [*(f"-m {name}" for name in named), f"--min-confidence {proven.threshold:g}"]
     else:
-        models, options = [str(output), *(name for name in named if name != carrier)], []
-    return " ".join(["digitcli predict PICTURES", *(f"-m {name}" for name in models), *options])
+        carrier = carrier_of(result.models).name
+        words = [f"-m {name}" for name in (output, *(name for name in named if name != carrier))]
+    return " ".join(["digitcli predict PICTURES", *words])

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from digitcli.comparison.compare import Comparison, RunEvaluated
-from digitcli.comparison.specification import (
-    ComparedRun,
-    ModelDefinition,
-    SavedModel,
-    parse_specifications,
-    read_comparison,
-)
+from digitcli.comparison.specification import parse_specifications, read_comparison
 from digitcli.errors import InputError, UsageError
 from tests.support.comparisons import compare_quickly
 
@@ -101,11 +95,3 @@ def test_a_file_that_is_no_saved_comparison_is_an_input_error(saved: Path) -> No
         saved.write_text(whole.replace(old, new, 1))
         with pytest.raises(InputError, match=r"saved\.json is not a saved comparison"):
             read_comparison(saved)
-
-
-def test_a_large_number_of_images_takes_no_memory() -> None:
-    run, images = ComparedRun("cnn", 1.0, ()), 300_000_000_000
-    model = SavedModel("cnn", ModelDefinition("cnn", {}, {}), "mnist", "", "test", images, (run,))
-    assert model.images == images
-    with pytest.raises(ValueError, match="does not exist"):
-        replace(model, images=0)
