@@ -73,7 +73,7 @@ def writing_whole(path: Path, like: Path | None = None) -> Iterator[Callable[[by
         with faults_of(path):
             prefix = f".{target.name[:LONGEST_PREFIX]}."
             handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=target.parent)
-            cleanup.callback(_remove, Path(name))
+            cleanup.callback(Path(name).unlink, missing_ok=True)
             file = os.fdopen(handle, "wb")
 
         def write(content: bytes) -> None:
@@ -182,11 +182,6 @@ def faults_of(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}.",
             "Free some space, or name a folder that can be written.",
         ) from error
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def _mode_of(file: Path) -> int:

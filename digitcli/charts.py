@@ -50,7 +50,14 @@ def draw_chart(
         figure.suptitle(_printable(title, MAX_TITLE_CHARACTERS))
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for series, colour in zip(panel.series, COLOURS, strict=False):
-                _plot(axes, series, colour)
+                columns, label = zip(*series.points, strict=True), _printable(series.name)
+                if not series.numbered:
+                    style = ("--" if series.dashed else "-") + ("o" if len(series.points) == 1 else "")
+                    axes.plot(*columns, style, color=colour, label=label)
+                    continue
+                axes.scatter(*columns, s=130, color=colour, label=label)
+                for number, point in enumerate(series.points, start=1):
+                    axes.annotate(str(number), point, ha="center", va="center", color="white", fontsize=7)
             axes.set(title=panel.title, xlabel=panel.x_title)
             if panel.logarithmic:
                 axes.loglog()
@@ -63,16 +70,6 @@ def draw_chart(
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Title": title, "Date": None})
     return drawn.getvalue()
-
-
-def _plot(axes: Any, series: Series, colour: str) -> None:
-    if not series.numbered:
-        style = ("--" if series.dashed else "-") + ("o" if len(series.points) == 1 else "")
-        axes.plot(*zip(*series.points, strict=True), style, color=colour, label=_printable(series.name))
-        return
-    axes.scatter(*zip(*series.points, strict=True), s=130, color=colour, label=_printable(series.name))
-    for number, point in enumerate(series.points, start=1):
-        axes.annotate(str(number), point, ha="center", va="center", color="white", fontsize=7)
 
 
 def draw_lines(title: str, panels: Sequence[Panel]) -> str:

@@ -16,6 +16,7 @@ Interrupted        128 + n  stopped by signal n, no file half-written
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import importlib
 import os
@@ -37,18 +38,12 @@ class DigitcliError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep all attributes when the error is passed between processes."""
-        return _restore, (type(self), self.args, self.__dict__)
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause)
         self.cause = cause
         self.remedy = remedy
-
-
-def _restore(kind: type[DigitcliError], args: tuple[Any, ...], attributes: dict[str, Any]) -> DigitcliError:
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(attributes)
-    return error
 
 
 class UsageError(DigitcliError):

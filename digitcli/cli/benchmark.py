@@ -110,13 +110,12 @@ def _measure_and_show(
             with wait_with_signals():
                 show_report(view.report, options.format)
                 if options.output is not None:
-                    write_whole(options.output, _as_file(view.report, options.output).encode())
-
-
-def _as_file(report: BenchmarkReport, path: Path) -> str:
-    if path.suffix == ".csv":
-        return console.as_csv([dataclasses.asdict(result) for result in report.results])
-    return json.dumps(dataclasses.asdict(report), indent=2) + "\n"
+                    record = dataclasses.asdict(view.report)
+                    is_csv = options.output.suffix == ".csv"
+                    text = (
+                        console.as_csv(record["results"]) if is_csv else json.dumps(record, indent=2) + "\n"
+                    )
+                    write_whole(options.output, text.encode())
 
 
 def _compare(report: BenchmarkReport, baseline: BenchmarkReport, max_slowdown: float | None) -> None:

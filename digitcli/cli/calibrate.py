@@ -104,7 +104,7 @@ def _show(
         console.show_table(console.pairs(_describe(result, output, [model.name for model in models])))
 
 
-def show_left_out(folder: str, failures: Sequence[Failure], unlabelled: int) -> None:
+def show_left_out(folder: str, failures: tuple[Failure, ...], unlabelled: int) -> None:
     """Print on standard error which pictures could not be used."""
     if failures:
         console.show_notice(f"Some pictures were left out: {describe_failures(failures)}")
@@ -113,7 +113,7 @@ def show_left_out(folder: str, failures: Sequence[Failure], unlabelled: int) -> 
         console.show_notice(f"{pictures} in {folder} without a label were left out.")
 
 
-def raise_failures(failures: Sequence[Failure]) -> None:
+def raise_failures(failures: tuple[Failure, ...]) -> None:
     """End with exit code 4 if some pictures could not be used."""
     if failures:
         cause = f"{counted(len(failures), 'picture')} could not be used; the others were."

@@ -99,8 +99,11 @@ def evaluate(options: EvaluateOptions) -> None:
     resolved = resolve_models(names)
     check_distinct(resolved)
     reads_lines = "line" in {each.header.task for each in resolved}
-    if reads_lines:
-        _check_line_options(options, resolved)
+    if reads_lines and len(resolved) > 1:
+        cause = f"{' and '.join(model.name for model in resolved)} cannot be averaged, since one reads lines."
+        raise UsageError(cause, "Evaluate a line model alone.")
+    if reads_lines and (given := [name for name in DIGITS_ONLY if getattr(options, name)]):
+        raise UsageError(f"--{given[0]} is for models of single digits, not for lines.", "Leave it out.")
     suffixes = LINE_SUFFIXES if reads_lines else DIGIT_SUFFIXES
     check_output(options.output, (*suffixes, MODEL_SUFFIX) if options.select else suffixes, options.force)
     result = _evaluate(options, resolved, reads_lines)
@@ -115,15 +118,6 @@ def evaluate(options: EvaluateOptions) -> None:
         else:
             console.show_table(draw_result(result))
     _conclude(result, options.min_accuracy)
-
-
-def _check_line_options(options: EvaluateOptions, models: tuple[ResolvedModel, ...]) -> None:
-    if len(models) > 1:
-        names = " and ".join(model.name for model in models)
-        cause = f"{names} cannot be averaged, since one reads lines."
-        raise UsageError(cause, "Evaluate a line model alone.")
-    if given := [name for name in DIGITS_ONLY if getattr(options, name)]:
-        raise UsageError(f"--{given[0]} is for models of single digits, not for lines.", "Leave it out.")
 
 
 def _evaluate(
@@ -239,7 +233,12 @@ def _draw_lines(result: LineEvaluation) -> Group:
     parts: list[RenderableType] = [console.pairs(figures)]
     if result.mistakes:
         rows = (
-            (f"{each.index:,}", each.label or "-", each.predicted or "-", console.percent(each.confidence))
+            (
+                f"{each.index:,}",
+                str(each.label) or "-",
+                str(each.predicted) or "-",
+                console.percent(each.confidence),
+            )
             for each in result.mistakes
         )
         table = _table(("line", "is", "read as", "confidence"), rows)

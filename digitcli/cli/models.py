@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from digitcli.inference.checkpoint import Guarantee, Header
     from digitcli.inference.model_index import ModelDescription, ModelRow
 
+# What a compression has changed, see `architectures.compression`.
+CHANGES = {
+    "fold": "batch normalization folded",
+    "resize": "channels removed",
+    "quantize_inputs": "inputs of layers in 8 bits",
+    "quantize_weights": "weights in {bits} bits",
+}
 LEAST_IMPORTANT_FIRST = ("paper", "MACs", "family", "size", "parameters", "task")
 
 
@@ -80,7 +87,11 @@ def _show_description(model: ModelDescription) -> None:
         console.out.print()
         console.out.print(escape(model.description))
     console.out.print()
-    facts = _recipe_facts(model.name) if model.header is None else _training_facts(model.header)
+    if model.header is not None:
+        facts = _training_facts(model.header)
+    else:
+        recipe = resolve_recipe(model.name)
+        facts = {"recipe": counted(recipe.epochs, "epoch"), **describe_recipe(recipe)}
     console.show_table(console.pairs(facts))
 
 
@@ -123,39 +134,19 @@ def _layers_table(model: ModelDescription) -> Table:
     return table
 
 
-def _recipe_facts(architecture: str) -> dict[str, str]:
-    recipe = resolve_recipe(architecture)
-    return {"recipe": counted(recipe.epochs, "epoch"), **describe_recipe(recipe)}
-
-
-def _recipe_of(header: Header) -> dict[str, str]:
-    """Return the lines of the recipe in a checkpoint, without settings that this version does not know."""
-    known = {declared.name for declared in settings_of(Recipe)}
-    settings = {name: value for name, value in header.recipe.items() if name in known and value is not None}
-    return describe_recipe(Recipe(**settings), has_teacher=bool(header.teacher)) if settings else {}
-
-
-def _describe_compression(header: Header) -> str:
-    """Return what a compression has changed, see `architectures.compression`."""
-    names = {
-        "fold": "batch normalization folded",
-        "resize": "channels removed",
-        "quantize_inputs": "inputs of layers in 8 bits",
-        "quantize_weights": f"weights in {header.weight_bits} bits",
-    }
-    changes = [change["change"] for change in header.compression]
-    return ", ".join(dict.fromkeys(names.get(change, change) for change in changes))
-
-
 def _training_facts(header: Header) -> dict[str, str]:
+    known = {declared.name for declared in settings_of(Recipe)}  # by this version
+    settings = {name: value for name, value in header.recipe.items() if name in known and value is not None}
+    recipe = describe_recipe(Recipe(**settings), has_teacher=bool(header.teacher)) if settings else {}
+    changes = (CHANGES.get(change["change"], change["change"]) for change in header.compression)
     seed = "" if header.seed is None else f", seed {header.seed}"
     facts = {
-        "compression": _describe_compression(header),
+        "compression": ", ".join(dict.fromkeys(changes)).format(bits=header.weight_bits),
         "started from": str(header.start.get("model", "")),
         "trained on": f"{header.dataset.get('name')}{seed}",
         "epochs": str(header.metrics.get("epochs", "")),
         "teacher": ", ".join(header.teacher),
-        **_recipe_of(header),
+        **recipe,
         "validation accuracy": console.percent(header.metrics.get("validation_accuracy")),
         "test accuracy": console.percent(header.metrics.get("test_accuracy")),
         "temperature": f"{header.temperature:.3f}",

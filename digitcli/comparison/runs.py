@@ -214,7 +214,8 @@ def evaluate_run(
     if seed is not None:
         assert specification.config is not None
         folder = folder_of(specification, seed, conditions.out)
-        reused = _is_finished(folder)
+        state = folder / RESUME_FILE
+        reused = state.exists() and bool(read_header(state).training.get("result"))
         result = _train(specification.config, seed, folder, conditions)
         model, train_seconds = str(result.run), result.train_seconds
         misread = result.misread if conditions.split == "test" else None
@@ -228,11 +229,6 @@ def evaluate_run(
         predictions = classifier.logits(digits.images).argmax(axis=-1)
         misread = tuple(np.flatnonzero(predictions != digits.labels).tolist())
     return ComparedRun(model, accuracy_of(misread, len(digits)), misread, seed, train_seconds), reused
-
-
-def _is_finished(folder: Path) -> bool:
-    file = folder / RESUME_FILE
-    return file.exists() and bool(read_header(file).training.get("result"))
 
 
 def _train(config: TrainConfig, seed: int, folder: Path, conditions: Conditions) -> TrainResult:

@@ -304,7 +304,9 @@ def _open_study(file: Path) -> Study:
 
     try:
         with faults_of(file):
-            _drop_incomplete_line(file)
+            if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
+                # a killed search ended within a line, which optuna would continue
+                write_whole(file, content[: content.rfind(b"\n") + 1])
             storage = JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
             study = optuna.create_study(
                 study_name=STUDY_NAME,
@@ -321,12 +323,6 @@ def _open_study(file: Path) -> Study:
     # A search that goes on must not choose the same values again.
     study.sampler = optuna.samplers.TPESampler(seed=SEED + len(study.trials))
     return study
-
-
-def _drop_incomplete_line(file: Path) -> None:
-    """Drop the part of a line with which a killed search ended, since optuna would continue that line."""
-    if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
-        write_whole(file, content[: content.rfind(b"\n") + 1])
 
 
 def _check_same_search(study: Study, folder: Path, search: _Search) -> None:

@@ -187,8 +187,7 @@ def test_the_tables_fit_the_window(result: EvaluationResult, monkeypatch: pytest
         captions = [line for line in shown.splitlines() if "it is" in line]
         assert captions[0].count("it is") == columns
         assert ("…" not in shown or width == 20) and max(map(len, shown.splitlines())) <= width
-        assert bool(re.search(r"is +read as +times", shown)) == (width < 100)
-        assert width > 100 or re.search(r" 3 +5 +1 *$", shown, re.MULTILINE)
+        assert ("too narrow for the confusion matrix" in " ".join(shown.split())) == (width < 100)
 
 
 def test_the_figures_say_that_the_training_digits_are_unknown(
