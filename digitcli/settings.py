@@ -147,11 +147,10 @@ class Setting:
             kinds = f"{TYPE_NAMES.get(self.item_type, 'a text').removeprefix('a ')}s"
             raise UsageError(f"{self.option} is {value!r}.", f"It must be a list of {kinds}.")
         for item in value if self.is_list else (value,):
-            cause = f"{self.option} is {str(item) if isinstance(item, Path) else item!r}."
-            if self.choices and item not in self.choices:
-                raise UsageError(cause, did_you_mean(str(item), self.choices))
-            if not self.choices and not (self._has_type(item) and self._is_in_range(item)):
-                raise UsageError(cause, f"It must be {self.allowed}.")
+            if not self._allows(item):
+                cause = f"{self.option} is {str(item) if isinstance(item, Path) else item!r}."
+                known = did_you_mean(str(item), self.choices) if self.choices else ""
+                raise UsageError(cause, known or f"It must be {self.allowed}.")
 
     def read(self, text: Any) -> Any:
         """Return the value of a text that a person typed, or of several texts for a list.
@@ -179,15 +178,15 @@ class Setting:
         except ValueError:
             raise UsageError(f"{self.option} is '{text}'.", f"It must be {self.allowed}.") from None
 
-    def _has_type(self, value: Any) -> bool:
-        if self.item_type in (int, float):
-            kinds = int if self.item_type is int else (int, float)
-            return isinstance(value, kinds) and not isinstance(value, bool)
-        return isinstance(value, self.item_type)
-
-    def _is_in_range(self, value: Any) -> bool:
-        return self.item_type not in (int, float) or (
-            abs(value) <= sys.float_info.max  # neither NaN nor infinite, and an integer that a float can hold
+    def _allows(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        if self.item_type not in (int, float):
+            return isinstance(value, self.item_type)
+        return (
+            isinstance(value, int if self.item_type is int else (int, float))
+            and not isinstance(value, bool)
+            and abs(value) <= sys.float_info.max  # neither NaN nor infinite, and one that a float can hold
             and (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
             and (self.below is None or value < self.below)

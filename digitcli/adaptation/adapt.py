@@ -24,18 +24,12 @@ from digitcli.adaptation.adaptation import (
     FineTuning,
     PictureResult,
 )
-from digitcli.adaptation.calibrate import Answer, answer_pictures, numbers_of
+from digitcli.adaptation.calibrate import Answer, answer_pictures, numbers_of, read_folder
 from digitcli.adaptation.labelled_lines import find_lines_to_learn
 from digitcli.adaptation.line_fine_tuning import recipe_of, steps_of_epoch, trained_epochs
 from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Failure
-from digitcli.data.label_tables import (
-    LABELS,
-    LabelledPicture,
-    leave_copies_out,
-    read_labelled_pictures,
-    unlabelled_pictures,
-)
+from digitcli.data.label_tables import LABELS, LabelledPicture
 from digitcli.errors import InputError, QualityError, UsageError, counted
 from digitcli.evaluation.calibration import minimize_over_temperature, risk_table
 from digitcli.evaluation.metrics import LineLogits, exact_match, line_nll
@@ -103,11 +97,12 @@ def adapt(
         DivergedError: the loss is not finite.
     """
     started = time.perf_counter()
-    listed = read_labelled_pictures(Path(folder))
+    pictures, copies, unlabelled = read_folder(Path(folder))
     resolved = complete_models(resolve_models(models or [DEFAULT_OF_KIND["line"]]))
     start = model_to_adapt(resolved)
     reader = Reader(*resolved, device=device, min_confidence=0.0)
-    answers, failures = _answer_usable(reader, listed, start.header.alphabet, on_event)
+    answers, failures = _answer_usable(reader, pictures, start.header.alphabet, on_event)
+    failures = (*copies, *failures)
     if answers and all(answer.is_right for answer in answers):
         cause = f"All {len(answers)} labelled pictures that can be read are read correctly already."
         raise QualityError(cause, "There is nothing to learn from them; label pictures that are misread.")
@@ -121,7 +116,7 @@ def adapt(
         model=reader.name,
         digest=digest,
         pictures=_results(answers, after, setup),
-        unlabelled=len(unlabelled_pictures(Path(folder), listed)),
+        unlabelled=unlabelled,
         failures=failures,
         lines=len(setup.lines),
         groups=setup.folds.groups,
@@ -156,24 +151,22 @@ def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
 
 
 def _answer_usable(
-    reader: Reader, listed: Sequence[LabelledPicture], alphabet: str, on_event: OnEvent
+    reader: Reader, pictures: Sequence[LabelledPicture], alphabet: str, on_event: OnEvent
 ) -> tuple[list[Answer], tuple[Failure, ...]]:
     """Read the pictures that can be learned from; return the answers, and the pictures that are left out.
 
-    A copy in another fold would be known by heart, and a label such as `?`, without any character that a
-    network reads, would teach it that nothing is written there.
+    A label such as `?`, without any character that a network reads, would teach it that nothing is written
+    there.
     """
-    distinct, copies = leave_copies_out(listed)
-    unusable = [each for each in distinct if each.text.strip() and not set(each.text) & set(alphabet)]
+    unusable = [each for each in pictures if each.text.strip() and not set(each.text) & set(alphabet)]
     cause = "Its text has no digit; leave the text of a picture without a number empty."
     unlabelled = tuple(Failure(each.file, "label", cause) for each in unusable)
-    labelled = [each for each in distinct if each not in unusable]
+    labelled = [each for each in pictures if each not in unusable]
     if not any(numbers_of(picture.text) for picture in labelled):
         cause = f"No row of {LABELS} has a digit in its text, so that there is no number to learn."
         raise InputError(cause, "Write the number of each picture into the column text.")
-
     answers, unreadable = answer_pictures(reader, labelled, on_event, "pictures read")
-    return answers, (*copies, *unlabelled, *unreadable)
+    return answers, (*unlabelled, *unreadable)
 
 
 def _set_up(

@@ -147,8 +147,7 @@ def calibrate(
         EnvironmentFault: this machine does not have the device.
     """
     check_guarantee(max_error, confidence)
-    listed = read_labelled_pictures(Path(folder))
-    pictures, copies = leave_copies_out(listed)
+    pictures, copies, unlabelled = read_folder(Path(folder))
     resolved = complete_models(resolve_models(models))
     reader = Reader(*resolved, device=device, processes=processes, min_confidence=0.0)
     answers, failures = answer_pictures(reader, pictures, on_event)
@@ -167,7 +166,7 @@ def calibrate(
         folder=str(folder),
         model=reader.name,
         pictures=len(answers),
-        unlabelled=len(unlabelled_pictures(Path(folder), listed)),
+        unlabelled=unlabelled,
         failures=tuple(failures),
         copies=copies,
         answers=len(given),
@@ -177,6 +176,17 @@ def calibrate(
         more_pictures=more,
         models=resolved,
     )
+
+
+def read_folder(folder: Path) -> tuple[list[LabelledPicture], tuple[Failure, ...], int]:
+    """Return the different labelled pictures of a folder, the copies, and the number of unlabelled pictures.
+
+    Raises:
+        InputError: there are no labels.
+    """
+    listed = read_labelled_pictures(folder)
+    pictures, copies = leave_copies_out(listed)
+    return pictures, copies, len(unlabelled_pictures(folder, listed))
 
 
 def check_guarantee(max_error: float, confidence: float) -> None:

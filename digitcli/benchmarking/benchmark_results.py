@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +31,7 @@ Runtime = Literal["torch", "onnxruntime", "tflite"]
 
 MAX_BATCH_SIZE = 1_000_000  # images; a larger number is more likely a typing error than a wish
 CPUINFO = Path("/proc/cpuinfo")
-KEY = ("name", "device", "runtime", "dtype", "batch_size")  # equal in rows that are compared
+KEY = attrgetter("name", "device", "runtime", "dtype", "batch_size")  # equal in rows that are compared
 DESCRIPTION = "a benchmark"
 REMEDY = "Save one with: digitcli benchmark -o baseline.json"
 
@@ -210,7 +211,6 @@ class BenchmarkResult:
     latency_ms_high: float
     name: str
     model: str | None
-    measured: str = "calls"  # former versions also measured whole processes and trainings
 
 
 @dataclass(frozen=True)
@@ -260,12 +260,8 @@ def read_baseline(path: Path) -> BenchmarkReport:
         InputError: the file cannot be read or holds no benchmark.
     """
     report = read_json(path, BenchmarkReport, DESCRIPTION, REMEDY)
-    times = [
-        time
-        for row in report.results
-        for time in (row.latency_ms_low, row.latency_ms_median, row.latency_ms_high)
-    ]
-    if not times or min(times) <= 0:
+    times = (min(row.latency_ms_low, row.latency_ms_median, row.latency_ms_high) for row in report.results)
+    if min(times, default=0) <= 0:
         cause = f"{path} is not {DESCRIPTION}: it has no rows, or a time that is not above 0."
         raise InputError(cause, REMEDY)
     return report
@@ -292,15 +288,11 @@ def find_slowdowns(report: BenchmarkReport, baseline: BenchmarkReport) -> tuple[
     if expected != threads:
         cause = f"The baseline was measured with {counted(expected, 'thread')}, not with {threads}."
         raise UsageError(cause, f"Set the variable OMP_NUM_THREADS to {expected}.")
-    rows = {_key(row): row for row in baseline.results if row.measured == "calls"}
-    compared = [_slowdown(row, rows[_key(row)]) for row in report.results if _key(row) in rows]
+    rows = {KEY(row): row for row in baseline.results}
+    compared = [_slowdown(row, rows[KEY(row)]) for row in report.results if KEY(row) in rows]
     if not compared:
         raise UsageError("No row of this benchmark is in the baseline.", "Measure the same models.")
     return tuple(compared)
-
-
-def _key(row: BenchmarkResult) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in KEY)
 
 
 def _slowdown(row: BenchmarkResult, before: BenchmarkResult) -> Slowdown:

@@ -18,12 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import (
-    architectures,
-    find_architecture,
-    is_architecture,
-    resolve_recipe,
-)
+from digitcli.architectures.registry import architectures, find_architecture, is_architecture, resolve_recipe
 from digitcli.atomic_write import write_whole
 from digitcli.errors import UsageError, did_you_mean
 from digitcli.inference.checkpoint import RUNS

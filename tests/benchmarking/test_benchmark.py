@@ -14,14 +14,11 @@ import pytest
 import torch
 
 from digitcli.benchmarking import benchmark as measurement
-from digitcli.benchmarking.benchmark import PreparedModel, _prepare, benchmark, median_and_p95, time_calls
+from digitcli.benchmarking.benchmark import PreparedModel, _prepare, median_and_p95, time_calls
 from digitcli.benchmarking.benchmark_results import (
-    BenchmarkConfig,
     BenchmarkReport,
     Candidate,
-    Event,
     Measuring,
-    describe_environment,
 )
 from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, ModelError, UsageError
@@ -85,23 +82,6 @@ def test_models_are_measured_with_every_combination_that_can_run_them(
     left_out = [re.sub(" is left out.*", "", message) for message in notices(events) if "left out" in message]
     assert left_out == ["softmax with onnxruntime"]
     assert Measuring("cnn", "onnxruntime, batch 1", 0, 2) in events
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ModelError("late"), NO_MEMORY], ids=repr)
-def test_rows_survive_a_later_failure(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def measure(size: int) -> Calls:
-        if size == 1:
-            raise error
-        return [0.5], None
-
-    fake_calls(monkeypatch, measure)
-    events: list[Event] = []
-    config = BenchmarkConfig(archs=("softmax",), device="cpu", batch_sizes=(4, 1))
-    with pytest.raises((KeyboardInterrupt, ModelError, EnvironmentFault)):
-        benchmark(config, on_event=events.append)
-    (report,) = [event for event in events if isinstance(event, BenchmarkReport)]
-    assert [row.batch_size for row in report.results] == [4]
-    assert report.environment == describe_environment(CPU)
 
 
 def test_every_model_is_opened_before_the_first_is_measured(

@@ -154,8 +154,6 @@ def test_the_command_says_what_each_model_adds_and_writes_the_ensemble(
     for arguments, cause in (
         (["cnn", "fast", "--out", "x.safetensors"], "--output is 'x.safetensors'"),
         (["cnn", "fast", "--select", "2", "--out", "x.onnx"], "--output is 'x.onnx'"),
-        (["cnn", "--select", "2"], "the command names 1 model"),
-        (["cnn", "fast", "cnn", "--select", "2"], "cnn is named twice"),
         (["reader", "--select", "1"], "not for lines"),
     ):
         done = digitcli("evaluate", *arguments)
