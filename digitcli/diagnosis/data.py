@@ -26,13 +26,12 @@ from digitcli.data.dataset import (
 from digitcli.data.label_tables import corrections_csv
 from digitcli.data.loading import load_dataset
 from digitcli.diagnosis.findings import Diagnosis, Finding, percent
-from digitcli.errors import InputError, counted, quoted
+from digitcli.errors import InputError, counted, import_packages, quoted
 from digitcli.evaluation.statistics import mcnemar
-from digitcli.events import ThingsDone, OnEvent
+from digitcli.events import OnEvent, ThingsDone
 from digitcli.inference.predictor import load_classifier
 from digitcli.inference.torch_runtime import infer
 from digitcli.interpretation.drawing import CaptionedPicture, Section, in_colours, printable, save_drawing
-
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.loop import take_step
 from digitcli.training.setup import prepare
