@@ -23,7 +23,16 @@ from torch import Tensor
 from digitcli.architectures.compression import pack
 from digitcli.atomic_write import faults_of, remove_partial_files, write_whole
 from digitcli.charts import Panel, Series, draw_lines
-from digitcli.errors import InputError, ModelError, OutputError, UsageError, counted, did_you_mean, quoted
+from digitcli.errors import (
+    InputError,
+    ModelError,
+    OutputError,
+    UsageError,
+    counted,
+    did_you_mean,
+    import_packages,
+    quoted,
+)
 from digitcli.events import EpochDone, Event, Notice, OnEvent
 from digitcli.inference.checkpoint import (
     CONFIG_FILE,
@@ -38,7 +47,6 @@ from digitcli.inference.checkpoint import (
     read_header,
     write_checkpoint,
 )
-from digitcli.errors import import_packages
 from digitcli.training.configuration import TrainConfig, stored_config
 from digitcli.training.state import Saved, model_tensors
 

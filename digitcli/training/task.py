@@ -17,9 +17,9 @@ from digitcli.architectures.recipe import Recipe
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.synthesis.scenes import SceneComposer
+from digitcli.threads import set_up_worker
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
-from digitcli.threads import set_up_worker
 
 VALIDATION_SEED, TEST_SEED = (0, 1), (0, 2)  # parts of the seeds of held-out examples, which no pool has
 Batch = TypeVar("Batch")
