@@ -8,11 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence for the person who started the work.
-
-    message: The sentence.
-    routine: Whether it reports something usual; a list of many runs may leave it out.
-    """
+    """A sentence for the person who started the work; a list of many runs may leave out a routine one."""
 
     message: str
     routine: bool = False
@@ -32,12 +28,7 @@ class ThingsDone:
 
 @dataclass(frozen=True)
 class ModelStarted:
-    """The next of several models is made.
-
-    name: What distinguishes it from the others.
-    number: Its number, from 1.
-    n: How many there are in all.
-    """
+    """The next of `n` models is made; `number` counts from 1."""
 
     name: str
     number: int
@@ -46,9 +37,8 @@ class ModelStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """The progress of a training run after some step.
+    """The progress of a training run after some step; epochs count from 1.
 
-    epoch: The number of the current epoch, from 1.
     step: The number of steps taken in this epoch.
     steps: The number of steps of an epoch.
     progress: The completed share of the whole run, from 0 to 1.
@@ -68,9 +58,8 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """The figures of an epoch, which are also a row of `metrics.csv`.
+    """The figures of an epoch, counted from 1, which are also a row of `metrics.csv`.
 
-    epoch: The number of the epoch, from 1.
     lr: The learning rate of its last step.
     train_loss, validation_loss: The mean losses.
     validation_accuracy: A fraction from 0 to 1.

@@ -79,10 +79,8 @@ class PictureResult:
 
     After it, the picture is read by the network of its fold, which was not trained on it.
 
-    file: the name of the picture in the table.
     fold: the number of its fold, from 0 on.
     lines: the number of its lines that were learned from.
-    right_before, right_after: whether all digits are right.
     confidence_before, confidence_after: the confidence of the answer; None without an answer.
     """
 
@@ -117,21 +115,14 @@ class Choice:
 class Adaptation:
     """What labelled pictures show about an adaptation to them.
 
-    folder: the folder of the pictures.
     model: the ids of the models of the reader before the adaptation.
     digest: the SHA-256 of the pictures and their labels.
-    pictures: the results of all labelled pictures that can be read.
     unlabelled: the number of pictures in the folder that have no label.
     failures: the labelled pictures that are copies of others, have no usable label or cannot be read.
-    lines: the number of lines to learn from.
-    groups: the number of groups of pictures.
     divides_group: whether all pictures are of one group, so that the folds are not independent.
-    folds: the number of folds.
     scores: the scores of the held-out lines by the number of epochs.
     choice: how the final network was chosen; None if no training makes the labels likelier, or all make the
         network forget too much.
-    settings: the settings of the training.
-    seconds: how long the adaptation took.
     adapted: the header and the weights of the adapted network; None if the adaptation does not help.
     """
 

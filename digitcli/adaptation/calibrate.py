@@ -64,8 +64,6 @@ class Calibration:
 
     folder, model: the pictures, and the ids of the models.
     pictures: the number of different labelled pictures that could be read.
-    unlabelled: the number of pictures in the folder that have no label.
-    failures: the labelled pictures that could not be read.
     copies: the labelled pictures that are copies of others. They do not count, because the p-values need
         independent pictures.
     answers: the number of pictures that are answered where no threshold refuses.
@@ -74,7 +72,6 @@ class Calibration:
         proven threshold on; None without groups or without such a threshold.
     more_pictures: an estimate of the further labelled pictures that this guarantee needs; 0 if it is proven
         or failed by chance, None if too many answers are wrong.
-    models: all models of the reader.
     """
 
     folder: str

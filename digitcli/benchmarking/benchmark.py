@@ -203,14 +203,16 @@ def _measure_model(
     def announce(step: str) -> None:
         on_event(replace(last_step, step=f"{model.runtime}, {step}"))
 
-    accuracy = None
+    share = None
     if (trained := model.candidate.model) is not None:
-        announce("accuracy")
-        accuracy = measure_accuracy(model, trained)
+        announce("accuracy")  # on the 10,000 MNIST test digits, computed as measured
+        digits, runtime = _test_digits(), model.graph or TorchRuntime(model.network, model.device)
+        classifier = DigitClassifier([trained], [runtime], ACCURACY_BATCH_SIZE)
+        share = accuracy(classifier.logits(digits.images), digits.labels)
     for wanted in dict.fromkeys(config.batch_sizes):
         announce(f"batch {wanted:,}")
         batch_size, seconds, memory_bytes = _largest_fitting_batch(model, wanted, on_event)
-        yield _result(model, batch_size, seconds, memory_bytes, accuracy)
+        yield _result(model, batch_size, seconds, memory_bytes, share)
 
 
 def _result(
@@ -405,10 +407,3 @@ def interval_of_median(seconds: list[float]) -> tuple[float, float]:
     ordered, n = sorted(seconds), len(seconds)
     reach = Z_95 * math.sqrt(n) / 2
     return ordered[max(0, math.floor(n / 2 - reach))], ordered[min(n - 1, math.ceil(n / 2 + reach))]
-
-
-def measure_accuracy(model: PreparedModel, trained: ResolvedModel) -> float:
-    """Return the accuracy of the trained model on the 10,000 MNIST test digits, computed as measured."""
-    digits, runtime = _test_digits(), model.graph or TorchRuntime(model.network, model.device)
-    classifier = DigitClassifier([trained], [runtime], ACCURACY_BATCH_SIZE)
-    return accuracy(classifier.logits(digits.images), digits.labels)

@@ -179,7 +179,6 @@ class BenchmarkResult:
     latency_ms_median, latency_ms_p95: the time of a call with the whole batch, which is on the device
         already.
     latency_ms_low, latency_ms_high: the 95 % interval of the median.
-    images_per_second: follows from the median.
     macs: multiply-accumulate operations for one image.
     size_bytes: the size of the files that the runtime loads: the checkpoint, with onnxruntime also the graph
         beside it, or the exported graph alone; for new weights with PyTorch, the size of the parameters as
@@ -188,8 +187,6 @@ class BenchmarkResult:
         PyTorch does not count it: the memory of the process includes libraries and earlier models.
     accuracy: the accuracy on the 10,000 MNIST test digits with this runtime, from 0 to 1; None for
         new weights.
-    runs: the number of calls that were timed.
-    name: the name that was given.
     model: the name and digest of the checkpoint; None for new weights.
     """
 
@@ -217,7 +214,6 @@ class BenchmarkResult:
 class BenchmarkReport:
     """All results in the order of the configuration, and the machine; as an event, the results so far.
 
-    schema: the version of this record, which is 1.
     results: a row for each model, runtime, dtype and batch size.
     """
 

@@ -90,8 +90,6 @@ class Comparison:
     winner: the same label if all differences from it are significant, else None.
     missed: the indices of the images that every run of every model misreads.
     diverged: the labels of models that are left out because a run of theirs diverged.
-    unreadable: the number of files of the dataset that could not be read.
-    labels: the correct digits of the images.
     """
 
     data: str

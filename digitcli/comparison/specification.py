@@ -114,9 +114,8 @@ class ModelDefinition:
 class SavedModel:
     """The runs of one model, and the images on which they were evaluated.
 
-    data, digest: the name of the dataset and the digest of its content.
-    split: the part of the dataset on which the runs were evaluated.
-    images: the number of images in that part.
+    data, digest, split, images: the dataset, the digest of its content, the part of it on which the runs were
+        evaluated, and the number of images in that part.
     """
 
     label: str
@@ -161,9 +160,6 @@ class Specification:
     """One row of a comparison: an architecture that is trained, a model that exists, or saved runs.
 
     label: the text that specifies it, e.g. `cnn:augment=off`.
-    config: how it is trained.
-    model: the model that exists.
-    saved: the runs of a saved comparison.
     """
 
     label: str

@@ -54,8 +54,6 @@ class TunedTrial:
     number: the number of the trial, from 1; 0 for the recipe without changes.
     settings: what the search chose.
     accuracy, loss: those of the validation digits after the last epoch; None before the first.
-    epochs: the number of epochs.
-    seconds: the training time.
     state: complete; pruned after an epoch that was worse than the median of the other trials; diverged; or
         invalid where the settings contradict each other, so that nothing was trained.
     """
@@ -94,10 +92,8 @@ class Tuning:
 
     specification: the architecture, as `digitcli compare` takes it.
     data, validation_digits: the dataset, and the number of its digits that decided.
-    recipe: the training by the recipe without changes.
     trials: all trials, the best first; pruned and diverged ones come last.
     importances: for each setting the share of the spread of the trials that it explains; empty after few.
-    folder: the folder of the search.
     recipe_settings: the values that the varied settings have in the recipe.
     """
 

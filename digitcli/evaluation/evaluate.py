@@ -67,24 +67,16 @@ class GroupAccuracy:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The evaluation of models on digits. Measurements that were not requested are None.
+    """The evaluation of models on digits; nll is in nats. Measurements that were not requested are None.
 
-    model: the ids of the models.
     data, digest: the name of the dataset and the digest of its content.
-    n: the number of digits.
     accuracy, accuracy_low, accuracy_high: the accuracy and its 95 % interval, as fractions.
-    nll: the mean negative log-likelihood in nats.
-    ece: the expected calibration error.
     confusion: the number of images of each digit (row) that received each answer (column).
     overlap: the number of digits that were used in training; None if it is not known.
-    unreadable: the number of inputs of the dataset that could not be used.
-    mistakes: the mistakes of the highest confidence.
     accuracy_without_label_errors: the accuracy without the 15 test digits of MNIST whose label is wrong.
     robustness: the accuracies on corrupted digits.
-    ood: how well confidence tells digits from other pictures.
     selection: how the models were chosen among several, if they were.
     groups: the accuracy of each group of the digits, if the dataset has groups.
-    models: the models themselves.
     digits, predicted, probabilities: the digits, the answers (N,) and the probabilities (N, 10).
     digit_groups: the group of each digit, see `splits.groups_of_split`.
     """
@@ -184,7 +176,11 @@ def evaluate(
     load, selection, temperature = partial(load_classifier, device=device, runtime=runtime), None, 1.0
     if select is not None:
         check_selection(select, len(resolved), split)
-    dataset = _load(str(data), on_event)
+    if str(data) in PUBLISHED_DATASETS:
+        on_event(Notice(f"Loading '{data}'. The first time it is downloaded, which can take some minutes."))
+    dataset = load_dataset(str(data))
+    if dataset.failures:
+        on_event(Notice(f"Some inputs of '{data}' were left out: {describe_failures(dataset.failures)}"))
     if select is not None:
         resolved, selection = select_models(resolved, dataset, select, load, on_event)
         temperature = selection.temperature
@@ -251,15 +247,6 @@ def _measure(
     )
 
 
-def _load(data: str, on_event: OnEvent) -> Dataset:
-    if data in PUBLISHED_DATASETS:
-        on_event(Notice(f"Loading '{data}'. The first time it is downloaded, which can take some minutes."))
-    dataset = load_dataset(data)
-    if dataset.failures:
-        on_event(Notice(f"Some inputs of '{data}' were left out: {describe_failures(dataset.failures)}"))
-    return dataset
-
-
 def _group_accuracies(names: tuple[str, ...], is_correct: npt.NDArray[np.bool_]) -> list[GroupAccuracy]:
     """Return the accuracy of each group, in the order in which they begin."""
     accuracies = []
@@ -293,15 +280,11 @@ def _worst_mistakes(
 
 @dataclass(frozen=True)
 class LineEvaluation:
-    """The evaluation of a line model.
+    """The evaluation of a line model; nll is in nats a line.
 
-    n: the number of lines.
     exact_match, exact_match_low, exact_match_high: the fraction of lines whose digits are all correct, and
         its 95 % interval.
     cer: the character error rate; None if no line has a digit.
-    nll: the mean negative log-likelihood of a line in nats.
-    ece: the expected calibration error.
-    mistakes: the mistakes of the highest confidence.
     labels, predicted, confidences: the digits that are written, the digits that were read, their probability.
     """
 

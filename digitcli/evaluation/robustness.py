@@ -45,8 +45,6 @@ class CorruptionResult:
 class Robustness:
     """Accuracies on clean digits and on the same digits under the corruptions of MNIST-C.
 
-    clean: the accuracy without corruption.
-    mean: the mean over all corruptions.
     unseen: the mean over the corruptions that resemble nothing in the training of the models.
     worst, worst_name: the lowest accuracy, and its corruption.
     gap: `clean` minus `mean`.

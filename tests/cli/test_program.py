@@ -15,7 +15,6 @@ import torch
 import digitcli as package
 from digitcli.cli import COMMANDS, options, unwrap
 from digitcli.inference import model_index
-from tests.support.forked import in_background, run_digitcli_in_ascii
 from tests.support.processes import Run, modules_loaded_by
 
 
@@ -44,18 +43,6 @@ def test_the_process_ends_after_exit_functions_and_waits_for_no_thread() -> None
 
 def test_version(digitcli_process: Run) -> None:
     assert digitcli_process("--version").stdout == f"digitcli {package.__version__}\n"
-
-
-def test_a_mistyped_command_gets_a_suggestion(digitcli: Run) -> None:
-    done = digitcli("trian")
-    assert done.returncode == 2 and "train" in done.stderr
-
-
-def test_an_ascii_terminal_gets_ascii() -> None:
-    with in_background("models", "--shipped", target=run_digitcli_in_ascii) as process:
-        shown, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "picture_reader" in shown and shown.isascii()
 
 
 def test_a_closed_stdout_is_no_crash() -> None:
