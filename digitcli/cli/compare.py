@@ -113,7 +113,13 @@ def compare(options: CompareOptions) -> None:
                 write_whole(path, comparing.draw_comparison_chart(result).encode())
     finally:  # a full disk must not take the figures with it
         console.show_result(result, options.format, _show)
-    _raise_failures(result)
+    if result.diverged:
+        cause = f"Training diverged, and these are left out: {', '.join(result.diverged)}."
+        raise DivergedError(cause, "Lower their lr, or leave them out.")
+    if result.unreadable:
+        files = counted(result.unreadable, "file")
+        cause = f"{files} of '{result.data}' could not be read; the others were used."
+        raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
 def _choose_digits(
@@ -143,17 +149,6 @@ def _check_dataset(data: str) -> None:
     path = find_dataset(data)
     if path is not None and is_line_folder(path):
         raise UsageError(f"--data {data} holds lines.", "Give a dataset of single digits.")
-
-
-def _raise_failures(result: Comparison) -> None:
-    """End with an exit code if models diverged or some files of the dataset could not be read."""
-    if result.diverged:
-        cause = f"Training diverged, and these are left out: {', '.join(result.diverged)}."
-        raise DivergedError(cause, "Lower their lr, or leave them out.")
-    if result.unreadable:
-        files = counted(result.unreadable, "file")
-        cause = f"{files} of '{result.data}' could not be read; the others were used."
-        raise PartialInputError(cause, "Repair or remove the files that are named above.")
 
 
 def line_of_run(event: object) -> tuple[int, str] | None:

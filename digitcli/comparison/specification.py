@@ -131,8 +131,8 @@ class SavedModel:
         if not seeds or len(set(seeds)) < len(seeds):
             raise ValueError(f"{self.label} has no run, or two runs with one seed")
         for run in self.runs:
-            exist = all(0 <= index < self.images for index in run.misread)
-            if self.images < 1 or not exist or len(set(run.misread)) < len(run.misread):
+            misread = {index for index in run.misread if 0 <= index < self.images}
+            if self.images < 1 or len(misread) < len(run.misread):
                 raise ValueError(f"{self.label} misreads an image that does not exist, or one image twice")
             if run.accuracy != accuracy_of(run.misread, self.images):
                 raise ValueError(f"an accuracy of {self.label} does not follow from its misread images")
