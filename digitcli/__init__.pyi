@@ -15,6 +15,5 @@ from .recognition.readings import Reading as Reading
 from .training.configuration import TrainConfig as TrainConfig
 from .training.trainer import resume as resume
 from .training.trainer import train as train
-from .training.transfer import fine_tuning as fine_tuning
 
 __version__: str
