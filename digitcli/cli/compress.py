@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Group
 from digitcli import console
 from digitcli.cli.options import complete_dataset, complete_device, complete_shipped
 from digitcli.cli.signals import stop_on_signals, wait_with_signals
-from digitcli.compression.steps import DEFAULT_EPOCHS, CompressionResult, TestResult, parse_steps
+from digitcli.compression.steps import DEFAULT_EPOCHS, CompressionResult, parse_steps
 from digitcli.events import EpochDone, Event, ModelStarted, Notice, StepDone
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import resolve_model
@@ -90,7 +89,6 @@ class CompressionView:
     def __init__(self) -> None:
         self.bar = console.CountingBar("% of this training")
         self.epochs = 0
-        self.started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
@@ -98,7 +96,7 @@ class CompressionView:
             case Notice():
                 console.show_notice(event.message)
             case ModelStarted():
-                console.show_message(f"{event.number} of {event.n}: {event.name}{self._pace(event)}")
+                console.show_message(f"{event.number} of {event.n}: {event.name}")
             case RunStarted():
                 self.epochs = event.recipe.epochs
             case EpochDone():
@@ -106,15 +104,6 @@ class CompressionView:
                 console.show_message(f"  epoch {event.epoch}/{self.epochs}  validation {accuracy}")
             case StepDone():
                 self.bar.show(round(PERCENT * event.progress), PERCENT)
-
-    def _pace(self, event: ModelStarted) -> str:
-        """Return how long the models before took, and how long this one and the others take at that pace."""
-        done = event.number - 1
-        if not done:
-            return ""
-        elapsed = time.monotonic() - self.started
-        left = console.duration(elapsed / done * (event.n - done))
-        return f"  ({console.duration(elapsed)} so far, about {left} left)"
 
 
 def show_compression(result: CompressionResult) -> None:
@@ -133,33 +122,16 @@ def show_compression(result: CompressionResult) -> None:
     names = [each.steps for each in result.tried]
     table, left_out = console.fitted_table("\nsteps", names, columns, LESS_IMPORTANT, console.out.width)
     smaller = original.weights_bytes / chosen.weights_bytes
-    rows = {
-        "chosen": f"{chosen.steps}: {console.size(chosen.weights_bytes)} of weights, "
-        f"{smaller:.1f} times smaller than {result.model}",
-        "model": result.checkpoint,
-    }
-    if result.test and result.test_before:
-        rows["accuracy"] = (
-            f"{_describe_change(original.accuracy, chosen.accuracy)} on the validation digits, "
-            f"{_describe_change(result.test_before.accuracy, result.test.accuracy)} on the test digits"
-        )
-        rows["test"] = _describe_test(result.test)
-        rows["test before"] = _describe_test(result.test_before)
+    weights = (
+        f"{console.size(chosen.weights_bytes)} of weights, {smaller:.1f} times smaller than {result.model}"
+    )
+    rows = {"chosen": f"{chosen.steps}: {weights}", "model": result.checkpoint}
+    for name, test in {"test": result.test, "test before": result.test_before}.items():
+        if test is not None:
+            interval = console.interval(test.accuracy_low, test.accuracy_high)
+            rows[name] = f"{console.percent(test.accuracy)} ({interval}), ECE {_ece(test.ece)}"
     console.show_table(Group(table, "", console.pairs(rows)))
     console.show_left_out(left_out)
-
-
-def _describe_change(before: float, after: float) -> str:
-    """Return in words how an accuracy has changed, in percentage points."""
-    points = f"{PERCENT * abs(after - before):.2f}"
-    if float(points) == 0:
-        return "unchanged"
-    return f"{'higher' if after > before else 'lower'} by {points} points"
-
-
-def _describe_test(test: TestResult) -> str:
-    interval = console.interval(test.accuracy_low, test.accuracy_high)
-    return f"{console.percent(test.accuracy)} ({interval}), ECE {_ece(test.ece)}"
 
 
 def _ece(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,28 +179,20 @@ def draw_labels(data: ExaminedData, file: Path | None) -> Group:
         name = f"#{each.index} {console.printable(data.name_of(each))[-20:]}".rstrip()
         words = Text(f"{name}\nlabel {each.label}, rather {each.suggestion}")
         cells.append(Group(Picture(data.digits.images[each.index], PICTURE_COLUMNS), words))
-    return Group(Text(" ".join(describe_labels(data, file))), "", picture_grid(cells, console.out.width))
-
-
-def describe_labels(data: ExaminedData, file: Path | None) -> Iterator[str]:
-    """Yield sentences on how many labels are doubtful, which of them are drawn, and where all are written."""
     count, errors = len(data.doubtful), sum(label.is_error for label in data.doubtful)
-    yield (
-        f"{count:,} of {counted(len(data.digits), 'label')} are doubtful: the networks read another "
-        f"digit. Confident learning takes {f'{errors:,}' if errors else 'none'} of them for wrong."
-    )
-    shown = "" if file is None else console.printable(str(file))
-    drawn = f"The {DRAWN} most doubtful ones are" if count > DRAWN else "Each is"
-    yield f"{drawn} drawn{f', and all {count:,} are in {shown}' if shown else ''}."
-    if shown and data.is_trusted and errors:
-        yield f"Check its column label before you train: it has the likeliest digit for the {errors:,}."
-    elif shown:
-        reason = "no label is taken for wrong"
-        if errors:
-            reason = f"the networks agree with only {percent(data.agreement, 1)} of the labels"
-        yield (
-            f"The column label of {shown} is unchanged, because {reason}: copy suggestion to label where you "
-            "accept it."
-        )
-    if not data.diagnosis.findings:
-        yield "Nothing else is wrong with the dataset."
+    sentences = [
+        f"{count:,} of {counted(len(data.digits), 'label')} are doubtful: the networks read another digit. "
+        f"Confident learning takes {f'{errors:,}' if errors else 'none'} of them for wrong.",
+        f"The {DRAWN} most doubtful ones are drawn." if count > DRAWN else "Each is drawn.",
+    ]
+    if file is not None:
+        column = f"All {count:,} are in {console.printable(str(file))}; its column label"
+        if data.is_trusted and errors:
+            sentences.append(
+                f"{column} has the likeliest digit for the {errors:,}: check it before you train."
+            )
+        else:
+            agreement = f"the networks agree with only {percent(data.agreement, 1)} of the labels"
+            reason = agreement if errors else "no label is taken for wrong"
+            sentences.append(f"{column} is unchanged, because {reason}: copy suggestion where you accept it.")
+    return Group(Text(" ".join(sentences)), "", picture_grid(cells, console.out.width))

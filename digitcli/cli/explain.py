@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,7 @@ from digitcli.atomic_write import check_writable
 from digitcli.cli.options import DRAWINGS, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.files import PICTURE_SUFFIXES
-from digitcli.errors import (
-    DigitcliError,
-    InputError,
-    PartialInputError,
-    PictureError,
-    UsageError,
-    counted,
-    quoted,
-)
+from digitcli.errors import InputError, PartialInputError, PictureError, UsageError, counted, quoted
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.interpretation.explanation import LINE_PANEL, PANEL, Method
@@ -34,17 +26,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from digitcli.interpretation.explanation import Explanation
-    from digitcli.recognition.reader import Reader
 
     NamedImages = Iterator[tuple[str, npt.NDArray[np.uint8]]]
 
 SUFFIXES = (*DRAWINGS, ".npz")
-# Why a model of lines cannot take an option.
-REFUSED_FOR_LINES = {
-    "--test-digit": "test digits of MNIST are no lines",
-    "--counterfactual": "it redraws the image of a single digit",
-    "--method prototype": "it searches training digits, each of which stands alone",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +90,20 @@ def explain(options: ExplainOptions) -> None:
             raise UsageError(f"--output cannot write {output}.", remedy)
         check_writable(output, options.force)
     resolved = resolve_model(model)
-    is_of_lines = resolved.header.task == "line"
     _check_task(resolved, options)
-    errors: list[DigitcliError] = []
-    explanations = _shown((_of_lines if is_of_lines else _of_digits)(resolved, options, errors), options)
+    failed: list[Path] = []
+    explain_all = _of_lines if resolved.header.task == "line" else _of_digits
+    explanations = _shown(explain_all(resolved, options, failed), options)
     if output is not None and explanations:
         from digitcli.interpretation.drawing import save_explanations
 
         save_explanations(output, explanations)
         console.show_notice(f"The explanations are in {output}.")
-    _conclude(errors, len(explanations))
+    if failed and not explanations:
+        raise InputError("No picture could be explained.", "Correct what is said above of each.")
+    if failed:
+        cause = f"{counted(len(failed), 'picture')} could not be explained; the others were."
+        raise PartialInputError(cause, "Correct what is said above of each, or leave it out.")
 
 
 def _check_task(model: ResolvedModel, options: ExplainOptions) -> None:
@@ -124,28 +113,28 @@ def _check_task(model: ResolvedModel, options: ExplainOptions) -> None:
             cause = f"--position chooses a digit of a line, and {model.name} does not read lines."
             raise UsageError(cause, "Leave it out, or name a model of lines, for example reader.")
         return
-    given = {
-        "--test-digit": bool(options.test_digit),
-        "--counterfactual": options.counterfactual is not None,
-        "--method prototype": "prototype" in options.method,
-    }
-    for option in (option for option, is_given in given.items() if is_given):
-        cause = f"{model.name} reads lines, and {option} needs a model of single digits: "
-        remedy = f"Leave {option} out, or name a model of single digits, for example cnn."
-        raise UsageError(f"{cause}{REFUSED_FOR_LINES[option]}.", remedy)
+    for option, is_given, reason in (
+        ("--test-digit", bool(options.test_digit), "test digits of MNIST are no lines"),
+        ("--counterfactual", options.counterfactual is not None, "it redraws the image of a single digit"),
+        (
+            "--method prototype",
+            "prototype" in options.method,
+            "it searches training digits, each of which stands alone",
+        ),
+    ):
+        if is_given:
+            cause = f"{model.name} reads lines, and {option} needs a model of single digits: {reason}."
+            remedy = f"Leave {option} out, or name a model of single digits, for example cnn."
+            raise UsageError(cause, remedy)
 
 
-def _of_digits(
-    model: ResolvedModel, options: ExplainOptions, errors: list[DigitcliError]
-) -> Iterator[Explanation]:
+def _of_digits(model: ResolvedModel, options: ExplainOptions, failed: list[Path]) -> Iterator[Explanation]:
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain import explain as explain_digits
-    images = itertools.chain(
-        _readable(options.pictures, _read_digit, errors), _test_digits(options.test_digit)
-    )
-    yield from explain_digits(
+    pictures = _readable(options.pictures, _read_digit, failed)
+    return explain_digits(
         model,
-        images,
+        itertools.chain(pictures, _test_digits(options.test_digit)),
         options.method or PANEL,
         options.against,
         change_to=options.counterfactual,
@@ -153,14 +142,11 @@ def _of_digits(
     )
 
 
-def _of_lines(
-    model: ResolvedModel, options: ExplainOptions, errors: list[DigitcliError]
-) -> Iterator[Explanation]:
+def _of_lines(model: ResolvedModel, options: ExplainOptions, failed: list[Path]) -> Iterator[Explanation]:
     with console.Busy("Loading the model"), wait_with_signals():
         from digitcli.interpretation.explain import explain_lines
     from digitcli.imaging.opening import open_picture
     from digitcli.recognition.line_reading import line_cutter, longest_line
-    from digitcli.recognition.reader import reader_with
 
     device = options.device or "auto"
     cut = line_cutter(model.header.architecture, device)
@@ -171,56 +157,22 @@ def _of_lines(
             console.show_notice(f"{path} has {len(lines)} lines; the longest is explained.")
         return longest_line(lines, str(path))
 
-    reader = reader_with(model, device)
-    for explanation in explain_lines(
-        model,
-        _readable(options.pictures, read_line, errors),
-        options.method or LINE_PANEL,
-        options.against,
-        position=options.position,
-        device=device,
-        on_missing_digit=lambda error: _add(errors, error),
-    ):
-        notes = () if reader is None else _note_on_predict(explanation, reader)
-        yield replace(explanation, notes=(*explanation.notes, *notes))
-
-
-def _note_on_predict(explanation: Explanation, reader: Reader) -> Iterator[str]:
-    """Yield that `predict` with the same model reads another text, if it does."""
-    from digitcli.recognition.line_reading import FINDER
-    from digitcli.recognition.readings import as_percentage, contains
-
-    reading = reader.read(explanation.file)
-    if contains(reading, explanation.text or ""):
-        return
-    answer = f"{reading.text} with {as_percentage(reading.confidence or 0.0)}" if reading.text else "no digit"
-    rotation = f" and rotates the picture by {reading.rotation} degrees" if reading.rotation else ""
-    finder = f"{FINDER} -m " if explanation.image.ndim == 3 else ""  # strips are those of a page finder
-    name = finder + explanation.model.rpartition("@")[0]
-    yield (
-        f"predict -m {name} reads {answer}: it takes several crops of a line and other networks into "
-        f"account{rotation}. One crop is explained here, as this network alone reads it."
-    )
+    lines, methods = _readable(options.pictures, read_line, failed), options.method or LINE_PANEL
+    return explain_lines(model, lines, methods, options.against, position=options.position, device=device)
 
 
 def _readable(
-    pictures: Sequence[Path], read: Callable[[Path], npt.NDArray[np.uint8]], errors: list[DigitcliError]
+    pictures: Sequence[Path], read: Callable[[Path], npt.NDArray[np.uint8]], failed: list[Path]
 ) -> NamedImages:
-    """Yield what is read of pictures; a picture that cannot be read is named and left out."""
+    """Yield what is read of pictures; one that cannot be read is told, and added to those that failed."""
     for path in pictures:
         try:
             image = read(path)
         except PictureError as error:
-            _add(errors, error)
+            console.show_error(error)
+            failed.append(path)
         else:
             yield str(path), image
-
-
-def _add(errors: list[DigitcliError], error: DigitcliError) -> None:
-    """Add an error, and show the one before it: the last one is the end of the program."""
-    if errors:
-        console.show_error(errors[-1])
-    errors.append(error)
 
 
 def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
@@ -228,16 +180,13 @@ def _read_digit(path: Path) -> npt.NDArray[np.uint8]:
     from digitcli.recognition.digits_apart import central_digit
 
     digit = central_digit(open_picture(path), str(path))
+    command = f"name a model of lines: digitcli explain reader {quoted(path)}"
     if digit.count > 1:
-        console.show_notice(
-            f"{path} shows {digit.count} digits, of which the central one is explained. Cut out another one, "
-            f"or name a model of lines: digitcli explain reader {quoted(path)}"
-        )
+        shown = f"{path} shows {digit.count} digits, of which the central one is explained."
+        console.show_notice(f"{shown} Cut out another one, or {command}")
     elif digit.may_touch:
-        console.show_notice(
-            f"The digit in {path} is wide, but is explained as one. If it is two digits that touch, name a "
-            f"model of lines: digitcli explain reader {quoted(path)}"
-        )
+        shown = f"The digit in {path} is wide, but is explained as one."
+        console.show_notice(f"{shown} If it is two digits that touch, {command}")
     return digit.image
 
 
@@ -255,7 +204,7 @@ def _shown(explanations: Iterator[Explanation], options: ExplainOptions) -> list
     done: list[Explanation] = []
     for explanation in explanations:
         done.append(explanation)
-        for note in (*_notes_on_options(explanation, options), *explanation.notes):
+        for note in explanation.notes:
             console.show_notice(f"{explanation.file}: {note}")
         if options.format == "table":
             console.show_table(draw_explanation(explanation))
@@ -271,29 +220,6 @@ def _shown(explanations: Iterator[Explanation], options: ExplainOptions) -> list
                 f"and = for blue, which speaks against it or is erased ink.{advice}"
             )
     return done
-
-
-def _notes_on_options(explanation: Explanation, options: ExplainOptions) -> Iterator[str]:
-    """Yield that an option asks for the digit that is read already."""
-    if explanation.digit is None:
-        return
-    if explanation.digit == options.against:
-        other = explanation.other_digit
-        yield f"It is read as {explanation.digit}, so it is shown against the likeliest other digit, {other}."
-    if explanation.digit == options.counterfactual:
-        yield f"It is read as {explanation.digit} already."
-
-
-def _conclude(errors: list[DigitcliError], done: int) -> None:
-    if len(errors) == 1 and not done:
-        raise errors[0]
-    if errors:
-        console.show_error(errors[-1])
-    if errors and not done:
-        raise InputError("No picture could be explained.", "Correct what is said above of each.")
-    if errors:
-        cause = f"{counted(len(errors), 'picture')} could not be explained; the others were."
-        raise PartialInputError(cause, "Correct what is said above of each, or leave it out.")
 
 
 def draw_explanation(explanation: Explanation) -> Any:
@@ -313,7 +239,7 @@ def draw_explanation(explanation: Explanation) -> Any:
         width = picture.pixels.shape[1]
         columns = min(width, console.out.width)
         is_small = width == PICTURE_COLUMNS and explanation.text is None
-        words = textwrap.fill(picture.description, PICTURE_COLUMNS if is_small else console.out.width)
+        words = textwrap.fill(picture.caption, PICTURE_COLUMNS if is_small else console.out.width)
         drawn = Group(Picture(picture.pixels, columns), Text(words))
         (small if is_small else large).append(drawn)
         if explanation.text is not None:

@@ -142,10 +142,10 @@ class ExaminedData:
         """
         pictures = []
         for each in self.doubtful[:MOST_DRAWN]:
-            caption = f"#{each.index}: {each.label}, rather {each.suggestion}{'!' if each.is_error else ''}"
             file = f", {printable(self.name_of(each))}" if self.name_of(each) else ""
-            words = f"{caption}; its label has {percent(each.probability, 1)}{file}"
-            pictures.append(CaptionedPicture(in_colours(self.digits.images[each.index]), caption, words))
+            caption = f"#{each.index}: {each.label}, rather {each.suggestion}{'!' if each.is_error else ''}; "
+            caption += f"its label has {percent(each.probability, 1)}{file}"
+            pictures.append(CaptionedPicture(in_colours(self.digits.images[each.index]), caption))
         title = f"{counted(len(self.doubtful), 'doubtful label')} in the train part of {printable(name)}"
         if len(pictures) < len(self.doubtful):
             title += f", of which the first {len(pictures):,} are drawn"

@@ -151,22 +151,10 @@ def examine_model(model: ModelLike, device: str = "auto") -> Diagnosis:
     header = resolved.header
     facts = {"architecture": header.architecture, "task": header.task, "identity": resolved.id}
     facts |= {"members": members} if (members := name_members(header)) else {}
-    for name, value in header.metrics.items():
-        if isinstance(value, int | float):
-            facts[name] = _in_words(name, value)
     network, subject = load_model(resolved, device=device), f"model {resolved.name}"
     if header.task != "digit":
         return Diagnosis(subject, facts, has_verdict=False)
     return Diagnosis(subject, facts, tuple(dead_units(network, load_mnist().train.images[:SHOWN])))
-
-
-def _in_words(name: str, value: float) -> str:
-    """Return a stored metric with its unit, which its name tells."""
-    if "accuracy" in name or name.endswith("_ece"):
-        return percent(value)
-    if name.endswith("_seconds"):
-        return f"{value:.1f} s"
-    return f"{value:.4g} nats" if name.endswith("_nll") else f"{value:g}"
 
 
 def examine_run(folder: Path, device: str = "auto") -> Diagnosis:

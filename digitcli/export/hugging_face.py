@@ -7,7 +7,6 @@ https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +60,11 @@ TASKS = {
 }  # fmt: skip
 MNIST = {"name": "MNIST", "type": "ylecun/mnist", "split": "test"}  # the name of MNIST on the hub
 LICENSE = "mit"  # of the shipped models; digitcli does not know that of others
-CARD = """{metadata}
+# Every value of the metadata, which is YAML, is written as JSON, which is YAML too.
+CARD = """---
+{metadata}
+---
+
 # {title}
 
 A network of the architecture `{architecture}`, exported by digitcli {version}.
@@ -89,8 +92,7 @@ in `model.safetensors`, and what the input and the output are in `config.json`:
 ## Checks
 
 SHA-256 of the checkpoint: `{digest}`. Parity: {parity}.
-
-{notes}"""
+"""
 
 
 def prepare(source: Source) -> Exporter:
@@ -112,26 +114,22 @@ def _run(path: Path, batches: Sequence[Images]) -> list[Outputs]:
 def _card(source: Source, facts: dict[str, Any]) -> str:
     model, task = source.model, TASKS[source.model.header.task]
     title = model.id.rpartition("@")[0]
-    described = facts_of_shipped(model.name)
-    rows = checkpoint_rows(source.network, model.header, model.path, described)
+    metadata = _metadata(source, title)
+    path = shipped_models().get(model.name)
+    facts_of_shipped = read_facts(path.with_name(FACTS_FILE)).get(model.name, {}) if path else {}
+    rows = checkpoint_rows(source.network, model.header, model.path, facts_of_shipped)
     accuracy = model.header.metrics.get("test_accuracy")
     if accuracy is not None:
         rows[f"test {task.metric}"] = f"{100 * accuracy:.2f} %"
     return CARD.format(
-        metadata=_front_matter(_metadata(source, title)),
+        metadata="\n".join(f"{name}: {json.dumps(value)}" for name, value in metadata.items()),
         title=title,
         version=digitcli.__version__,
         table=rows_table(rows),
         use=task.use,
         digest=model.sha256,
-        notes=without_scripts(described["notes"]).strip() + "\n" if "notes" in described else "",
         **{name: value for name, value in facts.items() if f"{{{name}" in CARD},
     )
-
-
-def without_scripts(text: str) -> str:
-    """Return a text without the parentheses that name scripts of the repository, which the hub has not."""
-    return re.sub(r"\s*\([^()]*`python\s[^()]*\)", "", text)
 
 
 def _metadata(source: Source, title: str) -> dict[str, Any]:
@@ -161,18 +159,6 @@ def _metadata(source: Source, title: str) -> dict[str, Any]:
     return metadata
 
 
-def _front_matter(metadata: dict[str, Any]) -> str:
-    """Return metadata as YAML, in which every value is written as JSON, which is YAML too."""
-    lines = [f"{name}: {json.dumps(value)}" for name, value in metadata.items()]
-    return "\n".join(["---", *lines, "---", ""])
-
-
-def facts_of_shipped(name: str) -> dict[str, str]:
-    """Return what `cards.toml` tells about a shipped model; nothing about another model."""
-    path = shipped_models().get(name)
-    return read_facts(path.with_name(FACTS_FILE)).get(name, {}) if path else {}
-
-
 def read_facts(path: Path) -> dict[str, dict[str, str]]:
     """Return what a file of facts tells about each model; nothing where the file is missing."""
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -183,11 +169,12 @@ def checkpoint_rows(
 ) -> dict[str, str]:
     """Return the rows of a card that its checkpoint and its `cards.toml` tell, without a measurement."""
     summary = summarize(network, header.task)
+    description = (find_architecture(header.architecture).load().__doc__ or "").strip().split("\n\n")[0]
     seed = "" if header.seed is None else f" (seed {header.seed})"
     macs = f"{summary.macs / 1e6:.3g} million for {TASKS[header.task].input}"
     size = path.stat().st_size
     return {
-        "architecture": f"`{header.architecture}`: {_first_sentence(header.architecture)}",
+        "architecture": f"`{header.architecture}`: {' '.join(description.split()).rstrip('.')}",
         "members": name_members(header),
         "parameters, MACs": f"{summary.parameters:,} · {macs}",
         "size": f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB",
@@ -201,12 +188,6 @@ def rows_table(rows: Mapping[str, str]) -> str:
     """Return rows as a Markdown table without headings; empty rows are left out."""
     table = "\n".join(f"| {title} | {text} |" for title, text in rows.items() if text)
     return f"| | |\n|---|---|\n{table}"
-
-
-def _first_sentence(architecture: str) -> str:
-    description = find_architecture(architecture).load().__doc__ or ""
-    sentence = description.strip().split("\n\n")[0].replace("\n", " ").rstrip(".")
-    return " ".join(sentence.split())
 
 
 def _training_data(header: Header) -> str:

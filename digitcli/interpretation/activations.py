@@ -1,17 +1,29 @@
-"""What the layers of a network answer to an image, and what the units of its first layer look for."""
+"""What the layers of a network answer to an image, and which training digits the last one sees as similar."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import digitcli
 from digitcli.architectures.averaging import Ensemble
-from digitcli.errors import UsageError
-from digitcli.interpretation.explanation import Layer, Method
+from digitcli.atomic_write import write_whole
+from digitcli.data.dataset import split
+from digitcli.data.loading import cache_folder
+from digitcli.data.mnist import load_mnist
+from digitcli.errors import OutputError, UsageError
+from digitcli.inference.model_resolution import ResolvedModel
+from digitcli.inference.torch_runtime import as_input, device_of
+from digitcli.interpretation.explanation import Layer, Method, Neighbour
 
 # Layers of transformers whose outputs (N, H, W, C) are no maps, and layers whose outputs are always maps. All
 # others keep the order of the layer before them.
@@ -21,6 +33,9 @@ CHANNELS_FIRST = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
 LEAST_SIDE = 2
 # Why there may be no feature maps.
 NO_MAPS = "No layer of this network answers with pictures, so it has no feature maps."
+# Training digits that are searched: the first of the training part. Digits that a network sees together.
+SEARCHED, BATCH_SIZE = 2_000, 512
+NEIGHBOURS = 3
 
 
 @contextlib.contextmanager
@@ -147,3 +162,60 @@ def layers_of(network: nn.Module, image: Tensor, methods: Sequence[Method]) -> t
             if not list(layer.children()):
                 layers.append(Layer(name, type(layer).__name__, output[0].float().cpu().numpy()))
     return tuple(layers)
+
+
+class NeighbourSearch:
+    """A search of the digits of MNIST's training part by the inputs of the last layer of a network.
+
+    What a model sees of the first 2,000 is stored in the cache folder.
+    Caruana et al., "Case-based explanation of non-case-based learning methods", 1999.
+    """
+
+    def __init__(self, network: nn.Module, model: ResolvedModel) -> None:
+        self._network = network
+        self._digits = self._training_digits(f"{model.id.rpartition('@')[2]}-{digitcli.__version__}.npz")
+        seen = self._digits["features"]
+        self._scale = float(np.linalg.norm(seen - np.roll(seen, 1, axis=0), axis=1).mean())
+
+    def nearest(self, image: npt.NDArray[np.uint8], count: int = NEIGHBOURS) -> tuple[Neighbour, ...]:
+        """Return the nearest digits of an image, uint8 (28, 28), the nearest first."""
+        digits = self._digits
+        distances = np.linalg.norm(digits["features"] - self._features(image[None]), axis=1)
+        return tuple(
+            Neighbour(
+                int(digits["numbers"][index]),
+                int(digits["labels"][index]),
+                float(distances[index]) / self._scale,
+                digits["images"][index],
+            )
+            for index in np.argsort(distances, kind="stable")[:count]
+        )
+
+    def _training_digits(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Return images, labels, their numbers among the 60,000 published digits, and features (N, F)."""
+        path = cache_folder() / "features" / name
+        with (
+            contextlib.suppress(OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile),
+            np.load(path) as stored,
+        ):
+            if stored["features"].shape[0] == SEARCHED:
+                return dict(stored)
+        parts = split(load_mnist())
+        digits, numbers = parts.train.take(np.arange(SEARCHED)), parts.train_indices[:SEARCHED]
+        seen: dict[str, npt.NDArray[Any]] = {
+            "images": digits.images, "labels": digits.labels, "numbers": numbers,
+            "features": self._features(digits.images),
+        }  # fmt: skip
+        content = io.BytesIO()
+        np.savez(content, **seen)  # type: ignore[arg-type]
+        with contextlib.suppress(OSError, OutputError):  # it only saves time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, content.getvalue())
+        return seen
+
+    def _features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the inputs of the last layer, float32 (N, F)."""
+        device = device_of(self._network)
+        batches: tuple[Tensor, ...] = torch.from_numpy(images.copy()).split(BATCH_SIZE)
+        seen = [features(self._network, as_input(batch.to(device))).float().cpu() for batch in batches]
+        return np.asarray(torch.cat(seen).numpy())

@@ -9,10 +9,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from PIL.Image import Resampling
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import counted
@@ -31,12 +33,11 @@ FULL_COLOUR = 99.5
 SIDE_PX, STRIP_SCALE, WIDEST_PX = 168, 4, 1428
 # Height in pixels of the bar below a strip that marks the explained digit.
 BAR_PX = 2
-# Layout of a file, in pixels: a gap, a caption, and its font.
-GAP_PX, CAPTION_PX, FONT_PX = 12, 20, 13
+# Layout of a file, in pixels: a gap, a line of text, and its font.
+GAP_PX, LINE_PX, FONT_PX = 12, 20, 13
+UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"  # not at the beginning of a line
 LONG_WORD = 20  # characters of a word whose own width counts
 TEXT_PX = 480  # least width, of which the texts above and below the pictures need about as much
-# Methods whose names are too long for a caption.
-SHORT_NAMES = {"integrated-gradients": "integrated grad."}
 # Share that is too small to be told from none.
 LEAST_SHARE = 0.0001
 
@@ -47,14 +48,12 @@ Rgb = npt.NDArray[np.uint8]  # H, W, 3
 class CaptionedPicture:
     """A picture, uint8 (H, W, 3), and what it shows.
 
-    caption: one line that is about as wide as the picture of a digit, for drawings.
-    description: the same in more words, for the terminal and for HTML.
+    caption: what it shows, in words.
     size_px: its width and height in a file, in pixels.
     """
 
     pixels: Rgb
     caption: str
-    description: str
     size_px: tuple[int, int] = (SIDE_PX, SIDE_PX)
 
 
@@ -73,29 +72,23 @@ def pictures_of(explanation: Explanation) -> list[CaptionedPicture]:
     A bar below a line and its attributions marks the explained digit.
     """
     attributions = [
-        CaptionedPicture(
-            _overlay(explanation.ink, each),
-            f"{each.meaning.partition(' for ')[2]}: {SHORT_NAMES.get(each.method, each.method)}",
-            f"{each.meaning} ({each.method})",
-        )
+        CaptionedPicture(_overlay(explanation.ink, each), f"{each.meaning} ({each.method})")
         for each in explanation.attributions
     ]
-    image, layers = in_colours(explanation.picture), _pictures_of_layers(explanation.layers)
+    image, layers = in_colours(explanation.picture), map(_picture_of_layer, explanation.layers)
     if explanation.text is None:
         share = percent(explanation.probability(explanation.digit))
-        read_as = f"read as {explanation.digit}"
         changes = [
             each for change in explanation.changes for each in _pictures_of_change(explanation, change)
         ]
         neighbours = [
             CaptionedPicture(
                 in_colours(each.image),
-                f"a {each.label}, #{each.index}: {each.distance:.2f}",
                 f"training digit #{each.index}, a {each.label}, distance {each.distance:.2f}",
             )
             for each in explanation.neighbours
         ]
-        digit = CaptionedPicture(image, read_as, f"{read_as} with {share}")
+        digit = CaptionedPicture(image, f"read as {explanation.digit} with {share}")
         return [digit, *attributions, *changes, *neighbours, *layers]
     caption = f"read as {explanation.text}; the bar marks digit {explanation.position}"
     caption = caption if explanation.text else "no digit is read"
@@ -103,7 +96,7 @@ def pictures_of(explanation: Explanation) -> list[CaptionedPicture]:
     bar[:, slice(*explanation.span)] = 255
     strips = [
         replace(strip, pixels=np.concatenate([strip.pixels, bar]))
-        for strip in (CaptionedPicture(image, caption, caption), *attributions)
+        for strip in (CaptionedPicture(image, caption), *attributions)
     ]
     return [replace(picture, size_px=_size_of_strip(picture.pixels)) for picture in (*strips, *layers)]
 
@@ -149,9 +142,7 @@ def in_colours(image: npt.NDArray[np.uint8]) -> Rgb:
 
 def _overlay(image: npt.NDArray[np.uint8], attribution: Attribution) -> Rgb:
     """Return the digit in dim grey, with the attribution in colours over it."""
-    values = attribution.values / _full_colour(attribution.values)
-    strength = np.clip(np.abs(values), 0, 1)[:, :, None]
-    colour = np.where(values[:, :, None] >= 0, FOR, AGAINST)
+    strength, colour = _coloured(attribution.values, attribution.values)
     ink = INK * image[:, :, None] / 255
     return np.asarray(255 * (ink * (1 - strength) + colour * strength), np.uint8)
 
@@ -162,52 +153,39 @@ def _pictures_of_change(explanation: Explanation, change: Change) -> list[Captio
     kept = 0.6 * np.minimum(before, after)
     colours = kept + FOR * np.maximum(after - before, 0) + AGAINST * np.maximum(before - after, 0)
     ink = f"{change.added:.1f} pixels of ink added, {change.erased:.1f} erased"
-    digit, shares = change.digit, f"{percent(change.before)} → {percent(change.after)}"
+    digit, shares = change.digit, f"{percent(change.before)} before, {percent(change.after)} after"
     return [
-        CaptionedPicture(
-            in_colours(change.image), f"now read as {digit}", f"now read as {digit} ({shares}; {ink})"
-        ),
-        CaptionedPicture(
-            np.asarray(255 * np.clip(colours, 0, 1), np.uint8),
-            f"redrawn: {digit} with {100 * change.after:.0f} %",
-            "the added and the erased ink",
-        ),
+        CaptionedPicture(in_colours(change.image), f"now read as {digit} ({shares}; {ink})"),
+        CaptionedPicture(np.asarray(255 * np.clip(colours, 0, 1), np.uint8), "the added and the erased ink"),
     ]
 
 
-def _pictures_of_layers(layers: Sequence[Layer]) -> list[CaptionedPicture]:
-    """Return a mosaic of the filters and of the maps of each layer.
+def _picture_of_layer(layer: Layer) -> CaptionedPicture:
+    """Return a mosaic of the filters or maps of a layer: positive values in red, negative ones in blue.
 
     Full colour is the same for all maps of a layer, so that a map which hardly answers stays dark.
     """
-    pictures = []
-    for layer in layers:
-        count, height, width = layer.maps.shape
-        is_filter = layer.kind == "filters"
-        size = f"{counted(count, 'filter' if is_filter else 'map')} of {height}x{width}"
-        words = f"layer {layer.name}{'' if is_filter else f' ({layer.kind})'}: {size}"
-        pictures.append(CaptionedPicture(_mosaic(layer.maps), f"{layer.name}: {size}", words))
-    return pictures
-
-
-def _full_colour(values: npt.NDArray[np.float32]) -> float:
-    """Return the size of a value that has full colour."""
-    return float(np.percentile(np.abs(values), FULL_COLOUR)) or 1.0
-
-
-def _mosaic(maps: npt.NDArray[np.float32]) -> Rgb:
-    """Return maps (N, H, W) in a square mosaic: positive values in red, negative ones in blue."""
-    count, height, width = maps.shape
+    count, height, width = layer.maps.shape
+    is_filter = layer.kind == "filters"
+    size = f"{counted(count, 'filter' if is_filter else 'map')} of {height}x{width}"
+    words = f"layer {layer.name}{'' if is_filter else f' ({layer.kind})'}: {size}"
     columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    mosaic = np.zeros((rows * (height + 1), columns * (width + 1)))
-    for index, values in enumerate(maps):
-        row, column = divmod(index, columns)
-        y, x = row * (height + 1), column * (width + 1)
+    mosaic = np.zeros((math.ceil(count / columns) * (height + 1), columns * (width + 1)))
+    for index, values in enumerate(layer.maps):
+        y, x = (index // columns) * (height + 1), (index % columns) * (width + 1)
         mosaic[y : y + height, x : x + width] = values
-    mosaic = mosaic[:-1, :-1] / _full_colour(maps)
-    strength = np.clip(np.abs(mosaic), 0, 1)[:, :, None]
-    return np.asarray(255 * strength * np.where(mosaic[:, :, None] >= 0, FOR, AGAINST), np.uint8)
+    strength, colours = _coloured(mosaic[:-1, :-1], layer.maps)
+    return CaptionedPicture(np.asarray(255 * strength * colours, np.uint8), words)
+
+
+def _coloured(values: npt.NDArray[Any], scale: npt.NDArray[np.float32]) -> tuple[Any, npt.NDArray[Any]]:
+    """Return the strength (H, W, 1) and the colour (H, W, 3) of values (H, W).
+
+    scale: the values among which the largest, but for single ones, has full colour.
+    """
+    full = float(np.percentile(np.abs(scale), FULL_COLOUR)) or 1.0
+    strength = np.clip(np.abs(values / full), 0, 1)
+    return strength[:, :, None], np.where(values[:, :, None] >= 0, FOR, AGAINST)
 
 
 def save_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
@@ -243,49 +221,50 @@ def save_drawing(path: Path, heading: str, sections: Sequence[Section], legend: 
     """
     if path.suffix.lower() == ".png":
         return write_whole(path, _encoded(_sheet(sections, legend)))
-    filters = {"data_url": data_url, "unbroken": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")}
+    filters = {"data_url": data_url, "unbroken": lambda text: text.replace(" %", UNBROKEN_PERCENT)}
     template = template_environment(SHARED, filters, escape=True).get_template("pictures.html")
     write_whole(path, template.render(heading=heading, sections=sections, legend=legend).encode())
 
 
 def _sheet(sections: Sequence[Section], legend: str) -> Image.Image:
-    """Draw sections of pictures with their titles and captions, and the legend below."""
-    rows_of = [_rows_of(section.pictures) for section in sections]
-    widths = [sum(picture.size_px[0] + GAP_PX for picture in row) for rows in rows_of for row in rows]
-    width = GAP_PX + max([TEXT_PX, *widths])
-    titles = [_wrapped(text, width - 2 * GAP_PX) for text in (*(each.title for each in sections), legend)]
-    heights = [
-        CAPTION_PX * len(lines) + sum(_height_of(row) for row in rows) + GAP_PX
-        for lines, rows in zip(titles, [*rows_of, []], strict=True)
-    ]
-    canvas = Image.new("RGB", (width, GAP_PX + sum(heights)), "#ffffff")
-    pen, font, y = ImageDraw.Draw(canvas), ImageFont.load_default(FONT_PX), GAP_PX
-    for lines, rows in zip(titles, [*rows_of, []], strict=True):
-        for line in lines:
-            pen.text((GAP_PX, y), line, "#222222", font)
-            y += CAPTION_PX
-        for row in rows:
-            x = GAP_PX
-            for picture in row:
-                pen.text((x, y), picture.caption, "#222222", font)
-                enlarged = Image.fromarray(picture.pixels).resize(picture.size_px, Image.Resampling.NEAREST)
-                canvas.paste(enlarged, (x, y + CAPTION_PX))
-                x += picture.size_px[0] + GAP_PX
-            y += _height_of(row)
-        y += GAP_PX
-    return canvas
+    """Draw sections of pictures with their titles and captions, one below the other, and the legend below."""
+    rows_of = [[_draw_row(row) for row in _rows_of(section.pictures)] for section in sections]
+    width = max([TEXT_PX, *(row.width for rows in rows_of for row in rows)])
+    gap, parts = Image.new("RGB", (width, GAP_PX), "#ffffff"), []
+    for section, rows in zip(sections, rows_of, strict=True):
+        parts += [gap, _draw_text(section.title, width - GAP_PX), *rows]
+    parts += [gap, _draw_text(legend, width - GAP_PX), gap]
+    sheet, y = Image.new("RGB", (width + GAP_PX, sum(part.height for part in parts)), "#ffffff"), 0
+    for part in parts:
+        sheet.paste(part, (GAP_PX, y))
+        y += part.height
+    return sheet
 
 
-def _height_of(row: Sequence[CaptionedPicture]) -> int:
-    """Return the height of a row of pictures with their captions and the gap below, in pixels."""
-    return CAPTION_PX + GAP_PX + max(picture.size_px[1] for picture in row)
+def _draw_row(pictures: Sequence[CaptionedPicture]) -> Image.Image:
+    """Draw pictures side by side with their captions above, and a gap on their right and below."""
+    captions = [_draw_text(picture.caption, max(SIDE_PX, picture.size_px[0])) for picture in pictures]
+    top = max(caption.height for caption in captions)
+    height = top + max(picture.size_px[1] for picture in pictures) + GAP_PX
+    row, x = Image.new("RGB", (sum(each.width + GAP_PX for each in captions), height), "#ffffff"), 0
+    for picture, caption in zip(pictures, captions, strict=True):
+        row.paste(caption, (x, top - caption.height))
+        row.paste(Image.fromarray(picture.pixels).resize(picture.size_px, Resampling.NEAREST), (x, top))
+        x += caption.width + GAP_PX
+    return row
 
 
-def _wrapped(text: str, width_px: int) -> list[str]:
-    """Divide a text into lines of a width, by the mean width of a character or that of a long wide word."""
+def _draw_text(text: str, width: int) -> Image.Image:
+    """Draw a text in lines of a width, by the mean width of a character or that of a long wide word."""
     font = ImageFont.load_default(FONT_PX)
-    parts = [text, *(word for word in text.split() if len(word) > LONG_WORD)]
-    return textwrap.wrap(text, int(0.95 * width_px / max(font.getlength(part) / len(part) for part in parts)))
+    words = [text, *(word for word in text.split() if len(word) > LONG_WORD)]
+    character_px = max(font.getlength(word) / len(word) for word in words)
+    lines = textwrap.wrap(text.replace(" %", UNBROKEN_PERCENT), int(0.95 * width / character_px))
+    drawn = Image.new("RGB", (width, LINE_PX * len(lines)), "#ffffff")
+    for number, line in enumerate(lines):
+        shown = line.replace(UNBROKEN_PERCENT, " %")
+        ImageDraw.Draw(drawn).text((0, LINE_PX * number), shown, "#222222", font)
+    return drawn
 
 
 def _rows_of(pictures: Sequence[CaptionedPicture]) -> list[list[CaptionedPicture]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,29 +19,13 @@ from digitcli.inference.ctc import DIGITS, beam_search, digit_columns, divide
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.runtime import count_columns, pad_lines, padded_width, paper_level, width_step
 from digitcli.inference.torch_runtime import as_input, device_of, load_model
-from digitcli.interpretation.activations import NO_MAPS, layers_of
-from digitcli.interpretation.attribution import (
-    METHODS,
-    Attribute,
-    Quadratures,
-    attributions_of,
-    backward_pass,
-    integrated_gradients,
-    occlusion,
-)
-from digitcli.interpretation.examples import NeighbourSearch, counterfactual
+from digitcli.interpretation.activations import NO_MAPS, NeighbourSearch, layers_of
+from digitcli.interpretation.attribution import attributions_of, backward_pass, counterfactual
 from digitcli.interpretation.explanation import LINE_PANEL, PANEL, Change, Explanation, Method
 from digitcli.strip_format import COLUMN_PX
 
 NamedImages = Iterable[tuple[str, npt.NDArray[np.uint8]]]
 
-# Side of the square that occlusion covers and the distance between squares, in pixels. Strokes of lines are
-# wider than those of MNIST, and a line has many more places for a square: with these, 200 pixels take 496
-# passes through the network.
-LINE_OCCLUSION_PX, LINE_OCCLUSION_STEP_PX = 8, 4
-# Points of quadrature and their power, see `attribution`: of 13 synthetic lines by former weights, 6 added up
-# with the first, and all with 200 points of the second. A 7 of MNIST misses 1.03 % with 200, 0.15 with 300.
-LINE_QUADRATURES = ((50, 1), (300, 3), (1000, 4))
 # What was measured of integrated gradients of lines, see docs/explanation.md.
 CAUTION = (
     "Integrated gradients of a line add up to the score, and show where the digit is. Which of its strokes "
@@ -82,30 +65,44 @@ def explain(
         batch = as_input(torch.from_numpy(image[None].copy()).to(device_of(network)))
         with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
             explanation = Explanation(name, resolved.id, image, _probabilities(network, resolved, batch))
-            digit, other = _compared(explanation, against)
-            attributions, notes = attributions_of(network, batch, methods, digit, other)
+            explanation = _attributed(explanation, network, batch, methods, against)
             layers = layers_of(network, batch, methods)
             changes: tuple[Change, ...] = ()
-            if change_to is not None and change_to != digit:
+            notes = explanation.notes
+            if change_to == explanation.digit:
+                notes = (*notes, f"It is read as {change_to} already.")
+            elif change_to is not None:
                 changes = tuple(_changes(network, resolved, batch, change_to))
-                notes += [] if changes else [f"No counterfactual change to {change_to} was found."]
+                notes += () if changes else (f"No counterfactual change to {change_to} was found.",)
         if "feature-maps" in methods and all(each.kind == "filters" for each in layers):
-            notes.append(NO_MAPS)
-        yield replace(
-            explanation,
-            attributions=tuple(attributions),
-            neighbours=search.nearest(image) if search else (),
-            changes=changes,
-            layers=layers,
-            notes=tuple(dict.fromkeys(notes)),
-        )
+            notes = (*notes, NO_MAPS)
+        neighbours = search.nearest(image) if search else ()
+        yield replace(explanation, neighbours=neighbours, changes=changes, layers=layers, notes=notes)
 
 
-def _compared(explanation: Explanation, against: int | None) -> tuple[int, int]:
-    """Return the digit that is explained, and the one that it is compared with."""
-    digit, other = explanation.digit, explanation.other_digit
+def _attributed(
+    explanation: Explanation,
+    network: nn.Module,
+    batch: Tensor,
+    methods: Sequence[Method],
+    against: int | None,
+    paper: float = 0.0,
+) -> Explanation:
+    """Add what speaks for the digit that is explained, and for it and against another one.
+
+    batch: the image as the network sees it, maybe with padding on the right.
+    """
+    digit, other, width = explanation.digit, explanation.other_digit, explanation.image.shape[-1]
     assert digit is not None and other is not None
-    return digit, other if against is None or against == digit else against
+    notes = []
+    if against == digit:
+        notes.append(f"It is read as {digit}, so it is shown against the likeliest other digit, {other}.")
+    elif against is not None:
+        other = against
+    is_line = explanation.text is not None
+    attributions, missing = attributions_of(network, batch, methods, digit, other, paper, is_line=is_line)
+    cropped = tuple(replace(each, values=each.values[:, :width]) for each in attributions)
+    return replace(explanation, attributions=cropped, notes=tuple(dict.fromkeys(notes + missing)))
 
 
 def _probabilities(network: nn.Module, model: ResolvedModel, batch: Tensor) -> tuple[float, ...]:
@@ -132,10 +129,6 @@ def _changes(network: nn.Module, model: ResolvedModel, batch: Tensor, digit: int
         )
 
 
-def _raise(error: UsageError) -> None:
-    raise error
-
-
 def explain_lines(
     model: ModelLike,
     lines: NamedImages,
@@ -144,7 +137,6 @@ def explain_lines(
     *,
     position: int | None = None,
     device: str = "auto",
-    on_missing_digit: Callable[[UsageError], None] = _raise,
 ) -> Iterator[Explanation]:
     """Explain why a model of lines reads one digit of each line.
 
@@ -155,11 +147,10 @@ def explain_lines(
     against: the digit with which the answer is compared; by default, or if it is the answer, the likeliest
         other digit at its place.
     position: the place of the digit, counted from 1; by default that of the least certain digit.
-    on_missing_digit: is called for a line that has fewer digits than `position`, which is then left out; by
-        default it raises the error.
 
     Raises:
-        UsageError, ModelError, EnvironmentFault: see `explain`.
+        UsageError: a line has fewer digits than `position`, or see `explain`.
+        ModelError, EnvironmentFault: see `explain`.
     """
     resolved = resolve_model(model)
     if resolved.header.task != "line":
@@ -168,15 +159,16 @@ def explain_lines(
     for name, image in lines:
         with backward_pass(network), find_architecture(resolved.header.architecture).plugin_errors():
             line = read_line(network, resolved.header, image)
-            if line.text and position is not None and not 1 <= position <= len(line.places):
-                cause = f"{name} is read as {line.text}, which has no digit {position}."
-                on_missing_digit(UsageError(cause, f"Give a position from 1 to {len(line.places)}."))
-                continue
             explanation = Explanation(name, resolved.id, image, text=line.text, confidence=line.confidence)
             if line.text:
                 explanation = _locate(explanation, line, position)
-                explanation = _explain_place(explanation, line, methods, against)
-                explanation = replace(explanation, layers=layers_of(network, line.batch, methods))
+                paper, (_, reader) = paper_level(image) / 255, line.places[explanation.position - 1]
+                explanation = _attributed(explanation, reader, line.batch, methods, against, paper)
+                notes = explanation.notes
+                if any(each.method == "integrated-gradients" for each in explanation.attributions):
+                    notes = (*notes, CAUTION)
+                layers = layers_of(network, line.batch, methods)
+                explanation = replace(explanation, layers=layers, notes=notes)
         yield explanation
 
 
@@ -245,6 +237,9 @@ def read_line(network: nn.Module, header: Header, image: npt.NDArray[np.uint8]) 
 
 def _locate(explanation: Explanation, line: ReadLine, position: int | None) -> Explanation:
     """Add the digit that is explained: that at a position, or the least certain one."""
+    if position is not None and not 1 <= position <= len(line.places):
+        cause = f"{explanation.file} is read as {line.text}, which has no digit {position}."
+        raise UsageError(cause, f"Give a position from 1 to {len(line.places)}.")
     with torch.no_grad():
         probabilities = [reader(line.batch)[0].softmax(dim=0).tolist() for _, reader in line.places]
     certainties = [shares[int(digit)] for shares, digit in zip(probabilities, line.text, strict=True)]
@@ -256,31 +251,3 @@ def _locate(explanation: Explanation, line: ReadLine, position: int | None) -> E
         span=(first * COLUMN_PX, min(end * COLUMN_PX, explanation.image.shape[-1])),
         probabilities=tuple(probabilities[index]),
     )
-
-
-def _explain_place(
-    explanation: Explanation, line: ReadLine, methods: Sequence[Method], against: int | None
-) -> Explanation:
-    """Add what speaks for the digit that is explained, and for it and against another one."""
-    digit, other = _compared(explanation, against)
-    paper, width = paper_level(explanation.image) / 255, explanation.image.shape[-1]
-    _, reader = line.places[explanation.position - 1]
-    attributions, notes = attributions_of(
-        reader, line.batch, methods, digit, other, paper, line_methods(paper)
-    )
-    if any(each.method == "integrated-gradients" for each in attributions):
-        notes.append(CAUTION)
-    return replace(
-        explanation,
-        attributions=tuple(replace(each, values=each.values[:, :width]) for each in attributions),
-        notes=tuple(dict.fromkeys(notes)),
-    )
-
-
-def line_methods(paper: float, quadratures: Quadratures | None = None) -> dict[Method, Attribute]:
-    """Return the methods of attribution with their settings for lines on paper of this value."""
-    points, side_px, step_px = quadratures or LINE_QUADRATURES, LINE_OCCLUSION_PX, LINE_OCCLUSION_STEP_PX
-    return METHODS | {
-        "integrated-gradients": partial(integrated_gradients, paper=paper, quadratures=points),
-        "occlusion": partial(occlusion, side_px=side_px, step_px=step_px, paper=paper),
-    }

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
-import pytest
-
-from digitcli.cli.compress import show_compression
-from digitcli.compression import steps
-from digitcli.compression.steps import CompressionResult, TriedModel
 from digitcli.training.run_folder import existing_run
 from tests.support.processes import Run
 
@@ -20,7 +14,7 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     shown = digitcli(*arguments)
     assert shown.returncode == 0, shown.stderr
     assert "fold,int8 " in shown.stdout and "times smaller than micro@" in shown.stdout
-    assert re.search(r"1 of 2: fold\n2 of 2: fold,int8  \(0:\d\d so far, about 0:\d\d left\)\n", shown.stderr)
+    assert "1 of 2: fold\n2 of 2: fold,int8\n" in shown.stderr and "test before" in shown.stdout
     record = json.loads(digitcli(*arguments, "--format", "json").stdout)
     assert [each["steps"] for each in record["tried"]] == ["original", "fold", "fold,int8"]
     assert record["chosen"] == 2
@@ -36,21 +30,6 @@ def test_a_table_json_and_a_model_for_the_other_commands(digitcli: Run, other_di
     with existing_run(Path("small")):
         second = digitcli(*arguments)
     assert second.returncode == 7 and "small is in use by another run" in second.stderr
-
-
-def test_the_change_of_the_accuracy_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    for validation, test, change in [
-        (0.9968, 0.9961, "unchanged on the validation digits, unchanged on the test digits"),
-        (0.9968, 0.9963, "unchanged on the validation digits, higher by 0.02 points on the test digits"),
-        (0.9868, 0.9960, "lower by 1.00 points on the validation digits, lower by 0.01 points on the test"),
-    ]:
-        before, after = (
-            TriedModel(steps, "", accuracy, 0.9, 1, None, 9, 9, 9, 9)
-            for steps, accuracy in (("original", 0.9968), ("int8", validation))
-        )
-        of_test = (steps.TestResult(accuracy, 0.9, 1, None) for accuracy in (test, 0.9961))
-        show_compression(CompressionResult("a@1", "f", "f/m", "digit", 5000, (before, after), 1, *of_test))
-        assert f"accuracy {change}" in " ".join(capsys.readouterr().out.split())  # wherever lines are broken
 
 
 def test_mistakes_have_an_exit_code(digitcli: Run) -> None:

@@ -60,8 +60,8 @@ def test_doubtful_labels_are_drawn_and_written(digitcli: Run, few_digits: Path) 
     assert rows[0] == "part,index,label,given,suggestion,probability,error,file"
     words = " ".join(done.stdout.split())
     assert f"{len(rows) - 1} of 600 labels are doubtful" in words
-    assert f"and all {len(rows) - 1} are in corrections.csv." in words
-    assert "label of corrections.csv is unchanged, because the networks agree with only" in words
+    assert f"All {len(rows) - 1} are in corrections.csv; its column label is unchanged" in words
+    assert "because the networks agree with only" in words
     assert digitcli("doctor", "wrong.npz", "-o", "corrections.csv").returncode == 7
     for file, code in (("sheet.pdf", 2), ("none/sheet.png", 7)):
         assert digitcli("doctor", "wrong.npz", "--save", file).returncode == code

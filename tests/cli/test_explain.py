@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digitcli.recognition.reader import Reader
 from tests.support.pictures import encoded, written
 from tests.support.predictions import put
 from tests.support.processes import Run
@@ -96,19 +95,6 @@ def test_a_digit_of_a_line_is_drawn_and_saved(digitcli: Run) -> None:
     assert "prototype" not in done.stdout
 
 
-def test_a_line_that_predict_reads_otherwise_has_a_note(
-    digitcli: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("27.png").write_bytes(encoded(written("27", 60)[0]))
-    run = ("explain", "reader", "27.png", "-m", "saliency")
-    assert "predict" not in digitcli(*run).stderr
-    other = Reader("reader").read(written("29", 60)[0])
-    monkeypatch.setattr(Reader, "read", lambda reader, picture: other)
-    done = digitcli(*run)
-    assert done.returncode == 0 and done.stdout.startswith("27.png: 27 with ")
-    assert "predict -m reader reads 29 with " in done.stderr and "several crops of a line" in done.stderr
-
-
 def test_the_answer_is_not_shown_against_itself(digitcli: Run) -> None:
     put("4.png", "4")
     for model in ("fast", "reader"):
@@ -131,17 +117,6 @@ def test_json_of_lines_has_every_value_and_a_bad_picture_costs_only_itself(digit
     assert page["text"] == "27" and len(page["probabilities"]) == 11
     assert [each["against"] for each in page["attributions"]] == [None, 1]
     assert np.shape(page["attributions"][0]["values"])[0] == 40
-
-
-def test_a_line_without_the_digit_of_position_costs_only_itself(digitcli: Run) -> None:
-    for text in ("27", "4", "13"):
-        Path(f"{text}.png").write_bytes(encoded(written(text, 60)[0]))
-    options = ("--position", "2", "-m", "saliency", "--format", "json")
-    done = digitcli("explain", "reader", "27.png", "4.png", "13.png", *options)
-    assert done.returncode == 4
-    assert "4.png is read as 4, which has no digit 2." in done.stderr and "from 1 to 1" in done.stderr
-    assert [(line["text"], line["digit"]) for line in json.loads(done.stdout)] == [("27", 7), ("13", 3)]
-    assert digitcli("explain", "reader", "4.png", "4.png", *options).returncode == 3
 
 
 def test_mistakes_have_a_cause_and_an_exit_code(digitcli: Run) -> None:

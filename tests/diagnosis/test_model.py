@@ -60,22 +60,10 @@ def test_a_unit_that_answers_to_one_image_of_many_is_not_dead(monkeypatch: pytes
     assert list(dead_units(model, images)) == []
 
 
-def test_shipped_models_have_no_findings_and_facts_with_units() -> None:
+def test_shipped_models_have_no_findings() -> None:
     for name in ("digit_or_none", "finder", "fast"):
         diagnosis = examine_model(name)
         assert diagnosis.findings == () and diagnosis.facts["identity"].startswith(f"{name}@")
-    facts = diagnosis.facts
-    units = {
-        name: facts[name].split(" ")[-1] for name in facts if name.startswith(("test", "train", "valid"))
-    }
-    assert units == {
-        "validation_accuracy": "%",
-        "test_accuracy": "%",
-        "test_nll": "nats",
-        "test_ece": "%",
-        "train_seconds": "s",
-    }
-    assert facts["test_accuracy"] == "99.61 %" and facts["epochs"] == "20"
 
 
 def changed(tmp_path: Path, layer: str, value: float) -> Path:

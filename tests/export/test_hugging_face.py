@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-import digitcli
 from digitcli.data.mnist import DIGEST
 from digitcli.export.export import export
-from digitcli.export.hugging_face import read_facts, without_scripts
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from tests.support.exports import model_of
@@ -52,15 +49,6 @@ def test_a_folder_that_is_named_mnist_is_not_mnist(tmp_path: Path) -> None:
     export(copied, "hf", tmp_path / "finder", verify=False)
     card = (tmp_path / "finder/README.md").read_text()
     assert "datasets:" in card and "license:" in card
-
-
-def test_a_card_names_no_script_of_the_repository() -> None:
-    for name, facts in read_facts(Path(digitcli.__file__).parents[1] / "models/cards.toml").items():
-        assert not re.search(r"python\s", without_scripts(facts.get("notes", ""))), name
-    export("fast", "hf", Path("fast-hf"), verify=False)
-    card = Path("fast-hf/README.md").read_text()
-    assert "in a third less time.\n" in card and "benchmarks" not in card
-    assert "`pip install .`" in card and "pip install digitcli" not in card
 
 
 def test_the_hub_understands_the_metadata_of_a_shipped_model() -> None:

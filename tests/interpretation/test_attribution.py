@@ -66,10 +66,13 @@ def test_integrated_gradients_that_do_not_add_up_are_refused(
 
 
 @pytest.mark.parametrize("power", [1, 4])
-def test_shares_are_those_of_the_integral_whatever_the_density_of_points(power: int) -> None:
+def test_shares_are_those_of_the_integral_whatever_the_density_of_points(
+    power: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Take the product of two pixels on paper of 0.2, whose integral is known."""
     image = torch.tensor([0.9, 0.5]).view(1, 1, 1, 2)
-    shares = integrated_gradients(lambda x: x[:, 0, 0, 0] * x[:, 0, 0, 1], image, 0.2, ((20, power),))
+    monkeypatch.setattr(attribution, "QUADRATURES", ((20, power),))
+    shares = integrated_gradients(lambda x: x[:, 0, 0, 0] * x[:, 0, 0, 1], image, 0.2)
     rises = 0.7, 0.3
     both = rises[0] * rises[1] / 2
     assert shares.flatten().tolist() == pytest.approx([both + 0.2 * rises[0], both + 0.2 * rises[1]])
@@ -80,7 +83,10 @@ def test_an_explanation_leaves_every_network_alone(images: Tensor, labels: Tenso
         network = network_of(name)
         before = {key: value.clone() for key, value in network.state_dict().items()}
         score = score_of(network, int(labels[0]))
-        for values in (attribution.saliency(score, images[:1]), occlusion(score, images[:1], 14, 14)):
+        for values in (
+            attribution.saliency(score, images[:1]),
+            occlusion(score, images[:1], squares_px=(14, 14)),
+        ):
             assert values.shape == images[:1].shape and values.isfinite().all(), name
         assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items()), name
         assert not network.training and all(each.grad is None for each in network.parameters()), name
@@ -90,14 +96,15 @@ def test_the_methods_answer_as_those_of_captum(images: Tensor, monkeypatch: pyte
     from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
     monkeypatch.setattr(attribution, "COMPLETENESS", 10.0)  # of 20 points
+    monkeypatch.setattr(attribution, "QUADRATURES", ((20, 1),))
     monkeypatch.setattr(attribution, "BATCH_PIXELS", 15 * 28**2)  # which divides no number of copies
     score, image = score_of(load_model("fast"), 7, 1), images[:1]
     state = torch.get_rng_state()
     actual = [
         attribution.saliency(score, image),
         smoothgrad(score, image),
-        integrated_gradients(score, image, 0.2, ((20, 1),)),
-        occlusion(score, image, 5, 4, 0.2),
+        integrated_gradients(score, image, 0.2),
+        occlusion(score, image, 0.2, (5, 4)),
     ]
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(NOISE_SEED)
@@ -117,9 +124,9 @@ def test_occlusion_tells_which_pixel_a_network_looks_at() -> None:
     def one_pixel(batch: Tensor) -> Tensor:
         return batch[:, 0, 14, 14]
 
-    fall = occlusion(one_pixel, torch.ones(1, 1, 28, 28), side_px=3, step_px=1)
+    fall = occlusion(one_pixel, torch.ones(1, 1, 28, 28), squares_px=(3, 1))
     assert fall[0, 0, 14, 14] == 1.0 and fall[0, 0].nonzero().shape == (25, 2)
-    on_paper = occlusion(one_pixel, torch.full((1, 3, 28, 28), 0.75), side_px=3, step_px=1, paper=0.25)
+    on_paper = occlusion(one_pixel, torch.full((1, 3, 28, 28), 0.75), 0.25, (3, 1))
     assert on_paper[0, :, 14, 14].tolist() == [0.5] * 3  # a square covers all channels
 
 

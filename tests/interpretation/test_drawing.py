@@ -36,7 +36,10 @@ def test_a_line_is_drawn_with_its_attributions_and_a_bar_below_the_digit() -> No
     )
     strip, *maps = pictures_of(explanation)
     assert strip.caption == "read as 407; the bar marks digit 3"
-    assert [picture.caption for picture in maps] == ["7: occlusion", "7, not 1: occlusion"]
+    assert [picture.caption for picture in maps] == [
+        "speaks for 7 (occlusion)",
+        "speaks for 7, not 1 (occlusion)",
+    ]
     for picture in (strip, *maps):
         assert picture.pixels.shape == (40 + BAR_PX, 80, 3)
         bar = picture.pixels[40:]
@@ -59,7 +62,10 @@ def test_the_layers_of_a_line_are_mosaics_in_which_a_weak_map_is_dark() -> None:
     maps[1] = -0.1
     layers = (Layer("trunk.0", "filters", np.ones((2, 3, 3), np.float32)), Layer("trunk.2", "ReLU", maps))
     _, kernels, mosaic = pictures_of(line_explanation({7: 1.0}, blank=0.0, layers=layers))
-    assert (kernels.caption, mosaic.caption) == ("trunk.0: 2 filters of 3x3", "trunk.2: 4 maps of 10x20")
+    assert (kernels.caption, mosaic.caption) == (
+        "layer trunk.0: 2 filters of 3x3",
+        "layer trunk.2 (ReLU): 4 maps of 10x20",
+    )
     assert mosaic.pixels.shape == (21, 41, 3) and mosaic.size_px == (41 * STRIP_SCALE, 21 * STRIP_SCALE)
     assert (mosaic.pixels[:10, :20, 0] == 255).all()
     weak = mosaic.pixels[:10, 21:]

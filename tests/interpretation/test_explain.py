@@ -18,11 +18,10 @@ from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
-from digitcli.interpretation import attribution, examples
-from digitcli.interpretation.activations import NO_MAPS
-from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
+from digitcli.interpretation import activations, attribution
+from digitcli.interpretation.activations import NO_MAPS, SEARCHED, NeighbourSearch
+from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS, counterfactual
 from digitcli.interpretation.drawing import LEGEND, percent, pictures_of, save_explanations, title_of
-from digitcli.interpretation.examples import SEARCHED, NeighbourSearch, counterfactual
 from digitcli.interpretation.explain import explain
 from digitcli.interpretation.explanation import Explanation
 from tests.interpretation.test_attribution import QUICK
@@ -80,7 +79,7 @@ def test_a_change_is_read_as_the_other_digit_and_one_to_itself_is_left_out(
     assert change.added - change.erased == pytest.approx(difference.sum() / 255, abs=0.01)
     assert 0.3 < change.largest <= 1
     (itself,) = explain("fast", [("seven", digits.images[0])], [], change_to=7)
-    assert itself.changes == () and itself.notes == ()
+    assert itself.changes == () and itself.notes == ("It is read as 7 already.",)
 
 
 def test_a_seven_becomes_another_digit_by_little_ink_where_that_is_possible(images: Tensor) -> None:
@@ -98,26 +97,22 @@ def test_a_seven_becomes_another_digit_by_little_ink_where_that_is_possible(imag
     assert counterfactual(Sure(), image, 3) is None
 
 
-def test_features_are_stored_once_and_replaced_if_they_are_damaged_or_others(
+def test_features_are_stored_once_and_replaced_if_they_are_damaged(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIGITCLI_CACHE", str(tmp_path))
     network, fast = load_model("fast"), resolve_model("fast")
-    stored = tmp_path / "features" / f"{fast.id.rpartition('@')[2]}.npz"
     first = NeighbourSearch(network, fast).nearest(digits.images[0])
-    with np.load(stored) as arrays:
-        kept = dict(arrays)
-    assert len(kept["features"]) == SEARCHED
+    (stored,) = (tmp_path / "features").iterdir()
     right = stored.read_bytes()
-    for content in (b"", b"PK broken", b"no archive", kept["features"][:, 1:], 1.1 * kept["features"]):
-        if isinstance(content, bytes):
-            stored.write_bytes(content)
-        else:
-            np.savez(stored, **{**kept, "features": content})
+    with np.load(stored) as arrays:
+        few = {name: values[: SEARCHED - 1] for name, values in arrays.items()}
+    for content in (b"", b"PK broken", b"no archive", few):
+        stored.write_bytes(content) if isinstance(content, bytes) else np.savez(stored, **content)
         assert NeighbourSearch(network, fast).nearest(digits.images[0])[0].label == 7
         assert stored.read_bytes() == right
     with monkeypatch.context() as patch:
-        patch.setattr(examples, "load_mnist", None)  # it would fail
+        patch.setattr(activations, "load_mnist", None)  # it would fail
         second = NeighbourSearch(network, fast).nearest(digits.images[0])
     assert [(each.index, each.distance) for each in first] == [(each.index, each.distance) for each in second]
     (tmp_path / "file").write_text("")
@@ -142,11 +137,11 @@ def test_explanations_are_drawn_in_each_kind_of_file(seven: Explanation, tmp_pat
 
 def test_pictures_are_described_in_words(seven: Explanation) -> None:
     pictures, (change,) = pictures_of(seven), seven.changes
-    words = [picture.description for picture in pictures]
+    words = [picture.caption for picture in pictures]
     changed = pictures[words.index("the added and the erased ink") - 1]
-    assert changed.description == (
-        f"now read as 1 ({percent(change.before)} → {percent(change.after)}; {change.added:.1f} pixels of "
-        f"ink added, {change.erased:.1f} erased)"
+    assert changed.caption == (
+        f"now read as 1 ({percent(change.before)} before, {percent(change.after)} after; "
+        f"{change.added:.1f} pixels of ink added, {change.erased:.1f} erased)"
     )
     assert (changed.pixels == change.image[:, :, None]).all()
     nearest = seven.neighbours[0]

@@ -18,9 +18,8 @@ from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation import attribution
-from digitcli.interpretation import explain as explaining
-from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS
-from digitcli.interpretation.explain import CAUTION, LINE_QUADRATURES, read_line
+from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS, QUADRATURES
+from digitcli.interpretation.explain import CAUTION, read_line
 from digitcli.interpretation.explain import explain_lines as explain
 from digitcli.interpretation.explanation import Attribution, Explanation, Method
 from digitcli.strip_format import ALPHABET
@@ -42,8 +41,8 @@ def line(digits: Digits) -> npt.NDArray[np.uint8]:
 def quick() -> Iterator[None]:
     """Take few steps: coarse squares, few noisy copies, and few points, which add up roughly."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explaining, "LINE_OCCLUSION_STEP_PX", 8)
-        patch.setattr(explaining, "LINE_QUADRATURES", ((120, 3),))
+        patch.setattr(attribution, "LINE_OCCLUSION_PX", (8, 8))
+        patch.setattr(attribution, "QUADRATURES", ((120, 3),))
         patch.setattr(attribution, "COMPLETENESS", ROUGHLY)
         patch.setattr(attribution, "NOISY_COPIES", 2)
         yield
@@ -82,13 +81,14 @@ def test_the_shares_of_a_digit_add_up_within_a_hundredth(
 ) -> None:
     """Take the points of quadrature with which all lines add up; a single digit is quick enough for them."""
     monkeypatch.setattr(attribution, "COMPLETENESS", COMPLETENESS)
+    monkeypatch.setattr(attribution, "QUADRATURES", QUADRATURES[1:2])
     read = read_line(load_model("reader"), resolve_model("reader").header, line[:, : WIDTH_PX + 2 * GAP_PX])
     (_, reader) = read.places[0]
 
     def score(images: torch.Tensor) -> torch.Tensor:
         return reader(images)[:, 7]
 
-    shares = attribution.integrated_gradients(score, read.batch, quadratures=LINE_QUADRATURES[1:2])
+    shares = attribution.integrated_gradients(score, read.batch)
     assert read.text == "7" and shares.max() > 0  # an error is raised if they do not add up
 
 
@@ -143,7 +143,7 @@ def test_every_architecture_of_lines_is_explained(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attribution, "COMPLETENESS", 10.0)  # of random weights
-    monkeypatch.setattr(explaining, "LINE_QUADRATURES", ((4, 1),))
+    monkeypatch.setattr(attribution, "QUADRATURES", ((4, 1),))
     torch.manual_seed(0)
     alphabet = "0123456789.,-=/" if architecture == "reader" else ALPHABET
     header = Header(architecture=architecture, task="line", alphabet=alphabet)
