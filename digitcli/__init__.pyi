@@ -13,6 +13,7 @@ from .recognition.constraints import parse_constraints as parse_constraints
 from .recognition.reader import Reader as Reader
 from .recognition.readings import Reading as Reading
 from .training.configuration import TrainConfig as TrainConfig
+from .training.configuration import fine_tuning as fine_tuning
 from .training.trainer import resume as resume
 from .training.trainer import train as train
 

@@ -214,6 +214,18 @@ def to_toml(settings: Mapping[str, Any]) -> str:
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in settings.items())
 
 
+def fine_tuning(start: str, **fields: Any) -> TrainConfig:
+    """Return the settings of a run that starts from a model, with the recipe of fine-tuning.
+
+    fields: Fields of `TrainConfig`, which override what follows from the model.
+
+    Raises:
+        UsageError: a value is out of range, or the architecture is not that of the model.
+        ModelError: there is no such model.
+    """
+    return TrainConfig(**with_start({"start": start, **fields}))
+
+
 def with_start(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `TrainConfig`; those of a run that starts from a model are completed.
 
