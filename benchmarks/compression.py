@@ -18,7 +18,7 @@ from digitcli.compression.steps import TriedModel
 from digitcli.export.onnx_file import graph_of_model
 from digitcli.inference.checkpoint import COMPRESSION_FILE
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.inference.onnx_runtime import OnnxRuntime
+from digitcli.inference.runtime import OnnxRuntime
 from digitcli.json_records import parse_record
 
 app = open_app(__doc__)

@@ -31,8 +31,8 @@ from digitcli.export.onnx_file import export_graph, remove_unused
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models, shipped_models
-from digitcli.inference.onnx_runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as_batch, weights_digest
 from digitcli.inference.predictor import load_page_finder
+from digitcli.inference.runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as_batch, weights_digest
 from digitcli.inference.torch_runtime import open_network
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.training.line_task import ComposedLines
@@ -53,7 +53,7 @@ def export_graphs() -> None:
     """Write the graph of every shipped model.
 
     A graph holds the operations of a network and the names and shapes of its tensors.
-    `digitcli/inference/onnx_runtime.py` takes their values from the checkpoint. Batch normalization stays
+    `digitcli/inference/runtime.py` takes their values from the checkpoint. Batch normalization stays
     separate; ONNX Runtime folds it into the convolutions when it loads a graph.
     """
     for model in resolve_models(shipped_models()):

@@ -22,8 +22,8 @@ from held_out.sheet import HeldOutRoom, Pen, digits_box, held_out_room, new_shee
 from digitcli.compression.steps import TriedModel
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.evaluate import evaluate
-from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
+from digitcli.inference.torch_runtime import write_ensemble
 from digitcli.strip_format import ALPHABET
 from digitcli.synthesis.page import Kind
 from tests.support.models import as_npz, saved

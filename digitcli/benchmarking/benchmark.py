@@ -35,9 +35,15 @@ from digitcli.evaluation.metrics import Z_95, accuracy
 from digitcli.events import Notice
 from digitcli.inference.devices import choose_device, is_out_of_memory
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.onnx_runtime import OnnxRuntime, as_batch, import_onnxruntime, open_onnx_runtime
 from digitcli.inference.predictor import DigitClassifier
-from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
+from digitcli.inference.runtime import (
+    OnnxRuntime,
+    TfliteRuntime,
+    as_batch,
+    import_litert,
+    import_onnxruntime,
+    open_onnx_runtime,
+)
 from digitcli.inference.torch_runtime import TorchRuntime, as_input, open_network, place_network
 
 # Chosen by hand: the median of a row moves by about 1 % from run to run, and no row takes over 6 seconds.

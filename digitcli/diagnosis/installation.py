@@ -16,7 +16,7 @@ from digitcli.errors import DigitcliError, counted
 from digitcli.inference.checkpoint import read_arrays
 from digitcli.inference.devices import choose_device, describe_device
 from digitcli.inference.model_resolution import shipped_models
-from digitcli.inference.onnx_runtime import read_quantized_graph
+from digitcli.inference.runtime import read_quantized_graph
 from digitcli.threads import is_busy, running_elsewhere, usable_cores
 
 # The modules of dependencies whose name differs from that of the package.

@@ -403,7 +403,7 @@ def _save_selected_models(path: Path, result: EvaluationResult) -> None:
 
     The accuracies become part of it if all members were trained on the dataset of the evaluation.
     """
-    from digitcli.inference.ensemble_file import write_ensemble
+    from digitcli.inference.torch_runtime import write_ensemble
 
     selection = result.selection
     assert selection is not None, "the command checks it"

@@ -23,7 +23,7 @@ from digitcli.architectures.summary import AllOutputs, example_input
 from digitcli.errors import import_packages
 from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.onnx_runtime import OnnxRuntime
+from digitcli.inference.runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import load_network
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from digitcli.export.channels_last import channels_last
 from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.export.formats import FORMATS, check_packages
 from digitcli.export.plain_layers import plain_layers
-from digitcli.inference.onnx_runtime import as_batch
+from digitcli.inference.runtime import as_batch
 
 DYNAMIC_AXES = {"digit": (0,), "line": (0, 3), "page": (0, 2, 3), "gaps": (0, 2)}
 FACTS_FILE = "digitcli.json"  # the file in the archive that says what the input and the outputs are

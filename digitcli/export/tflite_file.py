@@ -20,7 +20,7 @@ from digitcli.export.channels_last import INPUT_NAME, OUTPUT_NAME, Graph, Operat
 from digitcli.export.exporter import Exporter, Images, Outputs, Source, describe
 from digitcli.export.formats import Dtype
 from digitcli.export.plain_layers import Array, Shape, plain_layers
-from digitcli.inference.tflite_runtime import TfliteRuntime, import_litert
+from digitcli.inference.runtime import TfliteRuntime, import_litert
 
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"  # of the file, at its bytes 4 to 8

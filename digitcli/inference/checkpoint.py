@@ -143,9 +143,8 @@ class Header:
     @property
     def weight_bits(self) -> int | None:
         """The largest number of bits of weights that are integers; None if all are floats."""
-        return max(
-            (bits for change in self.compression for bits in change.get("bits", {}).values()), default=None
-        )
+        bits = [each for change in self.compression for each in change.get("bits", {}).values()]
+        return max(bits, default=None)
 
 
 def library_versions() -> dict[str, str]:
@@ -225,7 +224,10 @@ def _read(
     digest = metadata["sha256"]
     if sha256 not in (None, digest):
         raise ModelError(f"{path} was replaced while it was being opened.", "Run the command again.")
-    if _compute_digest(content, digest, path) != digest:
+    entry, text = DIGEST_KEY + digest.encode(errors="replace"), _header_bytes(content)
+    if not re.fullmatch("[0-9a-f]{64}", digest) or text.count(entry) != 1:
+        raise ModelError(f"{path} is damaged: it has no SHA-256.", REPLACE_REMEDY)
+    if _digest_around(content, 8 + text.index(entry) + len(DIGEST_KEY)) != digest:
         raise ModelError(f"{path} is damaged: its bytes do not match its SHA-256.", REPLACE_REMEDY)
     try:
         tensors = load(content)
@@ -273,10 +275,9 @@ def _parse_metadata(content: bytes, path: Path) -> dict[str, str]:
             remedy = "Name a model. The commands train and evaluate take the dataset with --data."
             raise ModelError(cause, remedy) from error
         if content.startswith(PICKLE_STARTS):
-            raise ModelError(
-                f"{path} is a pickle or an archive of pickles, which can run any program.",
-                "digitcli opens no pickles; train the model with digitcli, which writes safetensors.",
-            ) from error
+            cause = f"{path} is a pickle or an archive of pickles, which can run any program."
+            remedy = "digitcli opens no pickles; train the model with digitcli, which writes safetensors."
+            raise ModelError(cause, remedy) from error
         raise ModelError(f"{path} is not a checkpoint, or it is damaged: {error}.", REPLACE_REMEDY) from error
     required_keys = ("digitcli", "sha256")
     if not isinstance(metadata, dict) or not all(isinstance(metadata.get(key), str) for key in required_keys):
@@ -286,10 +287,8 @@ def _parse_metadata(content: bytes, path: Path) -> dict[str, str]:
 
 def exported_model(path: Path) -> ModelError:
     """Return the error about a file or a folder that was written for another program."""
-    return ModelError(
-        f"{path} is an exported model for other programs, and digitcli reads checkpoints.",
-        "Name the model that it was exported from.",
-    )
+    cause = f"{path} is an exported model for other programs, and digitcli reads checkpoints."
+    return ModelError(cause, "Name the model that it was exported from.")
 
 
 def _header_bytes(content: bytes) -> bytes:
@@ -313,10 +312,8 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
         entries = json.loads(metadata["digitcli"], object_pairs_hook=_dict_of_unique_keys)
         version = entries["format_version"]
         if version > FORMAT_VERSION:
-            raise ModelError(
-                f"{path} has format version {version}; this digitcli reads up to {FORMAT_VERSION}.",
-                "Update digitcli.",
-            )
+            cause = f"{path} has format version {version}; this digitcli reads up to {FORMAT_VERSION}."
+            raise ModelError(cause, "Update digitcli.")
         if unknown := entries.keys() - {entry.name for entry in dataclasses.fields(Header)}:
             raise ValueError(f"it has an unknown entry '{min(unknown)}'")
         header: Header = parse_record(entries, Header, "header")
@@ -397,19 +394,12 @@ def _with_sorted_header(content: bytes) -> bytes:
 def _insert_digest(content: bytes) -> bytes:
     """Return the file with the digest of its other bytes in place of `EMPTY_DIGEST`."""
     start = content.index(DIGEST_KEY + EMPTY_DIGEST.encode()) + len(DIGEST_KEY)
-    end = start + len(EMPTY_DIGEST)
-    digest = hashlib.sha256(content[:start] + content[end:]).hexdigest()
-    return content[:start] + digest.encode() + content[end:]
+    return content[:start] + _digest_around(content, start).encode() + content[start + len(EMPTY_DIGEST) :]
 
 
-def _compute_digest(content: bytes, digest: str, path: Path) -> str:
-    """Return the SHA-256 over every byte of a file except the characters of the digest itself."""
-    header = _header_bytes(content)
-    entry = DIGEST_KEY + digest.encode(errors="replace")
-    if not re.fullmatch("[0-9a-f]{64}", digest) or header.count(entry) != 1:
-        raise ModelError(f"{path} is damaged: it has no SHA-256.", REPLACE_REMEDY)
-    start = 8 + header.index(entry) + len(DIGEST_KEY)
+def _digest_around(content: bytes, start: int) -> str:
+    """Return the SHA-256 over every byte of a file except the digest itself, which begins at `start`."""
     view = memoryview(content)
     sha256 = hashlib.sha256(view[:start])
-    sha256.update(view[start + len(digest) :])
+    sha256.update(view[start + len(EMPTY_DIGEST) :])
     return sha256.hexdigest()

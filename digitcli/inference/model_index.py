@@ -93,18 +93,14 @@ def describe_model(name: str) -> ModelDescription:
     from digitcli.architectures.summary import summarize
 
     architecture = find_architecture(model.header.architecture if model else name)
-    description = _summary_and_paper(architecture.load().__doc__ or "")
+    lines = (line.strip() for line in (architecture.load().__doc__ or "").strip().splitlines())
+    # The first two paragraphs; what follows is for those who call the function.
+    description = "\n\n".join("\n".join(lines).split("\n\n")[:2])
     with architecture.plugin_errors():
         summary = summarize(network, architecture.task)
     header, identity = (model.header, model.id) if model else (None, None)
     members = _describe_members(network, header)
     return ModelDescription(name, identity, description, summary, header, members)
-
-
-def _summary_and_paper(docstring: str) -> str:
-    """Return the first two paragraphs of a docstring; what follows is for those who call the function."""
-    lines = (line.strip() for line in docstring.strip().splitlines())
-    return "\n\n".join("\n".join(lines).split("\n\n")[:2])
 
 
 def _describe_members(network: nn.Module, header: Header | None) -> tuple[MemberDescription, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,9 @@ class ResolvedModel:
         What a compression has changed is part of it, e.g. `cnn-pruned-int8`, unless the name ends so.
         """
         label = self.path.parent.resolve().name if self.path.name == MODEL_FILE else self.path.stem
-        suffix = "".join(f"-{word}" for word in describe_compression(self.header))
+        names = {"resize": "-pruned", "quantize_weights": f"-int{self.header.weight_bits}"}
+        changes = dict.fromkeys(change["change"] for change in self.header.compression)
+        suffix = "".join(names.get(change, "") for change in changes)  # the others change no answer
         return label if label.endswith(suffix) else label + suffix
 
     @property
@@ -74,13 +76,6 @@ class ResolvedModel:
 ModelLike = str | Path | ResolvedModel
 
 
-def describe_compression(header: Header) -> list[str]:
-    """Return in one word each what a compression has changed, without what changes no answer."""
-    names = {"resize": "pruned", "quantize_weights": f"int{header.weight_bits}"}
-    changes = dict.fromkeys(change["change"] for change in header.compression)
-    return [names[change] for change in changes if change in names]
-
-
 def resolve_models(names: Iterable[ModelLike]) -> tuple[ResolvedModel, ...]:
     """Return the models behind names; a model that is resolved already is returned as it is.
 
@@ -89,7 +84,14 @@ def resolve_models(names: Iterable[ModelLike]) -> tuple[ResolvedModel, ...]:
     Raises:
         ModelError: there is no model of a name, or its file is damaged or was not written by digitcli.
     """
-    return tuple(model for name in names for model in _models_of(name))
+    models: list[ResolvedModel] = []
+    for name in names:
+        if isinstance(name, ResolvedModel):
+            models.append(name)
+        else:
+            adapted = adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
+            models += map(_resolve, adapted or (str(name),))
+    return tuple(models)
 
 
 def resolve_model(name: ModelLike) -> ResolvedModel:
@@ -140,14 +142,6 @@ def shipped_models() -> dict[str, Path]:
         if paths:
             return paths
     return {}
-
-
-def _models_of(name: ModelLike) -> Iterator[ResolvedModel]:
-    if isinstance(name, ResolvedModel):
-        yield name
-        return
-    adapted = adapted_checkpoints(Path(name)) if str(name) not in shipped_models() else ()
-    yield from map(_resolve, adapted or (str(name),))
 
 
 def adapted_checkpoints(folder: Path) -> tuple[str, ...]:
@@ -219,7 +213,12 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be read: {error}.", "Name another file.") from error
     cause = f"There is no model '{name}': it is no shipped model, no checkpoint file and no run folder."
-    raise ModelError(cause, _remedy_for_missing(name, shipped))
+    if is_architecture(name):
+        run = f"runs/{name.replace('/', '-')}-1"
+        remedy = f"{name} is an architecture. To use your own run, give its folder, for example {run}."
+        raise ModelError(cause, remedy)
+    remedy = did_you_mean(name, shipped) if shipped else "Train one: digitcli train --arch cnn"
+    raise ModelError(cause, remedy)
 
 
 def _remedy_for_unfinished(folder: Path) -> str:
@@ -229,10 +228,3 @@ def _remedy_for_unfinished(folder: Path) -> str:
     if (folder / MEMBER_FOLDER.format(0)).is_dir():
         return f"Train the other members of this ensemble: digitcli train --resume {folder}"
     return "Name the folder of a run that has finished at least one epoch."
-
-
-def _remedy_for_missing(name: str, shipped: dict[str, Path]) -> str:
-    if is_architecture(name):
-        run = f"runs/{name.replace('/', '-')}-1"
-        return f"{name} is an architecture. To use your own run, give its folder, for example {run}."
-    return did_you_mean(name, shipped) if shipped else "Train one: digitcli train --arch cnn"

@@ -7,9 +7,9 @@ devices, and models that have no graph for ONNX Runtime. PyTorch is loaded only 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -31,7 +31,6 @@ from digitcli.inference.model_resolution import (
     resolve_model,
     resolve_models,
 )
-from digitcli.inference.onnx_runtime import import_onnxruntime, open_onnx_runtime
 from digitcli.inference.runtime import (
     DIGIT_BATCH_SIZE,
     LINE_BATCH_SIZE,
@@ -40,6 +39,8 @@ from digitcli.inference.runtime import (
     Runtime,
     RuntimeName,
     average_probabilities,
+    import_onnxruntime,
+    open_onnx_runtime,
     run_lines,
     width_step,
 )
@@ -110,7 +111,7 @@ class DigitClassifier:
         ]
         if len(logits) == 1:
             return logits[0]
-        return average_probabilities([log_softmax(each) for each in logits]) / self._temperature
+        return average_probabilities([*map(log_softmax, logits)]) / self._temperature
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the probabilities (N, 10) of the digits in images (N, 28, 28), uint8 with ink 255."""
@@ -218,7 +219,7 @@ def load_classifier(
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
     resolved = resolve_models(models)
     check_task(resolved, "digit")
-    runtimes = _open_runtimes(resolved, device, runtime, threads)
+    runtimes = _open_runtimes(resolved, device, runtime, threads, at_first_use=False)
     return DigitClassifier(resolved, runtimes, batch_size, temperature)
 
 
@@ -239,10 +240,7 @@ def load_line_recognizer(
         UsageError, ModelError, EnvironmentFault: see `load_classifier`.
     """
     _check_batch_size(batch_size)
-    resolved = resolve_model(model)
-    check_task([resolved], "line")
-    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
-    return LineRecognizer(resolved, opened, batch_size)
+    return LineRecognizer(*_open_one(model, "line", device, runtime, threads, at_first_use), batch_size)
 
 
 def load_page_finder(
@@ -253,15 +251,8 @@ def load_page_finder(
     *,
     at_first_use: bool = False,
 ) -> PageFinder:
-    """Load a model that finds lines on pages onto a device, see `load_line_recognizer`.
-
-    Raises:
-        UsageError, ModelError, EnvironmentFault: see `load_classifier`.
-    """
-    resolved = resolve_model(model)
-    check_task([resolved], "page")
-    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
-    return PageFinder(resolved, opened)
+    """Load a model that finds lines on pages onto a device, see `load_line_recognizer`."""
+    return PageFinder(*_open_one(model, "page", device, runtime, threads, at_first_use))
 
 
 def load_gap_splitter(
@@ -272,15 +263,8 @@ def load_gap_splitter(
     *,
     at_first_use: bool = False,
 ) -> GapSplitter:
-    """Load a model that tells which digits form a number onto a device, see `load_line_recognizer`.
-
-    Raises:
-        UsageError, ModelError, EnvironmentFault: see `load_classifier`.
-    """
-    resolved = resolve_model(model)
-    check_task([resolved], "gaps")
-    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use=at_first_use)
-    return GapSplitter(resolved, opened)
+    """Load a model that tells which digits form a number onto a device, see `load_line_recognizer`."""
+    return GapSplitter(*_open_one(model, "gaps", device, runtime, threads, at_first_use))
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -288,26 +272,28 @@ def _check_batch_size(batch_size: int) -> None:
         raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
 
 
+def _open_one(
+    model: ModelLike, task: str, device: str, runtime: RuntimeName, threads: int, at_first_use: bool
+) -> tuple[ResolvedModel, Runtime]:
+    resolved = resolve_model(model)
+    check_task([resolved], task)
+    (opened,) = _open_runtimes((resolved,), device, runtime, threads, at_first_use)
+    return resolved, opened
+
+
 def _open_runtimes(
-    models: Sequence[ResolvedModel],
-    device: str,
-    runtime: RuntimeName,
-    threads: int,
-    *,
-    at_first_use: bool = False,
+    models: Sequence[ResolvedModel], device: str, runtime: RuntimeName, threads: int, at_first_use: bool
 ) -> list[Runtime]:
     """Open all models with the same library; `auto` takes quantized graphs where there are some."""
-    if choose_runtime(models, device, runtime) == "onnxruntime":
-        openers = [
-            functools.partial(open_onnx_runtime, model, threads, quantized=runtime == "auto")
-            for model in models
-        ]
-        if at_first_use:
-            return [LazyRuntime(opener, "onnxruntime", "cpu") for opener in openers]
-        return [opener() for opener in openers]
-    from digitcli.inference.torch_runtime import open_torch_runtime
+    if choose_runtime(models, device, runtime) == "torch":
+        from digitcli.inference.torch_runtime import open_torch_runtime
 
-    return [open_torch_runtime(model, device) for model in models]
+        return [open_torch_runtime(model, device) for model in models]
+    quantized = runtime == "auto"
+    openers = [partial(open_onnx_runtime, model, threads, quantized=quantized) for model in models]
+    if at_first_use:
+        return [LazyRuntime(opener, "onnxruntime", "cpu") for opener in openers]
+    return [opener() for opener in openers]
 
 
 def import_runtime(
@@ -339,19 +325,12 @@ def choose_runtime(models: Sequence[ResolvedModel], device: str, runtime: Runtim
         return runtime
     without_graph = [model.name for model in models if model.graph_path is None]
     if runtime == "auto":
-        return "torch" if without_graph or not _computes_on_cpu(device) else "onnxruntime"
+        if device == "auto" and may_have_accelerator():  # torch is loaded only where it may find one
+            device = choose_device().type
+        return "onnxruntime" if device in ("auto", "cpu") and not without_graph else "torch"
     if device not in ("auto", "cpu"):
-        raise UsageError(
-            f"onnxruntime computes on the CPU only, not on {device}.",
-            "Give --device cpu, or --runtime torch.",
-        )
+        cause = f"onnxruntime computes on the CPU only, not on {device}."
+        raise UsageError(cause, "Give --device cpu, or --runtime torch.")
     if without_graph:
         raise ModelError(f"{without_graph[0]} has no graph for onnxruntime.", "Give --runtime torch.")
     return runtime
-
-
-def _computes_on_cpu(device: str) -> bool:
-    """Return whether a device name means the CPU; torch is loaded only where another device may exist."""
-    if device == "auto" and may_have_accelerator():
-        return choose_device().type == "cpu"
-    return device in ("auto", "cpu")

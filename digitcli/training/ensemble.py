@@ -19,9 +19,8 @@ from digitcli.data.loading import load_dataset
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import MEMBER_FOLDER, MODEL_FILE, RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
-from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models
-from digitcli.inference.torch_runtime import load_model
+from digitcli.inference.torch_runtime import load_model, write_ensemble
 from digitcli.training.checks import member_configs
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask

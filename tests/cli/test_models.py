@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from digitcli.architectures.registry import ARCHITECTURES
-from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models
+from digitcli.inference.torch_runtime import write_ensemble
 from tests.support.models import saved
 from tests.support.processes import Run
 

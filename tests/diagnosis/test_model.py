@@ -13,8 +13,8 @@ from digitcli.diagnosis import run as run_examination
 from digitcli.diagnosis.run import dead_units, examine_model
 from digitcli.errors import ModelError
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
-from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models, shipped_models
+from digitcli.inference.torch_runtime import write_ensemble
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (50, 28, 28)).astype(np.uint8)
 

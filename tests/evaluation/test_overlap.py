@@ -20,8 +20,8 @@ from digitcli.inference.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_model, resolve_models
+from digitcli.inference.torch_runtime import write_ensemble
 from digitcli.training.configuration import TrainConfig, with_start
 from digitcli.training.start_model import describe_start
 from digitcli.training.trainer import train

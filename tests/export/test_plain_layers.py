@@ -16,7 +16,7 @@ from digitcli.export.channels_last import channels_last
 from digitcli.export.export import export
 from digitcli.export.plain_layers import PlainLayer, plain_layers
 from digitcli.export.tflite_file import tflite_bytes
-from digitcli.inference.tflite_runtime import TfliteRuntime
+from digitcli.inference.runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
 from tests.support.exports import in_blocks, randomize
 

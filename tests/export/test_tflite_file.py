@@ -21,7 +21,7 @@ from digitcli.export.export import export
 from digitcli.export.plain_layers import plain_layers
 from digitcli.export.tflite_file import ALIGNMENT_BYTES, tflite_bytes
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.inference.tflite_runtime import TfliteRuntime
+from digitcli.inference.runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
 from tests.support.exports import CHAINS, in_blocks, model_of, quantized_model_of, randomize, single, unusual
 

@@ -13,8 +13,8 @@ from digitcli.errors import ModelError, UsageError
 from digitcli.inference import predictor
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_models
-from digitcli.inference.onnx_runtime import OnnxRuntime
 from digitcli.inference.predictor import choose_runtime, load_classifier, load_line_recognizer
+from digitcli.inference.runtime import OnnxRuntime
 from digitcli.inference.torch_runtime import infer, load_model
 from tests.support.models import saved
 

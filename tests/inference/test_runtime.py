@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 
+from digitcli.data.dataset import Digits
+from digitcli.errors import EnvironmentFault, ModelError
+from digitcli.gap_format import COLUMNS
+from digitcli.inference import model_resolution
+from digitcli.inference.checkpoint import read_arrays
+from digitcli.inference.ctc import best_path_places
+from digitcli.inference.line_finding import FoundLine, find_lines
+from digitcli.inference.model_resolution import resolve_model, shipped_models
+from digitcli.inference.predictor import (
+    load_classifier,
+    load_gap_splitter,
+    load_line_recognizer,
+    load_page_finder,
+)
 from digitcli.inference.runtime import (
+    QUANTIZED_LIST,
     average_probabilities,
     count_columns,
+    open_onnx_runtime,
     pad_lines,
     padded_width,
+    read_quantized_graph,
     run_lines,
 )
+from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.training.synthetic_lines import STRIP_COMPOSERS, compose, scene_composer
+from tests.support.models import saved
 
 COLUMN_PX = 4
 
@@ -80,3 +105,143 @@ def test_lines_are_padded_by_paper_on_their_right() -> None:
         padded.shape == (2, 3, 40, 64) and (padded[..., 33:] == 128).all() and (padded[..., :33] == 9).all()
     )
     assert count_columns(33, 64, 16) == 9
+
+
+RUNTIMES = ("onnxruntime", "torch")
+READING = ("reader", "page_reader", "picture_reader", "finder")
+
+# Lines of which nine tenths have to be read alike; of 1,000 it is 96 % for the worst network.
+COUNT = 200
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> None:
+    header = resolve_model(name).header
+    random = np.random.default_rng(0)
+    if header.task == "page":
+        page = random.integers(0, 256, (4, 64, 96), np.uint8)
+        maps = [load_page_finder(name, "cpu", runtime).maps(page) for runtime in RUNTIMES]
+        np.testing.assert_allclose(*maps, atol=1e-4)
+        return
+    if header.task == "gaps":
+        gaps = random.integers(0, 256, (1, 30, COLUMNS), np.uint8)
+        shares = [load_gap_splitter(name, "cpu", runtime)(gaps) for runtime in RUNTIMES]
+        np.testing.assert_allclose(*shares, atol=1e-5)
+        return
+    if header.task == "line":
+        lines = [
+            LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)).image for seed in range(8)
+        ]
+        lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
+        if header.architecture in STRIP_COMPOSERS:
+            widths = 1, 4, 8, 33, 80, 88, 88, 200, 400
+            lines = [random.integers(0, 256, (3, 40, width), np.uint8) for width in widths]
+        answers = [load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines) for runtime in RUNTIMES]
+        for ours, theirs in zip(*answers, strict=True):
+            np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
+            assert ours.distances is not None and theirs.distances is not None
+            np.testing.assert_allclose(ours.distances, theirs.distances, atol=1e-4)
+        return
+    ours, theirs = (load_classifier(name, device="cpu", runtime=runtime) for runtime in RUNTIMES)
+    assert (ours.runtime, theirs.runtime) == RUNTIMES and ours.name == theirs.name
+    images = digits.images[:100]
+    np.testing.assert_allclose(ours.logits(images), theirs.logits(images), atol=1e-4)
+    assert ours.logits(images[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize("name", READING[:3])
+def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits) -> None:
+    header = resolve_model(name).header
+    composer, random = scene_composer(digits, held_out=True), np.random.default_rng(0)
+    if header.architecture in STRIP_COMPOSERS:
+        lines = [strip.image for strip in STRIP_COMPOSERS[header.architecture](composer, random, COUNT)]
+    else:
+        lines = [line.image for line in compose(composer.lines, random, COUNT)]
+    texts = [
+        [
+            "".join(character for character, _, _ in best_path_places(answer.logits, header.alphabet))
+            for answer in load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines)
+        ]
+        for runtime in ("auto", "onnxruntime")
+    ]
+    assert np.mean([ours == theirs for ours, theirs in zip(*texts, strict=True)]) >= 0.9
+
+
+@pytest.fixture(scope="module")
+def lines_of_pages(digits: Digits) -> list[tuple[tuple[FoundLine, ...], ...]]:
+    """The lines on eight pages that the quantized finder finds, and those that it finds with floats."""
+    composer, random = scene_composer(digits, held_out=True), np.random.default_rng(1)
+    finders = [load_page_finder("finder", "cpu", runtime) for runtime in ("auto", "onnxruntime")]
+    pages = [composer.page(random, 200, 300).picture for _ in range(8)]
+    return [tuple(find_lines(page, finder.maps).lines for finder in finders) for page in pages]
+
+
+def test_a_quantized_finder_finds_the_lines_that_the_finder_finds(
+    lines_of_pages: list[tuple[tuple[FoundLine, ...], ...]],
+) -> None:
+    found = expected = 0
+    for ours, theirs in lines_of_pages:
+        found += sum(any(line.box.overlap(other.box) > 0.5 for other in ours) for line in theirs)
+        expected += len(theirs)
+    assert expected >= 20 and found >= 0.9 * expected
+
+
+def test_a_quantized_finder_finds_hardly_more_lines(
+    lines_of_pages: list[tuple[tuple[FoundLine, ...], ...]],
+) -> None:
+    more = [len(ours) - len(theirs) - len(theirs) // 10 for ours, theirs in lines_of_pages]
+    assert more.pop(6) > 1  # floats see one line as large as the page over 13 small ones
+    assert max(more) <= 1
+
+
+def test_a_quantized_graph_runs_only_the_weights_it_was_made_of_and_names_damage(tmp_path: Path) -> None:
+    for name in READING:
+        model = resolve_model(name)
+        assert model.graph_path is not None
+        assert read_quantized_graph(model.graph_path, read_arrays(model.path)[1]) is not None
+    model = resolve_model("reader")
+    assert model.graph_path is not None
+    tensors = read_arrays(model.path)[1]
+    for name in ("reader.int8.onnx", QUANTIZED_LIST):
+        shutil.copy(model.graph_path.with_name(name), tmp_path)
+    graph = tmp_path / "reader.int8.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (content, content[:-100]):
+        graph.write_bytes(damaged)
+        with pytest.raises(ModelError, match="int8.onnx is damaged"):
+            read_quantized_graph(tmp_path / "reader.onnx", tensors)
+    tensors["classes.bias"] = tensors["classes.bias"] + 1
+    assert read_quantized_graph(model.graph_path, tensors) is None
+    assert read_quantized_graph(model.graph_path.with_name("cnn.onnx"), tensors) is None
+
+
+def test_a_graph_that_does_not_fit_is_a_model_error_and_weights_are_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnn = shipped_models()["cnn"]
+    path, graph = tmp_path / "cnn.safetensors", cnn.with_suffix(".onnx").read_bytes()
+    monkeypatch.setattr(model_resolution, "shipped_models", lambda: {"cnn": path})
+    shutil.copy(cnn, path)
+    for content in (graph[:-100], b"no graph"):
+        path.with_suffix(".onnx").write_bytes(content)
+        with pytest.raises(ModelError, match="does not fit"):
+            open_onnx_runtime(resolve_model(path))
+    path.with_suffix(".onnx").write_bytes(graph)
+    saved(path, "softmax")
+    model_resolution._shipped_by_digest.cache_clear()
+    with pytest.raises(ModelError, match="does not fit"):
+        open_onnx_runtime(resolve_model(path))
+    damaged = bytearray(cnn.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    model_resolution._shipped_by_digest.cache_clear()
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_classifier(str(path), device="cpu", runtime="onnxruntime")
+
+
+def test_a_missing_onnxruntime_is_an_environment_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EnvironmentFault, match="cannot be loaded") as caught:
+        open_onnx_runtime(resolve_model("cnn"))
+    assert "--runtime torch" in caught.value.remedy

@@ -14,8 +14,8 @@ import torch
 from digitcli.architectures.registry import ARCHITECTURES, ENSEMBLE, resolve_recipe
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
-from digitcli.inference.ensemble_file import write_ensemble
 from digitcli.inference.model_resolution import resolve_models, shipped_models
+from digitcli.inference.torch_runtime import write_ensemble
 from digitcli.training.checks import check_config, resolve_paths
 from digitcli.training.configuration import (
     EPOCHS,
