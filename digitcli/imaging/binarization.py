@@ -266,7 +266,9 @@ def _measure_ink(darkness: np.ndarray, contrast: float) -> tuple[float, float, f
         return None
     full = quantile(darkness[marks], 0.75)
     certain = full - middle > _CERTAIN_SIGMAS * max(noise, 1 / 255)
-    if not certain and _longest_side(marks) < max(_MIN_MARK_EXTENT * max(marks.shape), _MIN_MARK_PX):
+    stats = cv2.connectedComponentsWithStats(marks.astype(np.uint8), connectivity=8)[2]
+    longest_px = int(np.max(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], initial=0))
+    if not certain and longest_px < max(_MIN_MARK_EXTENT * max(marks.shape), _MIN_MARK_PX):
         return None
     low = middle + 2 * noise
     return low, max(middle + _NOISE_SIGMAS * noise, low + 0.3 * (full - low)), full, noise
@@ -295,12 +297,6 @@ def _measure_noise(darkness: np.ndarray) -> tuple[float, float]:
     paper = sample[sample <= (quantile(sample, 0.16) + quantile(sample, 0.995)) / 2]
     middle = median(paper)
     return middle, middle - quantile(paper, 0.16)
-
-
-def _longest_side(marks: np.ndarray) -> int:
-    """Return the longest side, in pixels, of all bounding boxes of connected marks."""
-    stats = cv2.connectedComponentsWithStats(marks.astype(np.uint8), connectivity=8)[2]
-    return int(np.max(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], initial=0))
 
 
 def _crop_border(picture: np.ndarray, part: int) -> np.ndarray:

@@ -89,8 +89,6 @@ class ConnectedComponents:
 
     def _find_frames(self) -> np.ndarray:
         """Return which components enclose another one of some height, bool (count,)."""
-        if self.count == 2:  # the background and one component
-            return np.zeros(self.count, bool)
         tall = np.flatnonzero(self.height >= _TALL_SHARE * self.height[1:].max(initial=1))
         frames = np.zeros(self.count, bool)
         for component in tall[tall > 0]:
@@ -112,10 +110,6 @@ class ConnectedComponents:
         height, width = self.ink.shape
         longer_side = np.maximum(self.width, self.height)
         border = np.zeros(self.count, bool)
-        right, bottom = self.x + self.width, self.y + self.height
-        is_near_edge = (self.x < 2) | (self.y < 2) | (right > width - 2) | (bottom > height - 2)
-        if not is_near_edge[1:].any():
-            return border
         total_contact = np.zeros(self.count)
         for edge_labels, reach in (
             (self.labels[:, :2].max(axis=1), self.width / width),
@@ -134,11 +128,11 @@ class ConnectedComponents:
         if not self.usable.any():
             return []
         central = self._find_most_central()
-        groups = [[central]]
+        group = [central]
         for component in np.flatnonzero(self.usable):
             if component != central:
-                self._add_part(int(component), groups, [self.box([central])])
-        return groups[0]
+                self._add_part(int(component), [group], [self.box([central])])
+        return group
 
     def group_digits(self) -> list[list[int]]:
         """Return the groups of components that are digits, each with the parts near it."""
@@ -225,22 +219,16 @@ class ConnectedComponents:
 
     def _add_part(self, component: int, groups: list[list[int]], boxes: list[Box]) -> None:
         """Add a smaller component to the nearest digit if it is near and large enough to be a part of it."""
-        distances = self._measure_distances(component, np.array(boxes))
-        nearest = int(np.argmin(distances))
-        _, _, width, height = boxes[nearest]
-        area = int(self.area[groups[nearest]].sum())
-        is_cut = self.touches_edge[component] and not self.touches_edge[groups[nearest]].any()
-        is_near = distances[nearest] < _PART_DISTANCE * max(width, height)
-        if is_near and self.area[component] > _MIN_PART_AREA * area and not is_cut:
-            groups[nearest].append(component)
-
-    def _measure_distances(self, component: int, boxes: np.ndarray) -> np.ndarray:
-        """Return the distance in pixels of a component's box to each of the boxes (N, 4)."""
-        x, y, width, height = boxes.T
+        x, y, width, height = np.array(boxes).T
         gap_x = np.maximum(x - (self.x[component] + self.width[component]), self.x[component] - (x + width))
         gap_y = np.maximum(y - (self.y[component] + self.height[component]), self.y[component] - (y + height))
-        distances: np.ndarray = np.hypot(np.maximum(gap_x, 0), np.maximum(gap_y, 0))
-        return distances
+        distances = np.hypot(np.maximum(gap_x, 0), np.maximum(gap_y, 0))
+        nearest = int(np.argmin(distances))
+        area = int(self.area[groups[nearest]].sum())
+        is_cut = self.touches_edge[component] and not self.touches_edge[groups[nearest]].any()
+        is_near = distances[nearest] < _PART_DISTANCE * max(boxes[nearest][2:])
+        if is_near and self.area[component] > _MIN_PART_AREA * area and not is_cut:
+            groups[nearest].append(component)
 
 
 @functools.lru_cache(maxsize=64)
@@ -295,25 +283,12 @@ def digit_from_picture(source: Path | bytes) -> np.ndarray:
 
 def digit_from_grey(grey: np.ndarray) -> np.ndarray:
     """Return the central digit of grey pixels (H, W), uint8 or float in [0, 1]: uint8 (28, 28), as above."""
-    return normalize_central_digit(_ink_of(grey))
-
-
-def _ink_of(grey: np.ndarray) -> np.ndarray:
-    """Return the ink, float32 (H, W), of a picture that shows a single digit."""
     grey = limit_size(grey, _DIGIT_SIDE_PX)
     if grey.dtype == np.uint8:
         grey = grey.astype(np.float32) / 255
-    return find_ink(grey.astype(np.float32, copy=False))
-
-
-def normalize_central_digit(ink: np.ndarray) -> np.ndarray:
-    """Return the most central digit of ink, float32 (H, W), as uint8 (28, 28), white on black.
-
-    The result is all zeros if there is no ink.
-    """
-    components = ConnectedComponents(ink)
+    components = ConnectedComponents(find_ink(grey.astype(np.float32, copy=False)))
     group = components.group_central_digit()
-    return normalize_digit(components.crop_ink(group) if group else np.zeros_like(ink))
+    return normalize_digit(components.crop_ink(group) if group else np.zeros_like(components.ink))
 
 
 def normalize_digit(ink: np.ndarray, box_px: int = BOX_PX) -> np.ndarray:
@@ -325,12 +300,27 @@ def normalize_digit(ink: np.ndarray, box_px: int = BOX_PX) -> np.ndarray:
     would vanish when they are scaled down. A smaller box gives another view of the same digit.
     """
     digit = _crop(ink)
-    if digit is None:
+    if not digit.size:
         return np.zeros((SIDE_PX, SIDE_PX), np.uint8)
-    fine = _fit(_widen_hairlines(digit, box_px), box_px * _FINE)
+    # Hairlines are widened by one pixel of the fine resolution; scaled down, they would grow pale.
+    pixels = -(-max(digit.shape) // (box_px * _FINE))
+    fine = _fit(cv2.dilate(digit, np.ones((pixels, pixels), np.uint8)), box_px * _FINE)
     missing_px = _MIN_STROKE_PX - mean_stroke_width(fine) / _FINE
-    boxed = _fit(_thicken(fine, missing_px, box_px) if missing_px > _MIN_CHANGE_PX else digit, box_px)
-    return _place_by_centre_of_mass(np.clip(boxed * 255 + 0.5, 0, 255).astype(np.uint8))
+    if missing_px > _MIN_CHANGE_PX:  # strokes gain this width once they are fitted into the box
+        brush = round(missing_px * _FINE * box_px / (box_px - missing_px)) + 1
+        fine = cv2.copyMakeBorder(fine, brush, brush, brush, brush, cv2.BORDER_CONSTANT, value=0)
+        fine = cv2.dilate(fine, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (brush, brush)))
+        cropped = _crop(fine)
+        digit = cropped if cropped.size else fine
+    boxed = np.clip(_fit(digit, box_px) * 255 + 0.5, 0, 255).astype(np.uint8)
+    height, width = boxed.shape
+    moments = cv2.moments(boxed)
+    mass = max(moments["m00"], 1e-6)
+    left = min(max(round(SIDE_PX / 2 - moments["m10"] / mass), 0), SIDE_PX - width)
+    top = min(max(round(SIDE_PX / 2 - moments["m01"] / mass), 0), SIDE_PX - height)
+    image = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    image[top : top + height, left : left + width] = boxed
+    return image
 
 
 def mean_stroke_width(ink: np.ndarray) -> float:
@@ -340,41 +330,12 @@ def mean_stroke_width(ink: np.ndarray) -> float:
     return 4 * float(depths.mean()) if depths.size else 0.0
 
 
-def _crop(ink: np.ndarray) -> np.ndarray | None:
+def _crop(ink: np.ndarray) -> np.ndarray:
+    """Return the part of ink (H, W) that is not paper; it may be empty."""
     x, y, width, height = cv2.boundingRect((ink > _MIN_INK).astype(np.uint8))
-    return ink[y : y + height, x : x + width] if width else None
+    return ink[y : y + height, x : x + width]
 
 
 def _fit(ink: np.ndarray, side_px: int) -> np.ndarray:
     """Scale ink so that its longer side has `side_px` pixels."""
     return rescale(ink, side_px / max(ink.shape))
-
-
-def _widen_hairlines(digit: np.ndarray, box_px: int) -> np.ndarray:
-    """Widen strokes by one pixel of the fine resolution; hairlines would grow pale when they are scaled
-    down."""
-    pixels = -(-max(digit.shape) // (box_px * _FINE))
-    return cv2.dilate(digit, np.ones((pixels, pixels), np.uint8))
-
-
-def _thicken(fine: np.ndarray, missing_px: float, box_px: int) -> np.ndarray:
-    """Widen strokes so that they gain `missing_px` of MNIST's pixels once they are fitted into the box."""
-    brush = round(missing_px * _FINE * box_px / (box_px - missing_px)) + 1
-    fine = cv2.copyMakeBorder(fine, brush, brush, brush, brush, cv2.BORDER_CONSTANT, value=0)
-    fine = cv2.dilate(fine, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (brush, brush)))
-    cropped = _crop(fine)
-    return fine if cropped is None else cropped
-
-
-def _place_by_centre_of_mass(boxed: np.ndarray) -> np.ndarray:
-    """Place a digit in 28 x 28 pixels, its centre of mass as near to the middle as the image allows."""
-    height, width = boxed.shape
-    moments = cv2.moments(boxed)
-    mass = max(moments["m00"], 1e-6)
-    left = round(SIDE_PX / 2 - moments["m10"] / mass)
-    top = round(SIDE_PX / 2 - moments["m01"] / mass)
-    left = min(max(left, 0), SIDE_PX - width)
-    top = min(max(top, 0), SIDE_PX - height)
-    image = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
-    image[top : top + height, left : left + width] = boxed
-    return image

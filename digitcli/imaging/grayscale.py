@@ -30,18 +30,13 @@ def convert_to_grey(image: Image.Image) -> np.ndarray:
     if image.mode == "LAB":
         return _bytes_to_unit(np.asarray(image.getchannel(0)))
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
-        rgba = np.asarray(_convert_to_rgba(image))
+        straight = image.convert("LA") if image.mode == "La" else image
+        rgba = np.asarray(straight if straight.mode == "RGBA" else straight.convert("RGBA"))
         rgb, alpha = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), rgba[..., 3]
         return _bytes_to_unit(_luma(rgb)) if (alpha == 255).all() else _lay_on_background(rgb, alpha)
     if image.mode in ("1", "L"):
         return _bytes_to_unit(np.asarray(image.convert("L")))
     return _bytes_to_unit(_luma(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))))
-
-
-def _convert_to_rgba(image: Image.Image) -> Image.Image:
-    if image.mode == "RGBA":
-        return image
-    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def _bytes_to_unit(grey: np.ndarray) -> np.ndarray:

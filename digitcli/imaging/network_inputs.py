@@ -95,10 +95,13 @@ def cut_strip(grey: Grey, box: LineBox, margin: float) -> Strip:
     Beyond the edges of the picture is paper: the median of the strip. A repetition of its outermost pixels
     would draw out every stroke that touches an edge.
     """
-    scale, width = _size_of_strip(box, margin)
-    fineness = max(1, int(np.ceil(scale - 0.25)))
-    to_picture = _to_picture(box, scale, width * scale, STRIP_HEIGHT_PX * scale)
-    crop = _resample(grey, to_picture, width, STRIP_HEIGHT_PX, fineness)
+    scale = box.height * (1 + 2 * margin) / STRIP_HEIGHT_PX  # pixels of the picture for each of the strip
+    width = max(2, round((box.length + 2 * END_SPACE * box.height) / scale / COLUMN_PX)) * COLUMN_PX
+    along = np.array([np.cos(box.angle), np.sin(box.angle)]) * scale
+    across = np.array([-along[1], along[0]])
+    corner = box.corners(width * scale, STRIP_HEIGHT_PX * scale)[0]
+    to_picture = np.column_stack([along, across, corner])
+    crop = _resample(grey, to_picture, width, fineness=max(1, int(np.ceil(scale - 0.25))))
     return _normalize(np.stack(shrink(crop, STRIP_HEIGHT_PX, width)), to_picture, grey.shape)
 
 
@@ -138,37 +141,19 @@ def line_ink(
     return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)
 
 
-def _size_of_strip(box: LineBox, margin: float) -> tuple[float, int]:
-    """Return how many pixels of the picture a pixel of the strip covers, and the width of the strip."""
-    scale = box.height * (1 + 2 * margin) / STRIP_HEIGHT_PX
-    columns = max(2, round((box.length + 2 * END_SPACE * box.height) / scale / COLUMN_PX))
-    return scale, columns * COLUMN_PX
-
-
-def _to_picture(box: LineBox, scale: float, length: float, height: float) -> npt.NDArray[np.float64]:
-    """Return the matrix (2, 3) from pixels of a crop, `scale` pixels of the picture each, to the picture."""
-    along = np.array([np.cos(box.angle), np.sin(box.angle)]) * scale
-    across = np.array([-along[1], along[0]])
-    return np.column_stack([along, across, box.corners(length, height)[0]])
-
-
-def _resample(
-    grey: Grey, to_picture: npt.NDArray[np.float64], width: int, height: int, fineness: int = 1
-) -> Grey:
-    """Return the pixels that a crop of a width and a height covers, `fineness` for each on either side."""
+def _resample(grey: Grey, to_picture: npt.NDArray[np.float64], width: int, fineness: int) -> Grey:
+    """Return the pixels that a strip of a width covers, `fineness` for each of its pixels on either side."""
     fine = to_picture.copy()
     fine[:, :2] /= fineness
     # Centres of pixels lie half a pixel further.
     fine[:, 2] += (to_picture[:, 0] + to_picture[:, 1]) * (0.5 / fineness) - 0.5
-    size = width * fineness, height * fineness
+    size = width * fineness, STRIP_HEIGHT_PX * fineness
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(grey, fine, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     corners = fine @ np.array([[0, size[0], size[0], 0], [0, 0, size[1], size[1]], [1, 1, 1, 1]])  # 2, 4
     if (corners < 0).any() or (grey.shape[::-1] < corners.T).any():
         (paper,) = _quantiles(np.asarray(crop, np.uint8), (0.5,))
-        crop = cv2.warpAffine(
-            grey, fine, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=paper
-        )
+        crop = cv2.warpAffine(grey, fine, size, flags=flags, borderValue=paper)  # a constant border
     return np.asarray(crop, np.uint8)
 
 

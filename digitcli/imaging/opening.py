@@ -23,16 +23,6 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from digitcli.errors import PictureError
-from digitcli.imaging.file_signatures import (
-    DAMAGED,
-    HEIF_BRANDS,
-    READABLE,
-    is_pdf,
-    is_truncated,
-    read_brand,
-    truncated_error,
-    unidentified_error,
-)
 from digitcli.imaging.grayscale import convert_to_grey
 from digitcli.imaging.pdf import MAX_PAGES, Document
 
@@ -49,6 +39,38 @@ _large_picture_lock = threading.Lock()
 _warnings_lock = threading.Lock()
 _silent_threads = 0
 _shared_filter: warnings.catch_warnings[None]
+
+_READABLE = "Give a PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, HEIC or PPM picture, or a PDF."
+_DAMAGED = "Copy or download the file again, or save it anew from the program that made it."
+
+# The first bytes of readable formats, to tell a broken picture from a file that is not a picture.
+_PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+# The last bytes of a complete file, for the formats that have an end mark.
+_PICTURE_ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9", b"GIF8": b"\x3b"}
+
+# Formats that are recognized but not read: the offset of their signature, the signature, a description.
+_UNSUPPORTED = (
+    (0, b"%!PS", "an EPS or PostScript file"),
+    (0, b"\xc5\xd0\xd3\xc6", "an EPS file"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\0\0\1\0", "an icon file"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (0, b"SIMPLE  =", "a FITS file"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"gimp xcf", "a GIMP file"),
+    (0, b"v/1\x01", "an OpenEXR picture"),
+    (0, b"II+\0", "a BigTIFF picture"),
+    (0, b"MM\0+", "a BigTIFF picture"),
+    (0, b"AT&TFORM", "a DjVu document"),
+    (4, b"ftyp", "a film, or a rare kind of HEIF picture"),
+)
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_PDF_MARK_BYTES = 1024  # a PDF's marks lie within this distance of the beginning and of the end
+_PICTURE_TAIL_BYTES = 16  # a picture's end mark lies within this distance of the end
 
 _ARRAYS = "Give uint8 (H, W) or (H, W, 3), or floats (H, W) from 0 to 1."
 
@@ -83,8 +105,8 @@ def open_pages(
     name = "The input" if isinstance(source, bytes) else f"'{source}'"
     with contextlib.ExitStack() as stack:
         try:
-            stream = stack.enter_context(_open_source(source, name))
-            open_file = _open_document if is_pdf(stream) else _open_image
+            stream = _open_source(source, stack, name)
+            open_file = _open_document if _is_pdf(stream) else _open_image
             count, read_page = open_file(stream, stack, name, max_pixels)
         except PictureError as error:
             yield None, error
@@ -92,32 +114,25 @@ def open_pages(
         except OSError as fault:  # the disk or the network fails while the file is read
             yield None, _unreadable_error(fault, name)
             return
-        has_several = count > 1
-        for number in range(1, count + 1):
+        for number in range(1, count + 1) if count > 1 else (None,):
             try:
-                page: np.ndarray | PictureError
-                page = read_page(number - 1, f"{name}, page {number}," if has_several else name)
+                page = read_page(number - 1, f"{name}, page {number},") if number else read_page(0, name)
             except PictureError as error:
-                page = error
-            yield (number if has_several else None), page
+                yield number, error
+            else:
+                yield number, page
 
 
 def _open_document(
     stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
 ) -> tuple[int, ReadPage]:
-    truncated = is_truncated(stream)
-    try:
+    truncated = _is_truncated(stream)
+    with _faults_of(name, truncated):
         document = stack.enter_context(contextlib.closing(Document(stream, name)))
-    except PictureError:
-        raise
-    except Exception as fault:
-        raise _undecodable_error(fault, name, truncated) from fault
 
     def read_page(index: int, page_name: str) -> np.ndarray:
-        try:
+        with _faults_of(page_name, truncated):
             return convert_to_grey(document.render(index, max_pixels))
-        except Exception as fault:
-            raise _undecodable_error(fault, page_name, truncated) from fault
 
     return document.pages, read_page
 
@@ -125,14 +140,14 @@ def _open_document(
 def _open_image(
     stream: BinaryIO, stack: contextlib.ExitStack, name: str, max_pixels: int
 ) -> tuple[int, ReadPage]:
-    truncated = is_truncated(stream)
+    truncated = _is_truncated(stream)
     image = stack.enter_context(_identify(stream, name, truncated))
     frames = _list_frames(image, name)
 
     def read_page(index: int, page_name: str) -> np.ndarray:
         frame = frames[index]
         if frame is None:
-            raise truncated_error(page_name)
+            raise _truncated_error(page_name)
         return _read_frame(image, frame, page_name, max_pixels, truncated)
 
     return len(frames), read_page
@@ -183,54 +198,45 @@ def is_stack(pixels: np.ndarray) -> bool:
     return pixels.ndim == 3 and pixels.shape[2] not in (1, *_COLOURS)
 
 
-def _open_source(source: Path | bytes, name: str) -> BinaryIO:
+def _open_source(source: Path | bytes, stack: contextlib.ExitStack, name: str) -> BinaryIO:
+    """Open bytes or a regular file, and nothing else."""
     if isinstance(source, bytes):
         if not source:
             raise _empty_error(name)
         return io.BytesIO(source)
     try:
-        return _open_regular(source, name)
+        _check_regular(source.stat(), name)
+        # A pipe that replaces the file meanwhile cannot block.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        stream = stack.enter_context(os.fdopen(os.open(source, flags), "rb"))
+        _check_regular(os.fstat(stream.fileno()), name)
+        return stream
     except (OSError, ValueError) as fault:
         raise _unreadable_error(fault, name) from fault
 
 
-def _open_regular(path: Path, name: str) -> BinaryIO:
-    """Open a regular file and nothing else; a pipe that replaces the file meanwhile cannot block."""
-    _check_regular(path.stat(), name)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    stream = os.fdopen(os.open(path, flags), "rb")
-    try:
-        _check_regular(os.fstat(stream.fileno()), name)
-    except PictureError:
-        stream.close()
-        raise
-    return stream
-
-
 def _check_regular(status: os.stat_result, name: str) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise PictureError("not_regular_file", f"{name} is a folder.", "Give a picture file.")
-    if not stat.S_ISREG(status.st_mode):
-        cause = f"{name} is a pipe, a socket or a device."
-        raise PictureError("not_regular_file", cause, "Give a picture file.")
-    if status.st_size == 0:
+    if status.st_size == 0 and stat.S_ISREG(status.st_mode):
         raise _empty_error(name)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "pipe, a socket or a device"
+        raise PictureError("not_regular_file", f"{name} is a {kind}.", "Give a picture file.")
 
 
 def _empty_error(name: str) -> PictureError:
-    return PictureError("empty_file", f"{name} is empty (0 bytes).", DAMAGED)
+    return PictureError("empty_file", f"{name} is empty (0 bytes).", _DAMAGED)
 
 
 def _unreadable_error(fault: OSError | ValueError, name: str) -> PictureError:
     if not isinstance(fault, OSError) or fault.errno in _NOT_FOUND:
         return PictureError("not_found", f"{name} does not exist.", "Check the path.")
-    what = fault.strerror or fault
     if isinstance(fault, PermissionError):
         cause = f"You have no permission to read {name}."
         return PictureError("permission", cause, "Change its permissions.")
     if fault.errno == errno.ELOOP:
         cause = f"{name} is a link that leads back to itself."
         return PictureError("not_found", cause, "Give the file itself.")
+    what = fault.strerror or fault
     if fault.errno in _OUT_OF_RESOURCES:
         cause = f"{name} cannot be opened: {what}."
         return PictureError("internal", cause, "Close other programs and try again.")
@@ -239,31 +245,23 @@ def _unreadable_error(fault: OSError | ValueError, name: str) -> PictureError:
 
 def _identify(stream: BinaryIO, name: str, truncated: bool) -> Image.Image:
     """Read a file's header without decoding anything."""
-    try:
-        with _silence_warnings():
-            try:
-                return Image.open(stream, formats=FORMATS)
-            except UnidentifiedImageError:
-                if read_brand(stream) not in HEIF_BRANDS:
-                    raise
-                _register_heif(name)
-                return Image.open(stream, formats=["HEIF"])
-    except PictureError:
-        raise
-    except UnidentifiedImageError as fault:
-        raise unidentified_error(stream, name, truncated) from fault
-    except Exception as fault:  # Pillow's parsers raise far more than OSError
-        raise _undecodable_error(fault, name, truncated) from fault
-
-
-def _register_heif(name: str) -> None:
-    """Register the optional HEIF decoder with Pillow; that decoder turns pictures upright itself."""
-    try:
-        import pillow_heif
-    except ImportError as error:
-        cause = f"{name} is a HEIC picture, and pillow-heif, which decodes HEIC, is not installed."
-        raise PictureError("unsupported_format", cause, "Install it with: pip install pillow-heif") from error
-    pillow_heif.register_heif_opener()
+    with _faults_of(name, truncated), _silence_warnings():
+        try:
+            return Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError as fault:
+            if _read_brand(stream) not in _HEIF_BRANDS:
+                raise _unidentified_error(stream, name, truncated) from fault
+        try:
+            import pillow_heif
+        except ImportError as error:
+            cause = f"{name} is a HEIC picture, and pillow-heif, which decodes HEIC, is not installed."
+            remedy = "Install it with: pip install pillow-heif"
+            raise PictureError("unsupported_format", cause, remedy) from error
+        pillow_heif.register_heif_opener()  # it turns pictures upright itself
+        try:
+            return Image.open(stream, formats=["HEIF"])
+        except UnidentifiedImageError as fault:
+            raise _unidentified_error(stream, name, truncated) from fault
 
 
 def _list_frames(image: Image.Image, name: str) -> list[int | None]:
@@ -297,18 +295,26 @@ def _read_frame(
     image: Image.Image, frame: int, name: str, max_pixels: int, truncated: bool = False
 ) -> np.ndarray:
     """Decode one frame and turn it upright."""
-    try:
-        with _silence_warnings():
-            image.seek(frame)
-            _check_size(image, name, max_pixels)
-            is_large = image.width * image.height > _LARGE_PIXELS
-            with _large_picture_lock if is_large else contextlib.nullcontext():
-                image.load()
-                return np.ascontiguousarray(_turn_upright(convert_to_grey(image), _read_orientation(image)))
-    except PictureError:
-        raise
-    except Exception as fault:  # Pillow's decoders raise far more than OSError
-        raise _undecodable_error(fault, name, truncated) from fault
+    with _faults_of(name, truncated), _silence_warnings():
+        image.seek(frame)
+        pixels = image.width * image.height
+        if not pixels:
+            raise PictureError("not_an_image", f"{name} has no pixels.", _READABLE)
+        if pixels > max_pixels:
+            cause = f"{name} has {image.width} x {image.height} pixels; the limit is {max_pixels:,}."
+            raise PictureError("too_large", cause, "Make the picture smaller.")
+        with _large_picture_lock if pixels > _LARGE_PIXELS else contextlib.nullcontext():
+            image.load()
+            grey = convert_to_grey(image)
+        orientation = 1
+        with contextlib.suppress(Exception):  # the EXIF data may be damaged
+            orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        # Undo the rotation and the reflection that orientations 2 to 8 stand for.
+        if orientation in (5, 6, 7, 8):
+            grey = cv2.transpose(grey)
+        if orientation in (2, 3, 6, 7):
+            grey = grey[:, ::-1]
+        return np.ascontiguousarray(grey[::-1] if orientation in (3, 4, 7, 8) else grey)
 
 
 @contextlib.contextmanager
@@ -333,36 +339,85 @@ def _silence_warnings() -> Iterator[None]:
                 _shared_filter.__exit__(None, None, None)
 
 
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    if not image.width * image.height:
-        raise PictureError("not_an_image", f"{name} has no pixels.", READABLE)
-    if image.width * image.height > max_pixels:
-        cause = f"{name} has {image.width} x {image.height} pixels; the limit is {max_pixels:,}."
-        raise PictureError("too_large", cause, "Make the picture smaller.")
-
-
-def _undecodable_error(fault: Exception, name: str, truncated: bool) -> PictureError:
-    if isinstance(fault, Image.DecompressionBombError | MemoryError):
+@contextlib.contextmanager
+def _faults_of(name: str, truncated: bool) -> Iterator[None]:
+    """Raise a `PictureError` for whatever Pillow or PDFium raise, which is far more than OSError."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as fault:
         cause = f"{name} has too many pixels to be read."
-        return PictureError("too_large", cause, "Make the picture smaller.")
-    if truncated or isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower():
-        return truncated_error(name)
-    return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", DAMAGED)
+        raise PictureError("too_large", cause, "Make the picture smaller.") from fault
+    except Exception as fault:
+        is_cut = isinstance(fault, EOFError | struct.error) or "truncated" in str(fault).lower()
+        if truncated or is_cut:
+            raise _truncated_error(name) from fault
+        raise PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED) from fault
 
 
-def _read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if there is none or if it cannot be read."""
-    with contextlib.suppress(Exception):
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return 1
+def _is_pdf(stream: BinaryIO) -> bool:
+    """Return whether an open file begins like a PDF document."""
+    stream.seek(0)
+    head = stream.read(_PDF_MARK_BYTES)
+    stream.seek(0)
+    return b"%PDF-" in head and not head.startswith(_PICTURE_STARTS) and head[4:8] != b"ftyp"
 
 
-def _turn_upright(grey: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the rotation and the reflection that EXIF orientations 2 to 8 stand for."""
-    if orientation in (5, 6, 7, 8):
-        grey = cv2.transpose(grey)
-    if orientation in (2, 3, 6, 7):
-        grey = grey[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        grey = grey[::-1]
-    return grey
+def _read_brand(stream: BinaryIO) -> bytes:
+    """Return the brand, four bytes, that an AVIF or HEIF picture or a film states; else nothing."""
+    stream.seek(0)
+    head = stream.read(12)
+    stream.seek(0)
+    return head[8:] if head[4:8] == b"ftyp" else b""
+
+
+def _is_truncated(stream: BinaryIO) -> bool:
+    """Return whether a file is shorter than its header says, or lacks the end mark of its format."""
+    size = stream.seek(0, io.SEEK_END)
+    pdf = _is_pdf(stream)
+    stream.seek(-min(_PDF_MARK_BYTES if pdf else _PICTURE_TAIL_BYTES, size), io.SEEK_END)
+    tail = stream.read()
+    stream.seek(0)
+    head = stream.read(8)
+    try:
+        if head.startswith(b"RIFF"):  # WebP states its length
+            return int(struct.unpack("<I", head[4:])[0]) + 8 > size
+        if head.startswith((b"II*\0", b"MM\0*")):  # TIFF states where the description of its first page lies
+            order = "<" if head.startswith(b"II") else ">"
+            stream.seek(at := int(struct.unpack(order + "I", head[4:])[0]))
+            return at + 2 + 12 * int(struct.unpack(order + "H", stream.read(2))[0]) + 4 > size
+    except struct.error:
+        return True
+    finally:
+        stream.seek(0)
+    if pdf:
+        return b"%%EOF" not in tail
+    return any(head.startswith(start) and end not in tail for start, end in _PICTURE_ENDS.items())
+
+
+def _unidentified_error(stream: BinaryIO, name: str, truncated: bool) -> PictureError:
+    """Return the error for a file that Pillow does not recognize, by its first bytes."""
+    if _read_brand(stream) in (*_AVIF_BRANDS, *_HEIF_BRANDS):
+        return PictureError("corrupt", f"{name} is damaged and cannot be decoded.", _DAMAGED)
+    stream.seek(0)
+    head = stream.read(512)
+    kinds = [kind for offset, signature, kind in _UNSUPPORTED if head.startswith(signature, offset)]
+    kinds += ["an SVG drawing"] if b"<svg" in head.lower() else []
+    if kinds:
+        cause = f"{name} is {kinds[0]}, a format that cannot be read."
+        return PictureError("unsupported_format", cause, _READABLE)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        cause = f"{name} is not a picture: it starts with '<', like a web page."
+        remedy = "It may be an error page saved under a picture's name; download the picture again."
+        return PictureError("not_an_image", cause, remedy)
+    if not head.startswith(_PICTURE_STARTS):
+        return PictureError("not_an_image", f"{name} is not a picture.", _READABLE)
+    if truncated:
+        return _truncated_error(name)
+    return PictureError("not_an_image", f"{name} starts like a picture but does not contain one.", _DAMAGED)
+
+
+def _truncated_error(name: str) -> PictureError:
+    """Return the error for a file, or a page of it, whose end is missing."""
+    return PictureError("truncated", f"{name} ends too early: a part of the file is missing.", _DAMAGED)

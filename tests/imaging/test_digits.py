@@ -10,7 +10,7 @@ from digitcli.imaging.digits import (
     ConnectedComponents,
     digit_from_grey,
     mean_stroke_width,
-    normalize_central_digit,
+    normalize_digit,
 )
 from digitcli.imaging.grayscale import Box
 from tests.support.pictures import cut_tight, distance, drawn, grey_of, written
@@ -75,20 +75,14 @@ def test_the_detached_bar_of_a_five_is_a_part_of_it() -> None:
         assert abs(found[3] - drawn_box[3]) <= 2
 
 
-def test_two_equal_digits_close_to_each_other_stay_two() -> None:
+def test_equal_digits_and_lines_close_to_each_other_stay_two_and_a_digit_with_a_thin_gap_is_one() -> None:
     for digit in "0123456789":
         for gap in (0.1, 0.15):
             assert len(find_boxes(written(digit * 2, gap=gap)[0])) == 2, (digit, gap)
-
-
-def test_a_digit_with_a_thin_gap_is_one() -> None:
     paper, boxes = written("00", gap=0.6)
     x, _, width, _ = boxes[0]
     paper[:, x + width // 2 :][:, :4] = 255
     assert len(find_boxes(paper)) == 2
-
-
-def test_two_lines_close_to_each_other_stay_two() -> None:
     crop = cut_tight("3")
     paper = np.full((2 * crop.shape[0] + 110, crop.shape[1] * 2 + 160), 255, np.uint8)
     for top in (50, 60 + crop.shape[0]):
@@ -183,34 +177,35 @@ def test_torn_digits_are_joined_all_over_a_page() -> None:
     assert all(abs(box[3] - boxes[0][3]) <= 2 for box in found_boxes)
 
 
-def ink_of(grey: np.ndarray) -> np.ndarray:
-    return (1 - grey / 255).astype(np.float32)
+def central_digit(paper: np.ndarray) -> np.ndarray:
+    components = find_components(paper)
+    return normalize_digit(components.crop_ink(components.group_central_digit()))
 
 
 def test_a_digit_fills_the_box_and_its_centre_of_mass_is_in_the_middle() -> None:
     for digit in "0123456789":
         for stroke_px in (1, 4, 12):
-            centred = normalize_central_digit(ink_of(drawn(digit, stroke_px=stroke_px)))
+            centred = central_digit(drawn(digit, stroke_px=stroke_px))
             assert centred.shape == (28, 28) and centred.dtype == np.uint8
             _, _, width, height = cv2.boundingRect(centred)
             assert 19 <= max(width, height) <= 20, (digit, stroke_px)
             moments = cv2.moments(centred)
             assert abs(moments["m10"] / moments["m00"] - 14) < 1, (digit, stroke_px)
             assert abs(moments["m01"] / moments["m00"] - 14) < 1, (digit, stroke_px)
-    assert normalize_central_digit(np.zeros((50, 40), np.float32)).max() == 0
+    assert normalize_digit(np.zeros((50, 40), np.float32)).max() == 0
     once = digit_from_grey(drawn("3", stroke_px=12))
     assert distance(digit_from_grey(once), once) < 2
     page = np.full((400, 400), 255, np.uint8)
     page[150:270, 100:220] = drawn("5")
-    assert distance(normalize_central_digit(ink_of(page)), normalize_central_digit(ink_of(drawn("5")))) < 2
+    assert distance(central_digit(page), central_digit(drawn("5"))) < 2
 
 
 def test_hairlines_are_thickened_and_the_bar_of_a_five_is_kept() -> None:
-    hairline = normalize_central_digit(ink_of(drawn("0", 600, stroke_px=3)))
+    hairline = central_digit(drawn("0", 600, stroke_px=3))
     assert mean_stroke_width(hairline / np.float32(255)) > 1.7 and hairline.max() == 255
     five = drawn("5", stroke_px=8)
     five[26:34] = 255
-    centred = normalize_central_digit(ink_of(five))
+    centred = central_digit(five)
     assert cv2.connectedComponents((centred > 60).astype(np.uint8))[0] == 3
     assert cv2.boundingRect(centred)[3] == 20
 

@@ -154,6 +154,17 @@ def test_damaged_exif_is_ignored() -> None:
     assert open_picture(data).shape == (120, 120)
 
 
+def check_pages(content: bytes) -> None:
+    pages = list(open_pages(content, max_pixels=1_000_000))
+    assert pages
+    for _, page in pages:
+        if isinstance(page, PictureError):
+            assert page.reason in REASONS and page.cause and page.remedy
+        else:
+            assert page.dtype == np.float32 and page.ndim == 2 and page.size <= 1_000_000
+            assert page.min() >= 0 and page.max() <= 1
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "HEIF"])
 def test_damaged_pictures_raise_only_picture_errors(form: str, capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(7)
@@ -165,13 +176,9 @@ def test_damaged_pictures_raise_only_picture_errors(form: str, capfd: pytest.Cap
             for at in rng.integers(0, len(data), trial % 4 + 1):
                 data[at] = rng.integers(0, 256)
             cut = int(rng.integers(1, len(data))) if trial % 2 else len(data)
-            try:
-                grey = open_picture(bytes(data[:cut]), max_pixels=1_000_000)
-            except PictureError as error:
-                assert error.reason in REASONS
-            else:
-                assert grey.dtype == np.float32 and grey.ndim == 2
-                assert grey.min() >= 0 and grey.max() <= 1
+            check_pages(bytes(data[:cut]))
+        for start in (b"", whole[:8], b"%PDF-1.7\n"):
+            check_pages(start + rng.bytes(80))
     assert capfd.readouterr().out == ""
 
 

@@ -145,7 +145,7 @@ def test_a_disk_that_fails_during_reading_is_one_bad_picture(
         def readinto(self, buffer: object) -> int:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(opening, "_open_source", lambda source, name: Failing(document("3")))
+    monkeypatch.setattr(opening, "_open_source", lambda *_: Failing(document("3")))
     assert reason_of(b"") == "corrupt"
     assert capfd.readouterr() == ("", "")
 
