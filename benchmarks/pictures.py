@@ -25,7 +25,7 @@ from digitcli.data.files import walk_pictures
 from digitcli.data.mnist import load_mnist
 from digitcli.imaging.opening import open_picture
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.letters import PRINTED_LETTERS, find_fonts
+from digitcli.synthesis.glyphs import PRINTED_LETTERS, find_fonts
 from digitcli.synthesis.texts import sample_integer
 
 app = open_app(__doc__)

@@ -35,7 +35,7 @@ from digitcli.inference.checkpoint import RESUME_FILE, Header, read_header
 from digitcli.inference.devices import choose_device
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_classifier
-from digitcli.synthesis.letters import hash_fonts
+from digitcli.synthesis.glyphs import hash_fonts
 from digitcli.training import checks, trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.setup import StopSignal, architecture_arguments, create_network

@@ -258,9 +258,8 @@ def _check_images(images: Array, origin: str) -> Array:
 def _check_labels(labels: Array, origin: str) -> npt.NDArray[np.int64]:
     remedy = "Give labels that are integers from 0 to 9, one for each image."
     if labels.dtype.kind not in "iuf":
-        raise InputError(
-            f"The labels of {origin} have the type {labels.dtype}, which is not a number.", remedy
-        )
+        cause = f"The labels of {origin} have the type {labels.dtype}, which is not a number."
+        raise InputError(cause, remedy)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:

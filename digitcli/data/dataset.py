@@ -18,9 +18,7 @@ VALIDATION_SIZE = 5_000  # at most; of MNIST's 60,000 training digits it is a tw
 VALIDATION_SHARE = 1 / 12  # of the training part
 TEST_SHARE = 1 / 7  # of a dataset without a test part, as in MNIST: 10,000 of 70,000
 SPLIT_SEED = 2026  # every run has the same split, so that models can be compared on it
-IMBALANCE = (
-    5.0  # the most frequent digit may be this many times as frequent as the rarest; in MNIST it is 1.2
-)
+IMBALANCE = 5.0  # so many times as frequent as the rarest digit may the most frequent be; in MNIST it is 1.2
 
 Hashes = npt.NDArray[np.int64]
 
@@ -156,10 +154,10 @@ def _hold_out(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split off `size` indices at random, but never the last one of a label; both parts keep their order."""
     if not 0 < size < len(indices):
-        raise InputError(
-            f"{name} has {counted(len(indices), 'training digit')}, too few to hold some out for validation.",
-            "Training needs at least 12 pictures; a few hundred of each digit make a useful model.",
-        )
+        count = counted(len(indices), "training digit")
+        cause = f"{name} has {count}, too few to hold some out for validation."
+        remedy = "Training needs at least 12 pictures; a few hundred of each digit make a useful model."
+        raise InputError(cause, remedy)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(indices))
     _, from_the_end = np.unique(labels[indices[order[::-1]]], return_index=True)
     last_of_each_label = order[::-1][from_the_end]

@@ -28,6 +28,7 @@ PARTS |= dict.fromkeys(("test", "testing"), "test")
 # The kinds of entries of a folder.
 IDX, LOOSE = "IDX files", "loose pictures"
 DIGIT_FOLDERS, PART_FOLDERS, OTHER_FOLDERS = "folders of digits", "folders named train or test", "others"
+KINDS = (IDX, LOOSE, DIGIT_FOLDERS, PART_FOLDERS, OTHER_FOLDERS)
 LAYOUT = (
     "Put each picture in a sub-folder named by its digit, 0 to 9 (the folder itself or its sub-folders train "
     "and test may hold these), or give a folder of IDX files, for example train-images-idx3-ubyte and "
@@ -68,9 +69,7 @@ def load_folder(path: Path) -> Dataset:
 
 def _list_entries(path: Path) -> dict[str, list[Path]]:
     """Return the entries of each kind that are not hidden, in natural order."""
-    entries: dict[str, list[Path]] = {
-        kind: [] for kind in (IDX, LOOSE, DIGIT_FOLDERS, PART_FOLDERS, OTHER_FOLDERS)
-    }
+    entries: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     try:
         for entry in sorted(path.iterdir(), key=lambda entry: natural_order(entry.name)):
             if entry.name.startswith("."):

@@ -134,7 +134,7 @@ def ood_images() -> dict[str, npt.NDArray[np.uint8]]:
     """Return images without digits, (N, 28, 28): noise, clouds and printed letters."""
     import cv2
 
-    from digitcli.synthesis.letters import render_letters
+    from digitcli.synthesis.glyphs import render_letters
 
     noise = np.random.default_rng(SEED).random((NOISE_COUNT, 28, 28), dtype=np.float32)
     clouds = np.stack([cv2.GaussianBlur(image, (0, 0), CLOUD_SIGMA_PX) for image in noise])

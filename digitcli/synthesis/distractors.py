@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.letters import LIKE_NO_DIGIT, OPENCV_FONTS, PRINTED_LETTERS
+from digitcli.synthesis.glyphs import LIKE_NO_DIGIT, OPENCV_FONTS, PRINTED_LETTERS, Mask, draw_strokes
 from digitcli.synthesis.strokes import LETTERS, write_shape
 from digitcli.synthesis.writers import CANVAS_PX
 
@@ -89,7 +88,16 @@ def draw_letters(
     """Return a canvas (H, W) with letters from x on, handwritten or in one of OpenCV's fonts."""
     canvas = np.zeros(shape, np.uint8)
     if random.random() < 0.6:
-        _write_letters(random, canvas, x, size_px, pen_px, count)
+        names = LIKE_NO_DIGIT if count < 3 else list(LETTERS)
+        top = (shape[0] - size_px) / 2
+        slant, width, gap = random.normal(0.1, 0.2), random.uniform(0.8, 1.3), random.uniform(0.05, 0.3)
+        for name in random.choice(names, count):
+            strokes = [
+                (stroke * [width, 1] - [[slant, 0]] * stroke[:, 1:]) * size_px + [x, top]
+                for stroke in write_shape(random, LETTERS[str(name)])
+            ]
+            draw_strokes(canvas, strokes, pen_px)
+            x = max(float(stroke[:, 0].max()) for stroke in strokes) + gap * size_px
         return canvas
     text = "".join(random.choice(list(PRINTED_LETTERS), count))
     font = int(random.choice(OPENCV_FONTS))
@@ -112,21 +120,6 @@ def draw_objects(random: np.random.Generator, shape: tuple[int, int]) -> Mask:
         if random.random() < 0.4:
             canvas = cv2.GaussianBlur(canvas, (0, 0), random.uniform(1, 8)).astype(np.uint8)
     return canvas
-
-
-def _write_letters(
-    random: np.random.Generator, canvas: Mask, x: float, size_px: float, pen_px: float, count: int
-) -> None:
-    names = LIKE_NO_DIGIT if count < 3 else list(LETTERS)
-    top = (canvas.shape[0] - size_px) / 2
-    slant, width, gap = random.normal(0.1, 0.2), random.uniform(0.8, 1.3), random.uniform(0.05, 0.3)
-    for name in random.choice(names, count):
-        strokes = [
-            (stroke * [width, 1] - [[slant, 0]] * stroke[:, 1:]) * size_px + [x, top]
-            for stroke in write_shape(random, LETTERS[str(name)])
-        ]
-        draw_strokes(canvas, strokes, pen_px)
-        x = max(float(stroke[:, 0].max()) for stroke in strokes) + gap * size_px
 
 
 def _draw_rule_below(random: np.random.Generator, sheet: Sheet) -> None:

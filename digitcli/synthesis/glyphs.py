@@ -1,15 +1,18 @@
-"""Draw the ink of one character: strokes of a pen, MNIST's images redrawn with that pen, or marks."""
+"""Draw the ink of one character: strokes of a pen, MNIST's images redrawn with that pen, marks, or print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from digitcli.errors import InputError
 from digitcli.synthesis.strokes import DigitStrokes
 
 SUBPIXEL_BITS = 4  # lines are drawn with a precision of a sixteenth of a pixel
@@ -18,6 +21,29 @@ INK_LEVEL = 100  # of 255; darker pixels count as ink for boxes and gaps
 _EDGE_LEVEL = 110  # of 255; MNIST's soft edges are cut here
 _SMOOTHING_PX = 1.2  # standard deviation of the blur that removes MNIST's steps, in fine pixels
 _FAR_PX = -99.0  # the distance to the ink outside of MNIST's image
+# Written letters of `strokes.LETTERS` that cannot be taken for a digit, even where one stands alone.
+LIKE_NO_DIGIT = (
+    *"adfhkmnuwxAEFHKMNRWX",
+    *("alpha", "delta", "eta", "lambda", "mu", "xi", "pi", "phi", "chi", "psi", "omega"),
+    *("Gamma", "Delta", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"),
+)
+CLEAR_LETTERS = "AEFHKMNPRUVWXYaefhkmnrtvwxy"  # hardly anybody takes these for a digit, in any hand or font
+PRINTED_LETTERS = "ACEFGHKLMNRTUVWXacdfhkmnptuvwxy"  # without letters that look like a digit in some font
+OPENCV_FONTS = (
+    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_ITALIC,
+)
+DIGIT_FONTS = (
+    *(cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX),
+    cv2.FONT_HERSHEY_COMPLEX | cv2.FONT_ITALIC,
+)
+LETTER_PX = 22  # the longer side of a letter in its 28 x 28 image; a little more than MNIST's 20
+FONT_SUFFIXES = (".ttf", ".otf", ".woff", ".woff2")
+_REMEDY = f"Give a font, or a folder of fonts that have Latin letters ({', '.join(FONT_SUFFIXES)})."
+_NONCHARACTER = "\uffff"  # no font has a glyph for it, so it shows how a font draws missing letters
 
 Mask = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.floating]
@@ -71,7 +97,9 @@ def glyph_of_image(image: Mask, to_pixels: npt.NDArray[np.float32], height_px: f
     affine = np.column_stack([to_pixels, -origin]).astype(np.float32)
     scale = height_px * MNIST_FINE / digit_height
     depth = cv2.warpAffine(distance * np.float32(scale), affine, size, borderValue=_FAR_PX)
-    growth_px = _limit_growth(half_width * scale, pen_px / 2)
+    # More thinning would break the strokes, and more growth would fill their loops.
+    half_width_px = half_width * scale
+    growth_px = min(max(pen_px / 2 - half_width_px, -0.45 * half_width_px), 0.6 * half_width_px + 1)
     return Glyph(np.clip((depth + growth_px + 0.5) * 255, 0, 255).astype(np.uint8), corner)
 
 
@@ -89,37 +117,6 @@ def signed_distance(image: Mask) -> tuple[npt.NDArray[np.float32], float]:
     outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     half_width = float(np.percentile(depth[depth > 0], 90)) / MNIST_FINE
     return ((depth - outside) / MNIST_FINE).astype(np.float32), half_width
-
-
-def render_printed_digits() -> list[list[Mask]]:
-    """Render the ten digits, each (1, 28, 28), in five fonts of OpenCV and in Pillow's own font."""
-    fonts = (
-        cv2.FONT_HERSHEY_SIMPLEX,
-        cv2.FONT_HERSHEY_DUPLEX,
-        cv2.FONT_HERSHEY_COMPLEX,
-        cv2.FONT_HERSHEY_TRIPLEX,
-        cv2.FONT_HERSHEY_COMPLEX | cv2.FONT_ITALIC,
-    )
-    in_opencv = [[_render_in_opencv(str(digit), font) for digit in range(10)] for font in fonts]
-    font = ImageFont.load_default(26)
-    return [*in_opencv, [_render_in_pillow(str(digit), font) for digit in range(10)]]
-
-
-def _render_in_opencv(text: str, font: int) -> Mask:
-    canvas = np.zeros((1, 28, 28), np.uint8)
-    cv2.putText(canvas[0], text, (5, 25), font, cv2.getFontScaleFromHeight(font, 20, 2), 255, 2, cv2.LINE_AA)
-    return canvas
-
-
-def _render_in_pillow(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Mask:
-    canvas = Image.new("L", (28, 28))
-    ImageDraw.Draw(canvas).text((7, 0), text, 255, font)
-    return np.asarray(canvas, np.uint8)[None]
-
-
-def _limit_growth(half_width_px: float, target_px: float) -> float:
-    """Return by how much to thicken strokes: more thinning would break them, more growth fill their loops."""
-    return min(max(target_px - half_width_px, -0.45 * half_width_px), 0.6 * half_width_px + 1)
 
 
 def _bound(points: Points, margin_px: float) -> tuple[Points, tuple[int, int]]:
@@ -265,16 +262,8 @@ def _euro(random: np.random.Generator) -> _Lines:
 
 
 def _pound(random: np.random.Generator) -> _Lines:
-    stem = [
-        (0.5, 0.15),
-        (0.36, 0.02),
-        (0.22, 0.12),
-        (0.22, 0.6),
-        (0.18, 0.86),
-        (0.04, 0.98),
-        (0.2, 0.94),
-        (0.55, 0.98),
-    ]
+    x, y = (0.5, 0.36, 0.22, 0.22, 0.18, 0.04, 0.2, 0.55), (0.15, 0.02, 0.12, 0.6, 0.86, 0.98, 0.94, 0.98)
+    stem = list(zip(x, y, strict=True))
     return [stem, [(0.04, 0.5), (0.42, 0.5 + random.normal(0, 0.03))]]
 
 
@@ -299,3 +288,87 @@ MARKS: dict[str, Callable[[np.random.Generator], _Lines]] = {
     "£": _pound,
     "÷": _obelus,
 }
+
+
+def render_printed_digits() -> list[list[Mask]]:
+    """Render the ten digits, each (1, 28, 28), in five fonts of OpenCV and in Pillow's own font."""
+    styles = [np.zeros((10, 1, 28, 28), np.uint8) for _ in DIGIT_FONTS]
+    for style, font in zip(styles, DIGIT_FONTS, strict=True):
+        scale = cv2.getFontScaleFromHeight(font, 20, 2)
+        for digit in range(10):
+            cv2.putText(style[digit, 0], str(digit), (5, 25), font, scale, 255, 2, cv2.LINE_AA)
+    in_pillow = [Image.new("L", (28, 28)) for _ in range(10)]
+    for digit, image in enumerate(in_pillow):
+        ImageDraw.Draw(image).text((7, 0), str(digit), 255, ImageFont.load_default(26))
+    return [*map(list, styles), [np.asarray(image, np.uint8)[None] for image in in_pillow]]
+
+
+def render_letters(fonts: Path | None = None) -> list[Mask]:
+    """Render every printed letter (28, 28), white on black, in OpenCV's fonts and in those at a path.
+
+    Raises:
+        InputError: There is no font at the path, or a font cannot be read or has no letters.
+    """
+    letters = np.zeros((len(OPENCV_FONTS), len(PRINTED_LETTERS), 80, 80), np.uint8)
+    for canvases, face in zip(letters, OPENCV_FONTS, strict=True):
+        scale = cv2.getFontScaleFromHeight(face, 40, 3)
+        for canvas, letter in zip(canvases, PRINTED_LETTERS, strict=True):
+            cv2.putText(canvas, letter, (15, 60), face, scale, 255, 3, cv2.LINE_AA)
+    images = [*letters.reshape(-1, 80, 80)]
+    for file in () if fonts is None else find_fonts(fonts):
+        try:
+            font = ImageFont.truetype(file, 60)
+            missing, *of_font = (_letter_in_pillow(each, font) for each in _NONCHARACTER + PRINTED_LETTERS)
+        except OSError as error:
+            raise InputError(f"{file} is not a font that can be read: {error}.", _REMEDY) from error
+        if any(not image.any() or np.array_equal(image, missing) for image in of_font):
+            raise InputError(f"{file} has no Latin letters.", _REMEDY)
+        images += of_font
+    return [_centred(image) for image in images]
+
+
+def find_fonts(path: Path) -> list[Path]:
+    """Return the font at a path, or the fonts in a folder and its sub-folders, sorted by name.
+
+    Raises:
+        InputError: There is no font.
+    """
+    candidates: Iterable[Path] = path.rglob("*") if path.is_dir() else [path]
+    files = sorted(file for file in candidates if file.suffix.lower() in FONT_SUFFIXES and file.is_file())
+    if not files:
+        raise InputError(f"There is no font in {path}.", _REMEDY)
+    return files
+
+
+def hash_fonts(path: Path) -> str:
+    """Return the SHA-256 of all fonts at a path.
+
+    Raises:
+        InputError: There is no font, or one cannot be read.
+    """
+    sha256 = hashlib.sha256()
+    for file in find_fonts(path):
+        try:
+            sha256.update(file.read_bytes())
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.", _REMEDY) from error
+    return sha256.hexdigest()
+
+
+def _letter_in_pillow(text: str, font: ImageFont.FreeTypeFont) -> Mask:
+    left, top, right, bottom = map(int, font.getbbox(text))
+    canvas = Image.new("L", (max(1, right - left + 2), max(1, bottom - top + 2)))
+    ImageDraw.Draw(canvas).text((1 - left, 1 - top), text, 255, font)
+    return np.asarray(canvas, np.uint8)
+
+
+def _centred(letter: Mask) -> Mask:
+    """Crop a letter (H, W), scale its longer side to `LETTER_PX` and put it in the middle of 28 x 28."""
+    x, y, width, height = cv2.boundingRect(letter)
+    scale = LETTER_PX / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(letter[y : y + height, x : x + width], size, interpolation=cv2.INTER_AREA)
+    canvas = np.zeros((28, 28), np.uint8)
+    left, top = (28 - size[0]) // 2, (28 - size[1]) // 2
+    canvas[top : top + size[1], left : left + size[0]] = small
+    return canvas

@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from digitcli.atomic_write import faults_of, write_whole
 from digitcli.errors import InputError, OutputError, UsageError
@@ -123,28 +123,7 @@ def read_lines(folder: Path) -> list[Line]:
     """Read the lines that `write_lines` has written.
 
     Raises:
-        InputError: A file is missing or damaged.
-    """
-    import cv2
-
-    remedy = "Write the folder again with digitcli synthesize --force."
-    try:
-        boxes = json.loads((folder / BOXES).read_text(encoding="utf-8"))
-        with (folder / LABELS).open(newline="", encoding="utf-8") as file:
-            texts = {row["file"]: row["raw"] for row in csv.DictReader(file)}
-        lines = [_read_line(folder / name, text, boxes[name]) for name, text in texts.items()]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, csv.Error, cv2.error) as error:
-        raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
-    if not lines:
-        raise InputError(f"{folder} contains no lines.", remedy)
-    return lines
-
-
-def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
-    """Read one line; its boxes are `[character, x, y, width, height]`.
-
-    Raises:
-        ValueError: The picture, the text and the boxes do not belong together.
+        InputError: A file is missing or damaged, or a picture, its text and its boxes do not belong together.
     """
     import cv2
     import numpy as np
@@ -152,21 +131,32 @@ def _read_line(path: Path, text: str, boxes: list[list[Any]]) -> Line:
     from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX
     from digitcli.synthesis.lines import ALPHABET, Line, count_ctc_columns
 
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    corners = np.array([box[1:] for box in boxes], np.float32).reshape(-1, 4)
-    corners[:, 2:] += corners[:, :2]
-    is_valid = (
-        image is not None
-        and image.shape[0] == STRIP_HEIGHT_PX
-        and image.shape[1] >= COLUMN_PX * count_ctc_columns(text)
-        and len(corners) == len(text)
-        and set(text) <= set(ALPHABET)
-        and np.isfinite(corners).all()
-        and (corners >= 0).all()
-    )
-    if not is_valid:
-        raise ValueError(f"{path.name} does not fit its labels")
-    return Line(np.asarray(image, np.uint8), text, corners)
+    remedy, lines = "Write the folder again with digitcli synthesize --force.", []
+    try:
+        boxes = json.loads((folder / BOXES).read_text(encoding="utf-8"))
+        with (folder / LABELS).open(newline="", encoding="utf-8") as file:
+            texts = {row["file"]: row["raw"] for row in csv.DictReader(file)}
+        for name, text in texts.items():
+            image = cv2.imdecode(np.frombuffer((folder / name).read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+            corners = np.array([box[1:] for box in boxes[name]], np.float32).reshape(-1, 4)
+            corners[:, 2:] += corners[:, :2]
+            is_valid = (
+                image is not None
+                and image.shape[0] == STRIP_HEIGHT_PX
+                and image.shape[1] >= COLUMN_PX * count_ctc_columns(text)
+                and len(corners) == len(text)
+                and set(text) <= set(ALPHABET)
+                and np.isfinite(corners).all()
+                and (corners >= 0).all()
+            )
+            if not is_valid:
+                raise ValueError(f"{name} does not fit its labels")
+            lines.append(Line(np.asarray(image, np.uint8), text, corners))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, csv.Error, cv2.error) as error:
+        raise InputError(f"The lines in {folder} cannot be read: {error}.", remedy) from error
+    if not lines:
+        raise InputError(f"{folder} contains no lines.", remedy)
+    return lines
 
 
 def lines_to_evaluate(data: str, training_digest: str | None) -> tuple[list[Line], str]:

@@ -18,8 +18,7 @@ from digitcli.imaging.digits import BOX_PX, normalize_digit
 from digitcli.imaging.network_inputs import line_ink
 from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX
 from digitcli.synthesis.distractors import SCALE, draw_cells, draw_distractors, draw_letters, draw_objects
-from digitcli.synthesis.glyphs import Mask, draw_strokes, render_printed_digits
-from digitcli.synthesis.letters import LIKE_NO_DIGIT
+from digitcli.synthesis.glyphs import LIKE_NO_DIGIT, Mask, draw_strokes, render_printed_digits
 from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.strokes import (
     LETTERS,
@@ -214,18 +213,25 @@ def compose_text(random: np.random.Generator, writer: Writer, text: str) -> Comp
         composition = _add_letters(random, writer, composition)
     if random.random() < ROTATION_SHARE:
         composition = _change_view(random, composition)
-    return _shrink(composition, shrink_factor) if shrink_factor < 1 else composition
+    if shrink_factor == 1:
+        return composition
+    size = max(8, round(composition.ink.shape[1] * shrink_factor)), CANVAS_PX
+    ink, distractors = (
+        cv2.resize(layer, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        for layer in (composition.ink, composition.distractors)
+    )
+    return Composition(ink, distractors, composition.boxes * np.float32(shrink_factor))
 
 
 def _put_on_paper(random: np.random.Generator, writer: Writer, writing: Writing) -> tuple[Composition, float]:
     """Put writing on paper among distractors; return also the factor that fits it into the canvas."""
-    height = writing.bottom - writing.top
+    x0, y0, x1, y1 = writing.bounds()
+    height = y1 - y0
     shrink_factor = CANVAS_PX * random.uniform(0.8, 1) / height if height > CANVAS_PX * 1.02 else 1.0
     left, right, top = _sample_margins(random, CANVAS_PX - height * shrink_factor)
     left, right = int(left / shrink_factor), int(right / shrink_factor)
-    width = writing.right - writing.left + left + right + 2
-    ink = np.zeros((round(CANVAS_PX / shrink_factor), width), np.uint8)
-    boxes = writing.draw(ink, left - writing.left, top / shrink_factor - writing.top)
+    ink = np.zeros((round(CANVAS_PX / shrink_factor), x1 - x0 + left + right + 2), np.uint8)
+    boxes = writing.draw(ink, left - x0, top / shrink_factor - y0)
     x0, y0 = boxes[:, :2].min(axis=0)
     x1, y1 = boxes[:, 2:].max(axis=0)
     distractors = draw_distractors(random, ink.shape, (x0, y0, x1, y1), writer.pen_px)
@@ -236,8 +242,10 @@ def _put_on_paper(random: np.random.Generator, writer: Writer, writing: Writing)
 
 def _sample_margins(random: np.random.Generator, space_px: float) -> tuple[int, int, float]:
     """Return the left, right and top margin in pixels; a negative one cuts off a little of the writing."""
-    left = int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(-2.5, 3) * SCALE)
-    right = int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(-2, 3) * SCALE)
+    left, right = (
+        int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(least, 3) * SCALE)
+        for least in (-2.5, -2)
+    )
     if random.random() < WIDE_MARGIN_SHARE:
         left += int(random.uniform(0.2, 1.5) * CANVAS_PX)
     if random.random() < WIDE_MARGIN_SHARE:
@@ -277,26 +285,13 @@ def _change_view(random: np.random.Generator, composition: Composition) -> Compo
     distractors = cv2.warpPerspective(
         composition.distractors, view, (width, height), borderMode=cv2.BORDER_REPLICATE
     )
-    boxes = _transform_boxes(view, composition.boxes)
-    return Composition(ink.astype(np.uint8), distractors.astype(np.uint8), boxes)
-
-
-def _transform_boxes(view: cv2.typing.MatLike, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the boxes (n, 4) through the places to which a view (3, 3) moves the middles of their sides."""
-    x0, y0, x1, y1 = boxes.T
+    # A box goes through the places to which the middles of its sides are moved.
+    x0, y0, x1, y1 = composition.boxes.T
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     sides = np.stack([(x0, y), (x, y0), (x1, y), (x, y1)]).transpose(2, 0, 1)  # n, side, x or y
-    moved = cv2.perspectiveTransform(sides.astype(np.float32), view)
-    return np.stack([moved[:, 0, 0], moved[:, 1, 1], moved[:, 2, 0], moved[:, 3, 1]], axis=1)
-
-
-def _shrink(composition: Composition, factor: float) -> Composition:
-    size = max(8, round(composition.ink.shape[1] * factor)), CANVAS_PX
-    ink, distractors = (
-        cv2.resize(layer, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        for layer in (composition.ink, composition.distractors)
-    )
-    return Composition(ink, distractors, composition.boxes * np.float32(factor))
+    sides = cv2.perspectiveTransform(sides.astype(np.float32), view)
+    boxes = np.stack([sides[:, 0, 0], sides[:, 1, 1], sides[:, 2, 0], sides[:, 3, 1]], axis=1)
+    return Composition(ink.astype(np.uint8), distractors.astype(np.uint8), boxes)
 
 
 class CharacterSynthesizer:
@@ -315,22 +310,18 @@ class CharacterSynthesizer:
         images = np.zeros((count, 28, 28), np.uint8)
         labels = np.zeros(count, np.int64)
         for index in range(count):
-            ink, labels[index] = self._sample_character(random)
+            if random.random() >= NON_DIGITS_SHARE:
+                labels[index] = digit = int(random.integers(10))
+                writer = self._lines.sample_writer(random, str(digit))
+            else:
+                labels[index], digit, strokes = NO_DIGIT, 2, None
+                if random.random() >= PRINTED_LETTERS_SHARE:
+                    strokes = {2: [write_shape(random, LETTERS[str(random.choice(LIKE_NO_DIGIT))])]}
+                # To this writer, every letter is a "2": the style changes no digit but 0 and 1.
+                writer = Writer(sample_style(random), self._letters, strokes, random)
+            ink = _degrade(random, writer.write(str(digit)).mask)
             images[index] = normalize_digit(ink, int(random.choice([BOX_PX, SMALL_BOX_PX])))
         return Digits(images, labels)
-
-    def _sample_character(self, random: np.random.Generator) -> tuple[_Ink, int]:
-        """Return the ink of a random character and its label."""
-        if random.random() >= NON_DIGITS_SHARE:
-            digit = int(random.integers(10))
-            writer = self._lines.sample_writer(random, str(digit))
-            return _degrade(random, writer.write(str(digit)).mask), digit
-        strokes = None
-        if random.random() >= PRINTED_LETTERS_SHARE:
-            strokes = {2: [write_shape(random, LETTERS[str(random.choice(LIKE_NO_DIGIT))])]}
-        # To this writer, every letter is a "2": with any digit other than 0 and 1, the style changes nothing.
-        writer = Writer(sample_style(random), self._letters, strokes, random)
-        return _degrade(random, writer.write("2").mask), NO_DIGIT
 
 
 def synthesize_characters(
@@ -375,19 +366,14 @@ def _degrade(random: np.random.Generator, mask: Mask) -> _Ink:
     if random.random() < 0.6:
         ink = cv2.GaussianBlur(ink, (0, 0), random.uniform(0.3, 1.2)).astype(np.float32)
     if random.random() < 0.25:
-        ink = np.maximum(ink, _draw_speck(random, ink.shape) / np.float32(255))
+        start = random.uniform([0, 0], ink.shape[::-1])
+        ends = np.stack([start, start + random.normal(0, 0.12 * len(ink), 2)]).astype(np.float32)
+        speck = np.zeros(ink.shape, np.uint8)
+        draw_strokes(speck, [ends], max(1, random.uniform(0.04, 0.1) * len(ink)))
+        ink = np.maximum(ink, speck / np.float32(255))
     ink = ink / max(float(ink.max()), 1e-6)
     if random.random() < 0.5:
         near_ink = cv2.dilate((ink > 0.15).astype(np.uint8), np.ones((3, 3), np.uint8))
         noise = random.normal(0, random.uniform(0.02, 0.12), ink.shape)
         ink = (np.clip(ink + noise, 0, 1) * near_ink).astype(np.float32)
     return ink
-
-
-def _draw_speck(random: np.random.Generator, shape: tuple[int, ...]) -> Mask:
-    height, width = shape
-    start = random.uniform([0, 0], [width, height])
-    ends = np.stack([start, start + random.normal(0, 0.12 * height, 2)]).astype(np.float32)
-    speck = np.zeros(shape, np.uint8)
-    draw_strokes(speck, [ends], max(1, random.uniform(0.04, 0.1) * height))
-    return speck

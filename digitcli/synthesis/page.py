@@ -47,11 +47,16 @@ class Label:
     corners: Corners
     seen: Corners | None = None
 
+    @property
+    def shown(self) -> Corners:
+        """The corners of what is seen, also without paper."""
+        return self.corners if self.seen is None else self.seen
+
     def shares_outside(self, size: tuple[int, ...]) -> npt.NDArray[np.floating]:
         """Return the share (n,) of each character that is not seen in a picture of a width and a height."""
-        seen = self.corners if self.seen is None else self.seen
-        whole = np.maximum(_areas(self.corners), 1e-3)
-        return np.asarray(1 - _areas(np.clip(seen, 0, np.array(size, np.float32))) / whole)
+        seen = np.clip(self.shown, 0, np.array(size, np.float32))
+        areas, seen_areas = (np.ptp(corners, axis=1).prod(axis=1) for corners in (self.corners, seen))
+        return np.asarray(1 - seen_areas / np.maximum(areas, 1e-3))
 
     def cut_to(self, size: tuple[int, ...]) -> Label | None:
         """Return what paper of a width and a height shows of it; None if that is nothing."""
@@ -62,8 +67,8 @@ class Label:
             return None
         flags = iter(is_seen.tolist())
         text = "".join(character for character in self.text if character == " " or next(flags)).strip()
-        seen = np.clip(self.corners if self.seen is None else self.seen, 0, np.array(size, np.float32))
-        return Label(self.kind, text, self.corners[is_seen], seen[is_seen])
+        seen = np.clip(self.shown[is_seen], 0, np.array(size, np.float32))
+        return Label(self.kind, text, self.corners[is_seen], seen)
 
     def moved(self, matrix: npt.NDArray[np.floating]) -> Label:
         """Return the label after a transformation, see `transform`."""
@@ -73,7 +78,6 @@ class Label:
 
 def numbers_of(label: Label) -> list[Label]:
     """Return each number of a label, which may hold several, as a label with its own characters."""
-    seen = label.corners if label.seen is None else label.seen
     numbers: list[tuple[str, list[int]]] = [("", [])]
     place = 0
     for character in label.text:
@@ -84,7 +88,7 @@ def numbers_of(label: Label) -> list[Label]:
             numbers[-1] = (text + character, [*places, place])
         place += character != " "
     return [
-        Label(label.kind, text, label.corners[places], seen[places])
+        Label(label.kind, text, label.corners[places], label.shown[places])
         for text, places in numbers
         if any(character.isdecimal() for character in text)
     ]
@@ -92,9 +96,9 @@ def numbers_of(label: Label) -> list[Label]:
 
 def joined(labels: Sequence[Label]) -> Label:
     """Return numbers of one line as one label, with spaces between their texts."""
-    seen = np.concatenate([each.corners if each.seen is None else each.seen for each in labels])
-    text, corners = " ".join(each.text for each in labels), np.concatenate([each.corners for each in labels])
-    return Label(labels[0].kind, text, corners, seen)
+    corners, seen = ([getattr(each, name) for each in labels] for name in ("corners", "shown"))
+    text = " ".join(each.text for each in labels)
+    return Label(labels[0].kind, text, np.concatenate(corners), np.concatenate(seen))
 
 
 @dataclass(frozen=True)
@@ -191,9 +195,17 @@ class Page:
 
         x, y: its upper left corner in the picture, in pixels.
         """
-        x, y = round(x), round(y)
-        matrix = np.array([[share, 0, x], [0, share, y]])
-        return Page(self.layers.map(lambda layer: _shrunk(layer, share, x, y)), self.moved_labels(matrix))
+        left, top = round(x), round(y)
+        width = min(self.width - left, max(1, round(share * self.width)))
+        height = min(self.height - top, max(1, round(share * self.height)))
+
+        def place(layer: Mask) -> Mask:
+            placed = np.zeros_like(layer)
+            small = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
+            placed[top : top + height, left : left + width] = small
+            return placed
+
+        return Page(self.layers.map(place), self.moved_labels(np.array([[share, 0, left], [0, share, top]])))
 
     def moved_labels(self, matrix: npt.NDArray[np.floating]) -> list[Label]:
         """Return the labels of what is seen on the page, after a transformation, see `transform`."""
@@ -238,23 +250,10 @@ def line_box(label: Label) -> LineBox:
     return LineBox(float(centre[0]), float(centre[1]), float(np.ptp(u)), float(np.ptp(v)), angle)
 
 
-def _shrunk(layer: Mask, share: float, x: int, y: int) -> Mask:
-    height, width = layer.shape
-    size = min(width - x, max(1, round(share * width))), min(height - y, max(1, round(share * height)))
-    placed = np.zeros_like(layer)
-    placed[y : y + size[1], x : x + size[0]] = cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
-    return placed
-
-
 def corners_of(boxes: npt.NDArray[np.float32]) -> Corners:
     """Return the corners (n, 4, 2) of boxes (n, 4), x0 y0 x1 y1, clockwise from the upper left one."""
     x0, y0, x1, y1 = boxes.reshape(-1, 4).T
     return np.stack([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]).transpose(2, 0, 1).astype(np.float32)
-
-
-def _areas(corners: Corners) -> npt.NDArray[np.floating]:
-    """Return the areas (n,) of the upright boxes around corners (n, 4, 2)."""
-    return np.asarray(np.ptp(corners, axis=1).prod(axis=1))
 
 
 def _turn(mask: Mask, degrees: float) -> tuple[Mask, npt.NDArray[np.float32]]:

@@ -11,8 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
-from digitcli.synthesis.glyphs import draw_strokes
-from digitcli.synthesis.letters import CLEAR_LETTERS
+from digitcli.synthesis.glyphs import CLEAR_LETTERS, draw_strokes
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import (
     Desk,
@@ -65,13 +64,13 @@ def fill_with_free_numbers(desk: Desk) -> None:
     words = desk.label_scribe()
     for _ in range(desk.count(1, 14)):
         if desk.chance(0.2):
-            _put_freely(desk, desk.word(words, 0.7, 1.1), Kind.OTHER, "", float(desk.random.normal(0, tilt)))
+            _put_freely(desk, desk.word(words, 0.7, 1.1), tilt)
             continue
         text, stamp = _line_of_numbers(desk)
         if desk.chance(FRACTION_SHARE):
-            _put_freely(desk, _fraction(desk), Kind.OTHER, "", float(desk.random.normal(0, tilt)))
+            _put_freely(desk, _fraction(desk), tilt)
             continue
-        place = _put_freely(desk, stamp, Kind.NUMBER, text, float(desk.random.normal(0, tilt)))
+        place = _put_freely(desk, stamp, tilt, Kind.NUMBER, text)
         if place and desk.chance(0.25):
             decorate(desk, place)
 
@@ -84,9 +83,8 @@ def fill_with_table(desk: Desk) -> None:
     has_row_lines, has_column_lines = desk.chance(0.75), desk.chance(0.65)
     row_px = height * desk.uniform(1.15, 2.6)
     widths = desk.uniform(1, 2.2) if single else desk.uniform(0.7, 1) * longest + desk.uniform(0.5, 2)
-    column_px = height * widths
     gap_px = 0.0 if has_column_lines else height * UNRULED_GAP
-    column_px += gap_px
+    column_px = height * widths + gap_px
     left, top = desk.uniform(-0.5, 2) * height, desk.uniform(-0.5, 2) * height
     has_labels, has_heads = desk.chance(0.5), desk.chance(0.5)
     label_px = height * desk.uniform(2, 6) if has_labels else 0.0
@@ -105,7 +103,7 @@ def fill_with_table(desk: Desk) -> None:
         if has_labels and not (row == 0 and has_heads):
             cell = (left, ys[row], xs[0], ys[row + 1])
             if desk.chance(0.3):
-                _put_in_cell(desk, desk.number(f"{row + 1}"), cell, Kind.NUMBER, f"{row + 1}", 0.1)
+                _put_in_cell(desk, desk.number(f"{row + 1}"), cell, f"{row + 1}", 0.1)
             else:
                 _put_word_in_cell(desk, words, cell)
         for column in range(columns):
@@ -114,7 +112,7 @@ def fill_with_table(desk: Desk) -> None:
                 _put_word_in_cell(desk, words, cell)
             elif desk.chance(filled):
                 text = _cell_text(desk, kind, longest)
-                _put_in_cell(desk, desk.number(text), cell, Kind.NUMBER, text, desk.uniform(0, 1))
+                _put_in_cell(desk, desk.number(text), cell, text, desk.uniform(0, 1))
             elif desk.chance(0.3):
                 draw_tick(desk, (cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)
 
@@ -144,10 +142,10 @@ def fill_with_marks(desk: Desk) -> None:
                 _put_word_in_cell(desk, words, cell)
             elif row == 0 and has_heads:
                 head = words.number(desk.random, f"{column + 1}", 0.8 * height)
-                _put_in_cell(desk, head, cell, Kind.NUMBER, f"{column + 1}", 0.5)
+                _put_in_cell(desk, head, cell, f"{column + 1}", 0.5)
             elif desk.chance(filled):
                 text = sample_integer(desk.random, 1, 3 if is_sum else 1)
-                _put_in_cell(desk, desk.number(text), cell, Kind.NUMBER, text, 0.5 if is_sum else align)
+                _put_in_cell(desk, desk.number(text), cell, text, 0.5 if is_sum else align)
 
 
 def fill_with_form(desk: Desk) -> None:
@@ -247,7 +245,7 @@ def fill_with_nothing(desk: Desk) -> None:
     if kinds[0]:
         words = desk.label_scribe()
         for _ in range(desk.count(1, 10)):
-            _put_freely(desk, desk.word(words, 0.6, 1.5), Kind.OTHER, "", float(desk.random.normal(0, 5)))
+            _put_freely(desk, desk.word(words, 0.6, 1.5), 5)
     for _ in range(desk.count(1, 6) if kinds[1] else 0):
         draw_tick(desk, desk.uniform(0, desk.page.width), desk.uniform(0, desk.page.height))
     for _ in range(desk.count(1, 8) if kinds[2] else 0):
@@ -280,8 +278,7 @@ def fill_with_words(desk: Desk) -> None:
     words = desk.label_scribe()
     for _ in range(desk.count(3, 16)):
         text = next(word for word in iter(lambda: sample_word(desk.random), "") if len(word) > 1)
-        stamp = words.word(desk.random, text, desk.height_px * desk.uniform(0.6, 1.5))
-        _put_freely(desk, stamp, Kind.OTHER, "", float(desk.random.normal(0, 5)))
+        _put_freely(desk, words.word(desk.random, text, desk.height_px * desk.uniform(0.6, 1.5)), 5)
 
 
 # Fills a page.
@@ -306,9 +303,13 @@ LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
 
 
 def _put_freely(
-    desk: Desk, stamp: Stamp, kind: Kind, text: str, degrees: float
+    desk: Desk, stamp: Stamp, tilt: float, kind: Kind = Kind.OTHER, text: str = ""
 ) -> tuple[float, float, float, float] | None:
-    """Put a stamp at a free place, and return its box; None if there was no free place."""
+    """Put a stamp at a free place, turned at random by a standard deviation of `tilt` degrees.
+
+    Return its box; None if there was no free place.
+    """
+    degrees = float(desk.random.normal(0, tilt))
     page, grown = desk.page, abs(np.sin(np.radians(degrees))) * stamp.width / 2
     across, along = 0.35 * desk.height_px, 0.175 * desk.height_px + grown
     for _ in range(6):
@@ -322,10 +323,20 @@ def _put_freely(
 
 
 def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
-    """Write one number, or two that stand so near that they are one line with a space."""
+    """Write one number, two that stand so near that they are one line with a space, or one with a unit.
+
+    A unit is letters that nearly touch the number, for example those of a currency.
+    """
     first = sample_number(desk.random)
     if desk.chance(0.08):
-        return _with_unit(desk, first)
+        scribe = desk.scribe if desk.chance(0.7) else desk.label_scribe()
+        letters = "".join(desk.random.choice(list(LOWER + UPPER), desk.count(1, 4)))
+        word = scribe.word(desk.random, letters, desk.height_px * desk.uniform(0.7, 1.05))
+        gap_px = desk.uniform(0.05, 0.45) * desk.height_px
+        number = desk.number(first)
+        if desk.chance(0.5):
+            return f"{OTHER}{first}", side_by_side([word, number], gap_px)
+        return f"{first}{OTHER}", side_by_side([number, word], gap_px)
     if not desk.chance(0.15):
         return first, desk.number(first)
     second = sample_integer(desk.random, 1, 4)
@@ -347,18 +358,6 @@ def _fraction(desk: Desk) -> Stamp:
     return Stamp(mask, np.array([[0, 0, width, len(mask)]], np.float32))
 
 
-def _with_unit(desk: Desk, text: str) -> tuple[str, Stamp]:
-    """Write a number and letters that nearly touch it, for example a unit or a currency."""
-    scribe = desk.scribe if desk.chance(0.7) else desk.label_scribe()
-    letters = "".join(desk.random.choice(list(LOWER + UPPER), desk.count(1, 4)))
-    word = scribe.word(desk.random, letters, desk.height_px * desk.uniform(0.7, 1.05))
-    gap_px = desk.uniform(0.05, 0.45) * desk.height_px
-    number = desk.number(text)
-    if desk.chance(0.5):
-        return f"{OTHER}{text}", side_by_side([word, number], gap_px)
-    return f"{text}{OTHER}", side_by_side([number, word], gap_px)
-
-
 def _digit(desk: Desk) -> str:
     """Return a digit; a 1 is twice as frequent, because it is hard to tell from other strokes."""
     return str(desk.random.choice(list(DIGITS + "1")))
@@ -375,20 +374,19 @@ def _cell_text(desk: Desk, kind: float, longest: int) -> str:
     return text if len(text) <= longest + 2 else sample_integer(desk.random, 1, longest)
 
 
-def _put_in_cell(
-    desk: Desk, stamp: Stamp, cell: Sequence[float], kind: Kind, text: str, align: float
-) -> None:
+def _put_in_cell(desk: Desk, stamp: Stamp, cell: Sequence[float], text: str, align: float) -> None:
+    """Put a number into a cell x0 y0 x1 y1, or a word, whose text is empty; `align` is 0 at its left side."""
     x0, y0, x1, y1 = cell
     spare_x, spare_y = x1 - x0 - stamp.width, y1 - y0 - stamp.height
     if spare_x < -LARGEST_OVERFLOW * desk.height_px:
         return
     jitter_x, jitter_y = desk.random.normal(0, 0.12, 2) * desk.height_px
     y = y0 + spare_y * desk.uniform(0.3, 0.7) + jitter_y
-    desk.page.put(stamp, x0 + align * spare_x + jitter_x, y, kind, text)
+    desk.page.put(stamp, x0 + align * spare_x + jitter_x, y, Kind.NUMBER if text else Kind.OTHER, text)
 
 
 def _put_word_in_cell(desk: Desk, words: Scribe, cell: Sequence[float]) -> None:
-    _put_in_cell(desk, desk.word(words, 0.5, 0.9), cell, Kind.OTHER, "", desk.uniform(0, 0.6))
+    _put_in_cell(desk, desk.word(words, 0.5, 0.9), cell, "", desk.uniform(0, 0.6))
 
 
 def _field(desk: Desk, x: float, y: float) -> float:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.synthesis.glyphs import Mask, draw_strokes
-from digitcli.synthesis.letters import CLEAR_LETTERS
+from digitcli.synthesis.glyphs import CLEAR_LETTERS, Mask, draw_strokes
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import Desk, draw_edges_of_cell, draw_table_lines, draw_tick, rule_width
 from digitcli.synthesis.stamps import Stamp, side_by_side
@@ -170,7 +169,7 @@ def fill_with_spaced_numbers(desk: Desk) -> None:
 def fill_with_choices(desk: Desk) -> None:
     """Write questions, and below each its answers in a row or in a column, with a box to tick for each."""
     height, y = desk.height_px, desk.uniform(-0.3, 1.5) * desk.height_px
-    box, words, writer = _sample_box(desk), desk.label_scribe(), desk.label_scribe()
+    box, words, writer = _Box.sample(desk), desk.label_scribe(), desk.label_scribe()
     number_share, is_column = max(0.0, desk.uniform(-0.6, 1.2)), desk.chance(0.4)
     is_behind, gap_px = desk.chance(0.2), height * desk.uniform(0.25, 1.2)
     left, step_px = desk.uniform(0, 2) * height, max(height * desk.uniform(1.5, 2.6), 1.1 * box.height_px)
@@ -207,7 +206,7 @@ def fill_with_choices(desk: Desk) -> None:
 
 def fill_with_one_box(desk: Desk) -> None:
     """Draw one box that is no circle, empty or ticked, around the middle of the page."""
-    box = _sample_box(desk, least_exponent=6.0)
+    box = _Box.sample(desk, least_exponent=6.0)
     x, y = desk.uniform(0.35, 0.65) * desk.page.width, desk.uniform(0.35, 0.65) * desk.page.height
     box.draw(desk, x, y)
 
@@ -230,6 +229,21 @@ class _Box:
     level: float
     ticked_share: float
 
+    @classmethod
+    def sample(cls, desk: Desk, least_exponent: float = 2.0) -> _Box:
+        angles = np.linspace(np.pi / 4, 9 * np.pi / 4, 49)
+        directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        shares = {each: share for each, share in EXPONENT_SHARES.items() if each >= least_exponent}
+        weights = np.array([*shares.values()]) / sum(shares.values())
+        exponent = float(desk.random.choice(list(shares), p=weights))
+        width_px = desk.height_px * desk.uniform(0.6, 1.4)
+        height_px = width_px * desk.uniform(0.9, 1.15)
+        outline = np.sign(directions) * np.abs(directions) ** (2 / exponent)
+        outline *= np.array([width_px, height_px]) / 2
+        layer = desk.page.layers.writing if desk.chance(0.5) else desk.page.layers.rules
+        inks = rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6)
+        return cls(layer, outline, width_px, height_px, *inks)
+
     def draw(self, desk: Desk, x: float, y: float) -> None:
         centre = np.array([x, y]) + desk.random.normal(0, 0.04 * self.width_px, 2)
         outline = np.asarray(centre + self.outline, np.float32)
@@ -238,23 +252,13 @@ class _Box:
             draw_tick(desk, x, y)
 
 
-def _sample_box(desk: Desk, least_exponent: float = 2.0) -> _Box:
-    angles = np.linspace(np.pi / 4, 9 * np.pi / 4, 49)
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    shares = {each: share for each, share in EXPONENT_SHARES.items() if each >= least_exponent}
-    exponent = float(desk.random.choice(list(shares), p=np.array([*shares.values()]) / sum(shares.values())))
-    outline = np.sign(directions) * np.abs(directions) ** (2 / exponent)
-    width_px = desk.height_px * desk.uniform(0.6, 1.4)
-    height_px = width_px * desk.uniform(0.9, 1.15)
-    outline *= np.array([width_px, height_px]) / 2
-    layer = desk.page.layers.writing if desk.chance(0.5) else desk.page.layers.rules
-    pen_px, level, ticked_share = rule_width(desk), desk.uniform(80, 255), desk.uniform(0, 0.6)
-    return _Box(layer, outline, width_px, height_px, pen_px, level, ticked_share)
-
-
 def fill_with_column(desk: Desk, rows: int, pitch_px: float) -> None:
     """Write this many numbers one below the other, or one alone; `pitch_px` is the distance of two rows."""
-    texts = _sample_texts(desk, rows)
+    longest = int(desk.random.choice(LONGEST))
+    texts = [
+        "1" if longest == 1 and desk.chance(ONES_SHARE) else sample_integer(desk.random, 1, longest)
+        for _ in range(rows)
+    ]
     widest = max(desk.number(text).width for text in texts)
     desk = replace(desk, height_px=desk.height_px * min(1.0, 0.95 * desk.page.width / widest))
     numbers = [desk.number(text) for text in texts]
@@ -274,14 +278,6 @@ def fill_with_column(desk: Desk, rows: int, pitch_px: float) -> None:
     xs = np.array([left - gap_px, left + widest + gap_px])
     ys = top + pitch_px * np.arange(rows + 1)
     draw_table_lines(desk, xs, ys, rows=desk.chance(0.75), columns=desk.chance(0.65))
-
-
-def _sample_texts(desk: Desk, count: int) -> list[str]:
-    longest = int(desk.random.choice(LONGEST))
-    return [
-        "1" if longest == 1 and desk.chance(ONES_SHARE) else sample_integer(desk.random, 1, longest)
-        for _ in range(count)
-    ]
 
 
 def fill_with_exercises(desk: Desk) -> None:

@@ -43,16 +43,32 @@ GRID = (3, 96)  # range of the cells of the texture along each side; unlike side
 def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mask:
     """Return a grey picture (40, W) of ink and distractors, both (80, 2 W), on lighter paper."""
     width = max(MIN_WIDTH_PX, round(ink.shape[1] * STRIP_HEIGHT_PX / CANVAS_PX))
-    strokes, marks = _shrink(ink, width), _shrink(distractors, width)
+    shape = STRIP_HEIGHT_PX, width
+    strokes, marks = (
+        cv2.resize(layer, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
+        for layer in (ink, distractors)
+    )
     if random.random() < 0.3:  # a pencil, or a pen that runs dry
         depth, grain = random.uniform(0.1, 0.45), int(random.integers(0, 4))
-        left = np.clip(1 - depth * np.abs(_cut_noise(random, strokes.shape, grain)), 0, 1)
+        left = np.clip(1 - depth * np.abs(_cut_noise(random, shape, grain)), 0, 1)
         strokes = np.asarray(strokes * left, np.float32)
     dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
-    light = _light_paper(random, (STRIP_HEIGHT_PX, width), dark)
+    light = _light_paper(random, shape, dark)
     light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
     light *= 1 - np.float32(dark) * strokes
-    return _take_photograph(random, light)
+    if random.random() < 0.3:  # the grain of the paper
+        strength, grain = np.float32(random.uniform(0.005, 0.04)), int(random.integers(1, 5))
+        light = light + strength * _cut_noise(random, shape, grain)
+    if random.random() < 0.7:
+        light = _blur(light, random.uniform(0.2, 0.9))
+    if random.random() < 0.3:  # a camera of fewer pixels
+        share = random.uniform(0.5, 0.95)
+        fewer = max(4, int(width * share)), max(12, int(STRIP_HEIGHT_PX * share))
+        small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
+        light = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    if random.random() < 0.7:
+        light = light + np.float32(random.uniform(0, 0.025)) * _cut_noise(random, shape, 0)
+    return _stored(random, light, 0.5, 25)
 
 
 def photograph_page(
@@ -70,7 +86,11 @@ def photograph_page(
     shape = layers.writing.shape
     strokes, marks = (np.asarray(ink / np.float32(255), np.float32) for ink in (layers.writing, layers.rules))
     if random.random() < (SCREEN_SHARE if screen_share is None else screen_share):
-        return _drawing_on_screen(random, strokes, marks)
+        # Plain ink on plain ground, dark on light or light on dark, which no camera has seen.
+        covered = np.maximum(strokes, np.float32(random.uniform(0.2, 1)) * marks)
+        dark_on_light = 1 - np.float32(random.uniform(0.7, 1)) * covered
+        light = dark_on_light if random.random() < 0.5 else 1 - dark_on_light
+        return np.asarray(255 * light + 0.5, np.uint8)
     if random.random() < 0.25:  # a pencil, or a pen that runs dry
         strokes *= np.clip(1 - random.uniform(0.1, 0.45) * np.abs(_cut_noise(random, shape, 1)), 0, 1)
     if dark is None:
@@ -87,15 +107,12 @@ def photograph_page(
         light = _reverse(random, light)
     if not layers.sheet.all():
         light = np.where(layers.sheet > 127, light, draw_surface(random, shape))
-    return _expose(random, light, digit_px)
-
-
-def _drawing_on_screen(random: np.random.Generator, strokes: Light, marks: Light) -> Mask:
-    """Return plain ink on plain ground, dark on light or light on dark, which no camera has seen."""
-    covered = np.maximum(strokes, np.float32(random.uniform(0.2, 1)) * marks)
-    dark_on_light = 1 - np.float32(random.uniform(0.7, 1)) * covered
-    light = dark_on_light if random.random() < 0.5 else 1 - dark_on_light
-    return np.asarray(255 * light + 0.5, np.uint8)
+    if random.random() < 0.5:
+        light = _blur(light, random.uniform(0.2, 0.05 * digit_px + 0.4))
+    if random.random() < 0.6:
+        grain = int(random.integers(0, len(_GRAINS_PX)))
+        light = light + np.float32(0.045 * random.random() ** 2) * _cut_noise(random, shape, grain)
+    return _stored(random, light, 0.45, 20)
 
 
 def _reverse(random: np.random.Generator, light: Light) -> Light:
@@ -168,16 +185,6 @@ def _shadow(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     return _blur(side, random.uniform(0.5, 0.08 * max(shape)))
 
 
-def _expose(random: np.random.Generator, light: Light, digit_px: float) -> Mask:
-    """Turn light (H, W) into a picture: uint8, blurred, grainy, compressed."""
-    if random.random() < 0.5:
-        light = _blur(light, random.uniform(0.2, 0.05 * digit_px + 0.4))
-    if random.random() < 0.6:
-        grain = int(random.integers(0, len(_GRAINS_PX)))
-        light = light + np.float32(0.045 * random.random() ** 2) * _cut_noise(random, light.shape, grain)
-    return _stored(random, light, 0.45, 20)
-
-
 def _stored(random: np.random.Generator, light: Light, share: float, lowest_quality: int) -> Mask:
     """Return light (H, W) in whole grey levels, a share of the pictures after compression as JPEG."""
     grey = np.clip(light * 255, 0, 255).astype(np.uint8)
@@ -245,29 +252,6 @@ def _light_paper(random: np.random.Generator, shape: tuple[int, int], dark: floa
     return light
 
 
-def _take_photograph(random: np.random.Generator, light: Light) -> Mask:
-    """Turn light (H, W) into a picture: uint8, blurred, grainy, of fewer pixels, compressed."""
-    shape = height, width = light.shape
-    if random.random() < 0.3:
-        strength, grain = np.float32(random.uniform(0.005, 0.04)), int(random.integers(1, 5))
-        light = light + strength * _cut_noise(random, shape, grain)
-    if random.random() < 0.7:
-        light = _blur(light, random.uniform(0.2, 0.9))
-    if random.random() < 0.3:
-        share = random.uniform(0.5, 0.95)
-        fewer = max(4, int(width * share)), max(12, int(height * share))
-        small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
-        light = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    if random.random() < 0.7:
-        light = light + np.float32(random.uniform(0, 0.025)) * _cut_noise(random, shape, 0)
-    return _stored(random, light, 0.5, 25)
-
-
-def _shrink(ink: Mask, width: int) -> Light:
-    small = cv2.resize(ink, (width, STRIP_HEIGHT_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small / np.float32(255)
-
-
 def _cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:
     """Return a random window (H, W) of prepared noise, which is faster than new noise."""
     height, width = shape
@@ -307,9 +291,15 @@ def draw_surface(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     first, second = (np.full(shape, random.uniform(*TONES), np.float32) for _ in range(2))
     for _ in range(int(MOST_LEAVES ** random.random())):
         in_row = int(random.integers(2, MOST_IN_ROW + 1)) if random.random() < ROW_SHARE else 1
-        radius = max(shape) * (_sample_radius(random) if in_row == 1 else _log_uniform(random, *ROW_SIZES))
+        if in_row == 1:  # the density of the radii falls as a power of them
+            low, high = (size ** (1 - SIZE_EXPONENT) for size in SIZES)
+            radius = max(shape) * float(random.uniform(high, low) ** (1 / (1 - SIZE_EXPONENT)))
+        else:
+            radius = max(shape) * _log_uniform(random, *ROW_SIZES)
         outline, place = _sample_leaf(random) * radius, random.uniform([0, 0], [width, height])
-        moves, sizes = list(_row(random, radius, in_row)), list(_nested(random))
+        moves, sizes = list(_row(random, radius, in_row)), [1.0]
+        while random.random() < NESTED_SHARE:
+            sizes.append(sizes[-1] * random.uniform(0.4, 0.95))
         for size in sizes:
             tones = random.uniform(*TONES, 2)
             for move in moves:
@@ -329,20 +319,6 @@ def _row(random: np.random.Generator, radius: float, count: int) -> Iterator[npt
     angle, pitch = random.integers(2) * np.pi / 2 + random.normal(0, 0.1), random.uniform(*PITCH) * radius
     for number in range(count):
         yield number * pitch * np.array([np.cos(angle), np.sin(angle)]) + random.normal(0, 0.05 * radius, 2)
-
-
-def _nested(random: np.random.Generator) -> Iterator[float]:
-    """Yield the sizes of a leaf, 1, and of those in it."""
-    yield (size := 1.0)
-    while random.random() < NESTED_SHARE:
-        size *= random.uniform(0.4, 0.95)
-        yield size
-
-
-def _sample_radius(random: np.random.Generator) -> float:
-    """Return a radius whose density falls as a power of it."""
-    low, high = (size ** (1 - SIZE_EXPONENT) for size in SIZES)
-    return float(random.uniform(high, low) ** (1 / (1 - SIZE_EXPONENT)))
 
 
 def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:

@@ -113,10 +113,13 @@ class SceneComposer:
         Digits are `digit_px` high, by default of a random height.
         """
         page = Page.blank(height, width)
-        low, high = np.log(HEIGHTS_PX[0]), np.log(min(HEIGHTS_PX[1], 0.8 * min(height, width)))
-        digit_px = digit_px or float(np.exp(random.uniform(low, max(low, high))))
+        tallest = max(HEIGHTS_PX[0], min(HEIGHTS_PX[1], 0.8 * min(height, width)))
+        digit_px = digit_px or _log_uniform(random, (HEIGHTS_PX[0], tallest))
         desk = Desk(random, page, self._room, self._room.scribe(random), digit_px)
-        (layout or _sample_layout(random, small))(desk)
+        shares = np.array([layout[1 if small else 0] for layout in LAYOUTS])
+        if layout is None:
+            layout = LAYOUTS[int(random.choice(len(LAYOUTS), p=shares / shares.sum()))][2]
+        layout(desk)
         if desk.chance(DISCS_SHARE):
             for _ in range(int(random.integers(1, MOST_DISCS + 1))):
                 draw_discs(desk)
@@ -126,9 +129,8 @@ class SceneComposer:
 
     def picture(self, random: np.random.Generator, side: int) -> Scene:
         """Compose a page as large as a square, up to four times finer, or a small picture."""
-        if random.random() >= SMALL_PICTURES_SHARE:
-            return self._large_picture(random, side)
-        return self.small_picture(random)
+        is_large = random.random() >= SMALL_PICTURES_SHARE
+        return self._large_picture(random, side) if is_large else self.small_picture(random)
 
     def small_picture(self, random: np.random.Generator) -> Scene:
         """Compose a small picture, up to three times finer."""
@@ -145,8 +147,8 @@ class SceneComposer:
 
     def column(self, random: np.random.Generator) -> Scene:
         """Compose an upright picture of numbers one below the other, or of one number alone."""
-        height = _sample_height(random)
-        aspect = float(np.exp(random.uniform(*np.log(COLUMN_ASPECT))))
+        height = round(_log_uniform(random, CHARACTER_SIDES_PX))
+        aspect = _log_uniform(random, COLUMN_ASPECT)
         most = max(2, min(MOST_ROWS, int(height / LEAST_ROW_PX)))
         rows = 1 if random.random() < ALONE_SHARE else int(random.integers(2, most + 1))
         pitch, margins = random.uniform(*ROW_PITCH), random.uniform(*COLUMN_MARGINS)
@@ -155,7 +157,7 @@ class SceneComposer:
         return self._small_page(random, height, max(4, round(height / aspect)), digit_px, fill)
 
     def _square_picture(self, random: np.random.Generator, fill: Layout) -> Scene:
-        height = _sample_height(random)
+        height = round(_log_uniform(random, CHARACTER_SIDES_PX))
         width = round(height * float(np.exp(random.normal(0, CHARACTER_SQUARENESS))))
         return self._small_page(random, height, width, 0.7 * height, fill)
 
@@ -174,7 +176,7 @@ class SceneComposer:
         """Show an image of the dataset as a picture: of any size, dark on light or light on dark."""
         image, digit = self._room.image(random)
         ink, box = _frame(random, image)
-        height = round(float(np.exp(random.uniform(*np.log(IMAGE_SIDES_PX)))))
+        height = round(_log_uniform(random, IMAGE_SIDES_PX))
         scale = height / len(ink)
         flags = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST) if scale > 1 else (cv2.INTER_AREA,)
         size = max(1, round(scale * ink.shape[1])), height
@@ -196,24 +198,23 @@ class SceneComposer:
             return [PlacedScene(Scene(plain, ()), 0, 0, side, side)]
         if random.random() >= MOSAIC_SHARE:
             return [PlacedScene(self._large_picture(random, side), 0, 0, side, side)]
-        return [self._tile_picture(random, *tile) for tile in _tile(random, side)]
-
-    def _tile_picture(
-        self, random: np.random.Generator, x: int, y: int, width: int, height: int
-    ) -> PlacedScene:
-        """Compose a picture of a mosaic; one line or one character may leave a part of its tile empty."""
-        kind = random.random()
-        if kind >= LINE_TILES + CHARACTER_TILES:
-            return PlacedScene(self._small_picture(random, height, width), x, y, width, height)
-        scene = self.line(random) if kind < LINE_TILES else self.character(random)
-        rows, columns = scene.picture.shape
-        scale = min(width / columns, height / rows)
-        return PlacedScene(scene, x, y, round(scale * columns), round(scale * rows))
+        placed = []
+        for x, y, width, height in _tile(random, side):
+            kind = random.random()
+            if kind >= LINE_TILES + CHARACTER_TILES:
+                scene = self._small_picture(random, height, width)
+            else:  # it may leave a part of its tile empty
+                scene = self.line(random) if kind < LINE_TILES else self.character(random)
+                rows, columns = scene.picture.shape
+                scale = min(width / columns, height / rows)
+                width, height = round(scale * columns), round(scale * rows)
+            placed.append(PlacedScene(scene, x, y, width, height))
+        return placed
 
     def _large_picture(self, random: np.random.Generator, side: int) -> Scene:
         fineness = int(random.choice(list(FINENESS), p=list(FINENESS.values())))
         heights_px = TINY_PX if random.random() < TINY_SHARE else HEIGHTS_PX
-        digit_px = fineness * float(np.exp(random.uniform(*np.log(heights_px))))
+        digit_px = fineness * _log_uniform(random, heights_px)
         return self.page(random, side * fineness, side * fineness, digit_px=digit_px)
 
     def _small_picture(self, random: np.random.Generator, height: int, width: int) -> Scene:
@@ -247,11 +248,6 @@ def _tint(random: np.random.Generator, ink: npt.NDArray[np.floating]) -> Mask:
     return np.asarray((255 * light + 0.5).clip(0, 255), np.uint8)
 
 
-def _sample_layout(random: np.random.Generator, small: bool) -> Layout:
-    shares = np.array([layout[1 if small else 0] for layout in LAYOUTS])
-    return LAYOUTS[int(random.choice(len(LAYOUTS), p=shares / shares.sum()))][2]
-
-
 def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, int]]:
     """Return rows of tiles x, y, width, height that fill a square."""
     tiles, y = [], 0
@@ -268,9 +264,8 @@ def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, i
     return tiles
 
 
-def _sample_height(random: np.random.Generator) -> int:
-    """Return the height of a picture of one character."""
-    return round(float(np.exp(random.uniform(*np.log(CHARACTER_SIDES_PX)))))
+def _log_uniform(random: np.random.Generator, bounds: tuple[float, float]) -> float:
+    return float(np.exp(random.uniform(*np.log(bounds))))
 
 
 def _sample_width(random: np.random.Generator, height: int) -> int:

@@ -83,8 +83,9 @@ class PenScribe:
         """Write digits and marks with the pen."""
         drawn_px = max(height_px, LEAST_DRAWN_PX)
         writing = write_text(random, self.writer.at_height(drawn_px), text)
-        mask = np.zeros((writing.bottom - writing.top + 2, writing.right - writing.left + 3), np.uint8)
-        boxes = writing.draw(mask, 1 - writing.left, 1 - writing.top)
+        left, top, right, bottom = writing.bounds()
+        mask = np.zeros((bottom - top + 2, right - left + 3), np.uint8)
+        boxes = writing.draw(mask, 1 - left, 1 - top)
         return _shrunk(Stamp(mask, boxes), height_px / drawn_px)
 
     def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
@@ -97,7 +98,13 @@ class PenScribe:
             x -= min(float(s[:, 0].min()) for s in slanted)
             strokes += [s + [x, 0] for s in slanted]
             x = max(float(s[:, 0].max()) for s in strokes) + gap
-        return _stamp_of_strokes([s * height_px for s in strokes], self.writer.at_height(height_px).pen_px)
+        strokes, pen_px = [s * height_px for s in strokes], self.writer.at_height(height_px).pen_px
+        margin, points = pen_px / 2 + 1, np.concatenate(strokes)
+        low, high = points.min(axis=0), points.max(axis=0)
+        right, bottom = (np.ceil(high - low) + 2 * margin).astype(int).tolist()
+        mask = np.zeros((bottom + 1, right + 1), np.uint8)
+        draw_strokes(mask, [stroke - low + margin for stroke in strokes], pen_px)
+        return Stamp(mask, np.array([[margin, margin, right - margin, bottom - margin]], np.float32))
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,9 @@ class FontScribe:
         return self._print([text], height_px)
 
     def _print(self, pieces: Sequence[str], height_px: float) -> Stamp:
-        font, scale = _font_of(self.font, height_px)
+        times = np.clip(height_px, SMALLEST_FONT_PX, LARGEST_FONT_PX) / SMALLEST_FONT_PX
+        font, digit_px = _load_font(self.font, int(np.ceil(np.log(times) / np.log(FONT_STEP))))
+        scale = height_px / digit_px
         spacing = self.spacing * height_px / scale
         starts = np.cumsum([0.0, *(font.getlength(piece) + spacing for piece in pieces[:-1])])
         boxes = np.array([font.getbbox(piece) for piece in pieces], np.float64)  # n, 4: x0 y0 x1 y1
@@ -178,7 +187,15 @@ class WritingRoom:
         if kind < FONT_SHARE + DISPLAY_SHARE:
             style = sample_printed_style(random)
             return PenScribe(Writer(style, self._images, seven_segment_writer(), random))
-        return PenScribe(Writer(style, self._images, self._strokes(random), random))
+        strokes: WriterStrokes | None = None
+        if random.random() >= IMAGES_SHARE:
+            is_person = self._writers and random.random() < TABLET_SHARE
+            strokes = (
+                self._writers[int(random.integers(len(self._writers)))]
+                if is_person
+                else invent_writer(random, range(10))
+            )
+        return PenScribe(Writer(style, self._images, strokes, random))
 
     def printer(self, random: np.random.Generator) -> FontScribe:
         """Return a printer in a random font."""
@@ -198,23 +215,13 @@ class WritingRoom:
         images = self._images[digit]
         return images[int(random.integers(len(images)))], digit
 
-    def _strokes(self, random: np.random.Generator) -> WriterStrokes | None:
-        if random.random() < IMAGES_SHARE:
-            return None
-        if self._writers and random.random() < TABLET_SHARE:
-            return self._writers[int(random.integers(len(self._writers)))]
-        return invent_writer(random, range(10))
-
 
 @functools.cache
 def load_fonts() -> Fonts:
     """Return the embedded fonts."""
-    files = sorted((EMBEDDED / "fonts").glob("*.woff"))
-    handwritten, printed = (
-        tuple(file.read_bytes() for file in files if file.name.startswith(kind))
-        for kind in ("hand-", "print-")
-    )
-    return Fonts(handwritten, printed)
+    folder = EMBEDDED / "fonts"
+    kinds = [sorted(folder.glob(f"{kind}-*.woff")) for kind in ("hand", "print")]
+    return Fonts(*(tuple(file.read_bytes() for file in files) for files in kinds))
 
 
 def side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
@@ -237,24 +244,6 @@ def _shrunk(stamp: Stamp, scale: float) -> Stamp:
     size = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
     mask = np.asarray(cv2.resize(stamp.mask, size, interpolation=cv2.INTER_AREA), np.uint8)
     return Stamp(mask, stamp.boxes * np.float32(scale))
-
-
-def _stamp_of_strokes(strokes: Sequence[npt.NDArray[np.floating]], pen_px: float) -> Stamp:
-    points = np.concatenate(strokes)
-    margin = pen_px / 2 + 1
-    low, high = points.min(axis=0), points.max(axis=0)
-    width, height = (np.ceil(high - low) + 2 * margin).astype(int)
-    mask = np.zeros((int(height) + 1, int(width) + 1), np.uint8)
-    draw_strokes(mask, [stroke - low + margin for stroke in strokes], pen_px)
-    return Stamp(mask, np.array([[margin, margin, width - margin, height - margin]], np.float32))
-
-
-def _font_of(content: bytes, height_px: float) -> tuple[ImageFont.FreeTypeFont, float]:
-    """Return a font, and the factor that scales its digits to a height."""
-    times = np.clip(height_px, SMALLEST_FONT_PX, LARGEST_FONT_PX) / SMALLEST_FONT_PX
-    steps = np.log(times) / np.log(FONT_STEP)
-    font, digit_px = _load_font(content, int(np.ceil(steps)))
-    return font, height_px / digit_px
 
 
 @functools.lru_cache(maxsize=4096)

@@ -61,10 +61,11 @@ def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
     """Cut out the numbers of a scene, some words, and places without a whole character."""
     numbers = [label for label in scene.labels if label.kind is Kind.NUMBER and label.text]
     others = [label for label in scene.labels if label.kind is Kind.OTHER and random.random() < OTHER_SHARE]
-    boxes = _Boxes.of(scene.labels)
+    with_box = [label for label in scene.labels if len(label.corners)]
+    boxes = np.array([dataclasses.astuple(line_box(label)) for label in with_box])  # n, 5
     strips = []
     for index in random.permutation(len(numbers))[:STRIPS_OF_SCENE]:
-        label = _with_neighbours(random, numbers[index], boxes)
+        label = _with_neighbours(random, numbers[index], with_box, boxes)
         strips += _strip_of(random, scene, label, label.text)
     for label in others[: STRIPS_OF_SCENE // 3]:
         strips += _strip_of(random, scene, label, OTHER)
@@ -90,18 +91,18 @@ def strips_of_mistakes(
             continue
         if not shown:
             strips.append(_cut(random, scene, box, "", NO_CORNERS))
-        elif len(shown) == 1 and _is_whole_word(shown[0], box, scene):
-            strips.append(_cut(random, scene, box, OTHER, shown[0].corners))
+        elif len(shown) == 1 and shown[0].kind is Kind.OTHER:
+            word, place = shown[0], line_box(shown[0])
+            areas = [each.length * each.height for each in (place, box)]
+            share = place.overlap(box) * min(areas) / areas[0]  # of the word
+            if word.shares_outside(scene.picture.shape[::-1]).mean() <= LARGEST_CUT and share >= WHOLE:
+                strips.append(_cut(random, scene, box, OTHER, word.corners))
     return strips
 
 
 def fills_picture(scene: Scene) -> bool:
     """Tell whether a scene shows one whole number, as high as a line in a strip with the widest margin."""
-    if len(scene.labels) != 1 or scene.labels[0].kind is not Kind.NUMBER or not scene.labels[0].text:
-        return False
-    label, size = scene.labels[0], scene.picture.shape[::-1]
-    is_high = line_box(label).height * (1 + 2 * MARGINS[1]) >= len(scene.picture)
-    return is_high and bool(label.shares_outside(size).max() <= LARGEST_CUT)
+    return _shows_one_number(scene, least=1, whole=1 + 2 * MARGINS[1])
 
 
 def strip_of_picture(scene: Scene) -> LabelledStrip:
@@ -109,68 +110,63 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
     strip = cut_whole(scene.picture)
     if not scene.labels:
         return _labelled(strip, "", NO_CORNERS)
-    label, *others = scene.labels
+    if _shows_one_number(scene, least=LEAST_HEIGHT_PX, whole=STRIP_HEIGHT_PX):
+        return _labelled(strip, scene.labels[0].text, scene.labels[0].corners)
     height, width = scene.picture.shape
-    is_one_number = (
-        not others
-        and label.kind is Kind.NUMBER
-        and label.text
-        and line_box(label).height * STRIP_HEIGHT_PX >= LEAST_HEIGHT_PX * height
-        and label.shares_outside((width, height)).max() <= LARGEST_CUT
-    )
-    if is_one_number:
-        return _labelled(strip, label.text, label.corners)
     edges: Corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)
     return _labelled(strip, OTHER, edges)
 
 
-@dataclass(frozen=True)
-class _Boxes:
-    """The labels of a scene that have a box, and of each the centre x y, length, height and angle (n, 5)."""
-
-    labels: Sequence[Label]
-    values: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, labels: Sequence[Label]) -> _Boxes:
-        labels = [label for label in labels if len(label.corners)]
-        boxes = [line_box(label) for label in labels]
-        values = [(box.x, box.y, box.length, box.height, box.angle) for box in boxes]
-        return cls(labels, np.array(values, np.float64).reshape(-1, 5))
-
-    def next_on_line(self, index: int) -> int | None:
-        """Return the label that follows on the right if a page finder may join both, or None."""
-        x, y, length, height, angle = self.values[index]
-        away_x, away_y = self.values[:, 0] - x, self.values[:, 1] - y
-        along = away_x * np.cos(angle) + away_y * np.sin(angle)
-        across = away_y * np.cos(angle) - away_x * np.sin(angle)
-        gap = along - (self.values[:, 2] + length) / 2
-        reach = (self.values[:, 3] + height) / 2
-        is_beside = (along > 0) & (np.abs(across) < reach) & (gap > -reach)
-        if not is_beside.any():
-            return None
-        nearest = int(np.where(is_beside, gap, np.inf).argmin())
-        lower, higher = sorted((height, self.values[nearest, 3]))
-        is_near = -LARGEST_STEP * height < gap[nearest] <= LARGEST_GAP * height
-        is_level = abs(across[nearest]) <= LARGEST_STEP * height and higher <= LARGEST_RATIO * lower
-        return nearest if is_near and is_level else None
+def _shows_one_number(scene: Scene, least: float, whole: float) -> bool:
+    """Tell whether a scene shows one whole number alone, `least` high or more where all is `whole` high."""
+    if len(scene.labels) != 1 or scene.labels[0].kind is not Kind.NUMBER or not scene.labels[0].text:
+        return False
+    (label,), (height, width) = scene.labels, scene.picture.shape
+    is_high = line_box(label).height * whole >= least * height
+    return is_high and bool(label.shares_outside((width, height)).max() <= LARGEST_CUT)
 
 
-def _with_neighbours(random: np.random.Generator, label: Label, boxes: _Boxes) -> Label:
+def _with_neighbours(
+    random: np.random.Generator, label: Label, labels: Sequence[Label], boxes: npt.NDArray[np.float64]
+) -> Label:
     """Return a number alone or together with those that follow on its right, in one text with spaces."""
-    index = next(i for i, other in enumerate(boxes.labels) if other is label)
+    index = next(i for i, other in enumerate(labels) if other is label)
     shown = [label]
     while random.random() < JOINED_SHARE:
-        following = boxes.next_on_line(index)
-        if following is None or not boxes.labels[following].text:
+        following = _next_on_line(index, boxes)
+        if following is None or not labels[following].text:
             break
         index = following
-        shown.append(boxes.labels[index])
+        shown.append(labels[index])
     return joined(shown)
 
 
+def _next_on_line(index: int, boxes: npt.NDArray[np.float64]) -> int | None:
+    """Return the label that follows on the right if a page finder may join both, or None.
+
+    boxes: the centre x y, length, height and angle of each label, (n, 5).
+    """
+    x, y, length, height, angle = boxes[index]
+    away_x, away_y = boxes[:, 0] - x, boxes[:, 1] - y
+    along = away_x * np.cos(angle) + away_y * np.sin(angle)
+    across = away_y * np.cos(angle) - away_x * np.sin(angle)
+    gap = along - (boxes[:, 2] + length) / 2
+    reach = (boxes[:, 3] + height) / 2
+    is_beside = (along > 0) & (np.abs(across) < reach) & (gap > -reach)
+    if not is_beside.any():
+        return None
+    nearest = int(np.where(is_beside, gap, np.inf).argmin())
+    lower, higher = sorted((height, boxes[nearest, 3]))
+    is_near = -LARGEST_STEP * height < gap[nearest] <= LARGEST_GAP * height
+    is_level = abs(across[nearest]) <= LARGEST_STEP * height and higher <= LARGEST_RATIO * lower
+    return nearest if is_near and is_level else None
+
+
 def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str) -> list[LabelledStrip]:
-    """Cut out a line, unless it is too small, or cut off so that its text is in doubt."""
+    """Cut out a line, unless it is too small, or cut off so that its text is in doubt.
+
+    `OTHER` stands for characters that are cut off, and nothing for those that are not seen.
+    """
     box, outside = line_box(label), label.shares_outside(scene.picture.shape[::-1])
     if box.height < LEAST_HEIGHT_PX:
         return []
@@ -179,22 +175,16 @@ def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str
         return [_cut(random, scene, _jittered(random, box), text, label.corners)] if is_whole else []
     if ((outside > LARGEST_CUT) & (outside < UNREADABLE_CUT)).any():
         return []
-    corners, seen = label.corners[outside < INVISIBLE_CUT], _seen_text(text, outside)
+    shares, seen = iter(outside.tolist()), ""
+    for character in text:
+        share = 0.0 if character == " " else next(shares)
+        if share < INVISIBLE_CUT:
+            seen += character if share < UNREADABLE_CUT else OTHER
+    corners, seen = label.corners[outside < INVISIBLE_CUT], seen.strip()
     if not set(seen) & set(DIGITS):
         return []
     box = line_box(Label(label.kind, seen, corners))
     return [_cut(random, scene, _jittered(random, box), seen, corners)]
-
-
-def _seen_text(text: str, outside: npt.NDArray[np.floating]) -> str:
-    """Return the text with `OTHER` for characters that are cut off, and without those that are not seen."""
-    shares = iter(outside.tolist())
-    seen = []
-    for character in text:
-        share = 0.0 if character == " " else next(shares)
-        if share < INVISIBLE_CUT:
-            seen.append(character if share < UNREADABLE_CUT else OTHER)
-    return "".join(seen).strip()
 
 
 def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
@@ -233,15 +223,6 @@ def _surroundings(box: LineBox) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
     margin = 2 * MARGINS[1] * box.height
     around = box.corners(box.length + margin, box.height + margin).astype(np.float32)
     return around.min(axis=0), around.max(axis=0)
-
-
-def _is_whole_word(label: Label, box: LineBox, scene: Scene) -> bool:
-    """Tell whether a place shows a word of a scene, of which the picture cuts nothing off."""
-    place = line_box(label)
-    areas = [each.length * each.height for each in (place, box)]
-    share = place.overlap(box) * min(areas) / areas[0]
-    is_inside = label.shares_outside(scene.picture.shape[::-1]).mean() <= LARGEST_CUT
-    return bool(label.kind is Kind.OTHER and is_inside and share >= WHOLE)
 
 
 def _is_apart(corners: Corners, low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]) -> bool:

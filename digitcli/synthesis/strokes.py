@@ -64,17 +64,14 @@ def split_writers(writers: Sequence[WriterStrokes], *, held_out: bool) -> list[W
 
 def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> WriterStrokes:
     """Return samples of these digits as one invented writer writes them, in one or two shapes each."""
-    return {digit: _invent_samples(random, digit) for digit in digits}
-
-
-def _invent_samples(random: np.random.Generator, digit: int) -> list[DigitStrokes]:
-    shapes = [_sample_shape(random, digit)]
-    if random.random() < SECOND_SHAPE_SHARE:
-        shapes.append(_sample_shape(random, digit))
-    return [
-        _curves(_displaced(random, shapes[number % len(shapes)], DIGIT_DEVIATION))
-        for number in range(SAMPLES_PER_DIGIT)
-    ]
+    writer: WriterStrokes = {}
+    for digit in digits:
+        shapes = [_sample_shape(random, digit)]
+        if random.random() < SECOND_SHAPE_SHARE:
+            shapes.append(_sample_shape(random, digit))
+        chosen = (shapes[number % len(shapes)] for number in range(SAMPLES_PER_DIGIT))
+        writer[digit] = [_curves(_displaced(random, shape, DIGIT_DEVIATION)) for shape in chosen]
+    return writer
 
 
 def _sample_shape(random: np.random.Generator, digit: int) -> Shape:

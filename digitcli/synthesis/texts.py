@@ -9,16 +9,16 @@ import numpy as np
 from digitcli.strip_format import DIGITS
 
 # What stands in an amount. The shares were chosen by hand.
-AMOUNT_LENGTHS = {
-    1: 0.10,
-    2: 0.10,
-    3: 0.15,
-    4: 0.20,
-    5: 0.22,
-    6: 0.13,
-    7: 0.06,
-    8: 0.04,
-}  # digits before the cents
+AMOUNT_LENGTHS = (
+    0.10,
+    0.10,
+    0.15,
+    0.20,
+    0.22,
+    0.13,
+    0.06,
+    0.04,
+)  # of 1, 2 ... digits before the cents
 THOUSANDS_SHARE = 0.5  # of the amounts of four digits or more separate the thousands
 CENTS_SHARE = 0.2  # of the amounts have two decimals
 ENDING_SHARE = 0.3  # of the others have one of the endings below, which keep others from adding digits
@@ -35,6 +35,7 @@ LOWER = (
 )
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ACCENTED = "äöüéèàçñåøßõ"
+WORD_LENGTHS = {1: 0.07, 2: 0.1, 3: 0.14, 4: 0.16, 5: 0.15, 6: 0.13, 7: 0.1, 8: 0.09, 10: 0.06}
 
 
 def sample_number(random: np.random.Generator) -> str:
@@ -50,7 +51,7 @@ def sample_integer(random: np.random.Generator, shortest: int, longest: int) -> 
 
 def sample_amount(random: np.random.Generator) -> str:
     """Return a random sum of money without a currency: `1,250.50`, `300/-`."""
-    digits = _sample_digits(random, int(random.choice(list(AMOUNT_LENGTHS), p=list(AMOUNT_LENGTHS.values()))))
+    digits = _sample_digits(random, 1 + int(random.choice(len(AMOUNT_LENGTHS), p=AMOUNT_LENGTHS)))
     text, (thousands_mark, decimal_mark) = digits, random.permutation([".", ","]).tolist()
     if len(digits) > 3 and random.random() < THOUSANDS_SHARE:
         first = len(digits) % 3 or 3
@@ -75,9 +76,7 @@ def _sample_digits(random: np.random.Generator, length: int) -> str:
 
 def sample_word(random: np.random.Generator) -> str:
     """Return random letters like a word, a name or an abbreviation."""
-    length = int(
-        random.choice([1, 2, 3, 4, 5, 6, 7, 8, 10], p=[0.07, 0.1, 0.14, 0.16, 0.15, 0.13, 0.1, 0.09, 0.06])
-    )
+    length = int(random.choice(list(WORD_LENGTHS), p=list(WORD_LENGTHS.values())))
     letters = random.choice(list(LOWER), length)
     kind = random.random()
     if kind < 0.12:
@@ -88,14 +87,6 @@ def sample_word(random: np.random.Generator) -> str:
         letters[int(random.integers(length))] = random.choice(list(ACCENTED))
     end = str(random.choice(list(".,:;!?)"))) if random.random() < 0.12 else ""
     return "".join(letters) + end
-
-
-def _mark_of_exam(random: np.random.Generator) -> str:
-    return sample_integer(random, 1, 3)
-
-
-def _integer(random: np.random.Generator) -> str:
-    return sample_integer(random, 3, 9)
 
 
 def _amount(random: np.random.Generator) -> str:
@@ -136,10 +127,6 @@ def _time(random: np.random.Generator) -> str:
     return text + f":{random.integers(0, 60):02}" if random.random() < 0.2 else text
 
 
-def _fraction(random: np.random.Generator) -> str:
-    return sample_integer(random, 1, 3) + "/" + sample_integer(random, 1, 3)
-
-
 def _sum(random: np.random.Generator) -> str:
     text = sample_integer(random, 1, 3)
     for _ in range(int(random.integers(1, 4))):
@@ -173,13 +160,13 @@ def _with_sign(random: np.random.Generator) -> str:
 
 # The shares were chosen by hand, for variety; they are of no country and no form.
 NUMBERS: tuple[tuple[float, Callable[[np.random.Generator], str]], ...] = (
-    (0.25, _mark_of_exam),
-    (0.19, _integer),
+    (0.25, lambda random: sample_integer(random, 1, 3)),  # the marks of an exam
+    (0.19, lambda random: sample_integer(random, 3, 9)),
     (0.19, _amount),
     (0.10, sample_decimal),
     (0.08, _date),
     (0.03, _time),
-    (0.02, _fraction),
+    (0.02, lambda random: sample_integer(random, 1, 3) + "/" + sample_integer(random, 1, 3)),
     (0.05, _sum),
     (0.05, _code),
     (0.04, _with_sign),

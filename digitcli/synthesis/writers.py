@@ -97,12 +97,12 @@ def sample_printed_style(random: np.random.Generator) -> Style:
     return dataclasses.replace(
         sample_style(random),
         slant=0.0 if random.random() < 0.7 else random.uniform(0, 0.3),
-        joins=0.0,
-        zero_joins=0.0,
         gap=random.uniform(0.08, 0.4),
         zero_height=1.0,
         zero_gap=None,
         one_height=1.0,
+        joins=0.0,
+        zero_joins=0.0,
         one_slant=0.0,
         smoothing=0.0,
         wobble=0.0,
@@ -173,9 +173,9 @@ class Writer:
 
     def write(self, character: str) -> Glyph:
         """Return the ink of a digit or a mark; its origin is the top left of a digit of full height."""
-        return self._write_digit(int(character)) if character.isdecimal() else self._write_mark(character)
-
-    def _write_digit(self, digit: int) -> Glyph:
+        if not character.isdecimal():
+            return self._write_mark(character)
+        digit = int(character)
         to_pixels, height_px = self._sample_transform(digit)
         pen_px = self.pen_px * _log_normal(self._random, 1, 0.05)
         if self._strokes is not None and self._random.random() < 1 - IMAGE_SHARE:
@@ -190,8 +190,8 @@ class Writer:
         if mark in SLANTED_MARKS:
             shear = np.array([[1, -self.style.slant * MARK_SLANT], [0, 1]], np.float32)
             strokes = [stroke @ shear.T for stroke in strokes]
-        glyph = glyph_of_strokes(strokes, max(1, pen_px))
-        return dataclasses.replace(glyph, strokes=())  # marks are not joined to their neighbours
+        # Without strokes, because marks are not joined to their neighbours.
+        return dataclasses.replace(glyph_of_strokes(strokes, max(1, pen_px)), strokes=())
 
     def _sample_transform(self, digit: int) -> tuple[npt.NDArray[np.float32], float]:
         """Return a matrix (2, 2) from heights of the digit to pixels, and the height in pixels."""
@@ -271,25 +271,11 @@ class Writing:
     joins: Sequence[Points]
     join_px: float
 
-    @property
-    def left(self) -> int:
-        """The first column of any mask."""
-        return min(glyph.x for glyph in self.glyphs)
-
-    @property
-    def right(self) -> int:
-        """The last column with ink."""
-        return max(glyph.x + int(ink_profile(glyph.mask)[1].max()) for glyph in self.glyphs)
-
-    @property
-    def top(self) -> int:
-        """The first row of any mask."""
-        return min(glyph.y for glyph in self.glyphs)
-
-    @property
-    def bottom(self) -> int:
-        """The row below the last row of any mask."""
-        return max(glyph.y + len(glyph.mask) for glyph in self.glyphs)
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Return the first column and row of any mask, the last column with ink, the row below all masks."""
+        left, top = min(glyph.x for glyph in self.glyphs), min(glyph.y for glyph in self.glyphs)
+        right = max(glyph.x + int(ink_profile(glyph.mask)[1].max()) for glyph in self.glyphs)
+        return left, top, right, max(glyph.y + len(glyph.mask) for glyph in self.glyphs)
 
     def draw(self, canvas: Mask, x: int, y: float) -> npt.NDArray[np.float32]:
         """Draw the writing on a canvas (H, W), moved by x and y; return the boxes (n, 4), x0 y0 x1 y1."""

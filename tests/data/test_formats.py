@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as np_strategies
 from PIL import Image
 
 from digitcli.data import arrays
@@ -304,31 +303,6 @@ def read_file(load: Callable[[Path], Any], name: str, content: bytes) -> Any:
         path = Path(folder) / name
         path.write_bytes(content)
         return load(path)
-
-
-@st.composite
-def dark_digits(draw: st.DrawFn) -> Digits:
-    """Draw one to three digits with dark paper, as MNIST's."""
-    count = draw(st.integers(1, 3))
-    images = draw(np_strategies.arrays(np.uint8, (count, 28, 28), elements=st.integers(0, 127)))
-    images[0, 0, 0] = 127  # an image of zeros and ones alone would be scaled to 0 and 255
-    return Digits(images, draw(np_strategies.arrays(np.int64, count, elements=st.integers(0, 9))))
-
-
-@few_examples
-@given(dark_digits(), st.booleans())
-def test_files_return_the_digits_that_were_written(written: Digits, header: bool) -> None:
-    assert are_equal(read_file(load_npz, "digits.npz", as_npz(written)).train, written)
-    table = as_csv(written, header=header).encode()
-    assert are_equal(read_file(load_csv, "digits.csv", table).train, written)
-
-
-@few_examples
-@given(np_strategies.arrays(np.uint8, np_strategies.array_shapes(min_dims=1, max_dims=4, max_side=5)))
-def test_an_idx_file_returns_the_array_that_was_written(array: np.ndarray) -> None:
-    for suffix, compress in COMPRESSORS.items():
-        read = read_file(read_idx, f"array{suffix}", compress(as_idx(array)))
-        assert read.dtype == np.uint8 and read.shape == array.shape and np.array_equal(read, array)
 
 
 ANY_BYTES: dict[str, tuple[Callable[[Path], Any], bytes]] = {

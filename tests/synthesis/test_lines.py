@@ -17,7 +17,7 @@ from digitcli.events import ThingsDone
 from digitcli.inference.predictor import load_classifier
 from digitcli.synthesis import line_folders
 from digitcli.synthesis import lines as composing
-from digitcli.synthesis.letters import render_letters
+from digitcli.synthesis.glyphs import render_letters
 from digitcli.synthesis.line_folders import check_output_folder, write_lines
 from digitcli.synthesis.lines import (
     ALPHABET,

@@ -11,7 +11,7 @@ import pytest
 from digitcli.imaging.network_inputs import LineBox, line_ink
 from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis import page_parts, paper
-from digitcli.synthesis.letters import CLEAR_LETTERS
+from digitcli.synthesis.glyphs import CLEAR_LETTERS
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box, numbers_of
 from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs

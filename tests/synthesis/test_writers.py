@@ -12,8 +12,7 @@ import pytest
 from digitcli.errors import InputError
 from digitcli.strip_format import ALPHABET, DIGITS, MARKS
 from digitcli.synthesis import glyphs
-from digitcli.synthesis.glyphs import draw_mark, glyph_of_image, glyph_of_strokes
-from digitcli.synthesis.letters import hash_fonts, render_letters
+from digitcli.synthesis.glyphs import draw_mark, glyph_of_image, glyph_of_strokes, hash_fonts, render_letters
 from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.stamps import load_fonts
 from digitcli.synthesis.strokes import load_writers
@@ -117,10 +116,10 @@ def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:
 def test_a_style_sets_gaps_the_height_of_zeros_and_joins(
     from_mnist: LineSynthesizer, from_strokes: LineSynthesizer
 ) -> None:
-    narrow, wide = (write(from_mnist, "5555", gap=gap) for gap in (-0.1, 0.6))
-    assert wide.right - wide.left > narrow.right - narrow.left + 60
-    small, usual = (write(from_mnist, "0", zero_height=height) for height in (0.5, 1.0))
-    assert small.bottom - small.top < 0.8 * (usual.bottom - usual.top)
+    narrow, wide = (write(from_mnist, "5555", gap=gap).bounds() for gap in (-0.1, 0.6))
+    assert wide[2] - wide[0] > narrow[2] - narrow[0] + 60
+    small, usual = (write(from_mnist, "0", zero_height=height).bounds() for height in (0.5, 1.0))
+    assert small[3] - small[1] < 0.8 * (usual[3] - usual[1])
     assert write(from_strokes, "3" * 10, joins=0.9, gap=0.1).joins
     assert not write(from_strokes, "3" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
     assert write(from_strokes, "0" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins

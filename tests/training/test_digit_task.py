@@ -18,7 +18,7 @@ from digitcli.errors import Interrupted, UsageError
 from digitcli.inference.checkpoint import MODEL_FILE, read_checkpoint, read_header
 from digitcli.inference.predictor import load_classifier
 from digitcli.inference.torch_runtime import infer
-from digitcli.synthesis.letters import hash_fonts
+from digitcli.synthesis.glyphs import hash_fonts
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask, loss_function, squared_error
 from digitcli.training.trainer import resume, train
