@@ -130,13 +130,16 @@ def load_dataset(spec: str) -> Dataset:
 
     Raises:
         UsageError: There is no such dataset, or the file has another format.
-        InputError: The data cannot be read or contains no digits.
+        InputError: The data cannot be read or downloaded, or contains no digits.
         EnvironmentFault: A package is missing, or the cache folder cannot be used.
     """
     path = find_dataset(spec)
     if path is None:
         built_in = {"mnist": load_mnist, "mnist-c": load_mnist_c}
-        return built_in[spec]() if spec in built_in else _load_published_dataset(spec)
+        if spec in built_in:
+            return built_in[spec]()
+        parts = (PUBLISHED_DATASETS[spec].train, PUBLISHED_DATASETS[spec].test)
+        return dataset_from_arrays(spec, *(array for part in parts for array in _load_part(spec, part)))
     if not path.is_dir():
         return FILE_LOADERS[_format_suffix(path)](path)
     return load_mnist_c_folder(path) if is_mnist_c_folder(path) else load_folder(path)
@@ -175,25 +178,13 @@ def _format_suffix(path: Path) -> str:
     return Path(path.stem).suffix.lower() if suffix in DECOMPRESSORS else suffix
 
 
-def _load_published_dataset(name: str) -> Dataset:
-    """Load one of `PUBLISHED_DATASETS` from the cache folder; the first time, download it.
-
-    Raises:
-        EnvironmentFault: A package that is needed to read it is missing, or the cache folder cannot be
-            written.
-        InputError: The dataset is not in the cache and cannot be downloaded, or its files are damaged.
-    """
-    published = PUBLISHED_DATASETS[name]
-    return dataset_from_arrays(name, *_load_part(name, published.train), *_load_part(name, published.test))
-
-
 def cache_folder() -> Path:
     """Return the folder for downloaded datasets: $DIGITCLI_CACHE, else the user's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("digitcli")).expanduser()
 
 
 def _load_part(name: str, part: dict[str, Any]) -> tuple[Array, Array]:
-    """Load the images and labels of one part and arrange them as in MNIST."""
+    """Load the images and labels of one part and arrange them as in MNIST; the first time, download them."""
     published = PUBLISHED_DATASETS[name]
     root = cache_folder() if published.has_raw_folder else cache_folder() / published.class_name
     files_folder = root / published.class_name / "raw" if published.has_raw_folder else root

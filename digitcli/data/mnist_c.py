@@ -150,9 +150,8 @@ def motion_blur(images: Images, random: np.random.Generator) -> Images:
 
 def shear(images: Images, random: np.random.Generator) -> Images:
     """Slant by 0.4 radians to the left or to the right, as scikit-image did then: the height changes too."""
-    sine, cosine = np.sin(0.4), np.cos(0.4)
-    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64).tolist()
-    return _warp(images, [[[1, -sign * sine], [0, cosine]] for sign in signs])
+    signs = random.choice([-1.0, 1.0], len(images)).tolist()
+    return _warp(images, [[[1, -sign * np.sin(0.4)], [0, np.cos(0.4)]] for sign in signs])
 
 
 def scale(images: Images, random: np.random.Generator) -> Images:
@@ -162,9 +161,8 @@ def scale(images: Images, random: np.random.Generator) -> Images:
 
 def rotate(images: Images, random: np.random.Generator) -> Images:
     """Rotate by 0.4 radians (23 degrees) in either direction."""
-    sine, cosine = np.sin(0.4), np.cos(0.4)
-    signs = np.asarray(random.choice([-1.0, 1.0], len(images)), np.float64).tolist()
-    return _warp(images, [[[cosine, -sign * sine], [sign * sine, cosine]] for sign in signs])
+    cosine, sines = np.cos(0.4), (np.sin(0.4) * random.choice([-1.0, 1.0], len(images))).tolist()
+    return _warp(images, [[[cosine, -sine], [sine, cosine]] for sine in sines])
 
 
 def brightness(images: Images, random: np.random.Generator) -> Images:

@@ -64,6 +64,8 @@ class Document:
             RuntimeError: The page is damaged.
             ValueError: The page has no size.
         """
+        from pypdfium2 import raw
+
         with _pdfium_lock:
             page = self._pdf[index]
             try:
@@ -75,8 +77,10 @@ class Document:
                 bitmap = page.render(min(_choose_dpi(page) / _POINTS_PER_INCH, fitting_scale))
                 picture: Image.Image = bitmap.to_pil().copy()
                 bitmap.close()
-                if picture.getcolors(maxcolors=1):
-                    _check_scans(page)
+                is_small = raw.FPDFPage_CountObjects(page) <= _MAX_OBJECTS
+                if picture.getcolors(maxcolors=1) and is_small:
+                    for image in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE]):
+                        image.get_bitmap()  # an error if rendering has skipped a damaged scan
                 return picture
             finally:
                 page.close()
@@ -99,15 +103,6 @@ class _FaultTolerantFile:
             return int(self._readinto(buffer))
         except OSError:
             return 0
-
-
-def _check_scans(page: Any) -> None:
-    """Raise PDFium's error if a page has a scan that cannot be decoded; rendering skips it silently."""
-    from pypdfium2 import raw
-
-    if raw.FPDFPage_CountObjects(page) <= _MAX_OBJECTS:
-        for image in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE]):
-            image.get_bitmap()
 
 
 def _choose_dpi(page: Any) -> float:

@@ -289,7 +289,7 @@ def _change_view(random: np.random.Generator, composition: Composition) -> Compo
     x0, y0, x1, y1 = composition.boxes.T
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     sides = np.stack([(x0, y), (x, y0), (x1, y), (x, y1)]).transpose(2, 0, 1)  # n, side, x or y
-    sides = cv2.perspectiveTransform(sides.astype(np.float32), view)
+    sides = np.asarray(cv2.perspectiveTransform(sides.astype(np.float32), view), np.float32)
     boxes = np.stack([sides[:, 0, 0], sides[:, 1, 1], sides[:, 2, 0], sides[:, 3, 1]], axis=1)
     return Composition(ink.astype(np.uint8), distractors.astype(np.uint8), boxes)
 

@@ -121,10 +121,6 @@ class Layers:
         layers = (self.writing, self.rules, self.reversed, self.sheet)
         return Layers(*(np.asarray(change(layer), np.uint8) for layer in layers))
 
-    def warped(self, view: npt.NDArray[np.floating]) -> Layers:
-        """Return the layers after a perspective transformation (3, 3)."""
-        return self.map(lambda layer: cv2.warpPerspective(layer, view, self.writing.shape[::-1]))
-
 
 @dataclass(frozen=True)
 class Page:

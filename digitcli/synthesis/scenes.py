@@ -295,7 +295,7 @@ def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple
     if random.random() < PERSPECTIVE_SHARE:
         moved = moved + random.normal(0, PERSPECTIVE, (4, 2)) * min(width, height)
     view = np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
-    layers = page.layers.warped(view)
+    layers = page.layers.map(lambda layer: cv2.warpPerspective(layer, view, (width, height)))
     if page.layers.sheet.all() and random.random() >= SURFACE_SHARE:
         layers = replace(layers, sheet=page.layers.sheet)
     return layers, tuple(page.moved_labels(view))

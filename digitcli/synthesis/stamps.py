@@ -7,7 +7,6 @@ import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -63,24 +62,14 @@ class Stamp:
         return int(self.mask.shape[1])
 
 
-class Scribe(Protocol):
-    """A person or a machine that writes in one style."""
-
-    def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Write digits and marks; `height_px` is the height of a digit."""
-
-    def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Write letters; `height_px` is the height of a capital."""
-
-
 @dataclass(frozen=True)
 class PenScribe:
-    """A `Scribe` with a pen; its letters are strokes too, and random ones stand for those it cannot write."""
+    """Someone who writes with a pen; random letters stand for those that have no strokes."""
 
     writer: Writer
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Write digits and marks with the pen."""
+        """Write digits and marks; `height_px` is the height of a digit."""
         drawn_px = max(height_px, LEAST_DRAWN_PX)
         writing = write_text(random, self.writer.at_height(drawn_px), text)
         left, top, right, bottom = writing.bounds()
@@ -89,7 +78,7 @@ class PenScribe:
         return _shrunk(Stamp(mask, boxes), height_px / drawn_px)
 
     def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Write a word of as many letters as the text has."""
+        """Write a word of as many letters as the text has; `height_px` is the height of a capital."""
         width, gap = random.uniform(0.8, 1.3), random.uniform(*LETTER_GAP)
         strokes, x = [], 0.0
         for name, other in zip(text, random.choice(list(LETTERS), len(text)), strict=True):
@@ -109,18 +98,18 @@ class PenScribe:
 
 @dataclass(frozen=True)
 class FontScribe:
-    """A `Scribe` that prints in a font; `growth` thickens its strokes, in heights of a digit."""
+    """A machine that prints in a font; `growth` thickens its strokes, in heights of a digit."""
 
     font: bytes
     spacing: float
     growth: float = 0.0
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Print digits and marks, each with its box."""
+        """Print digits and marks, each with its box; `height_px` is the height of a digit."""
         return self._print(list(text), height_px)
 
     def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
-        """Print letters as one piece."""
+        """Print letters as one piece; `height_px` is the height of a digit."""
         return self._print([text], height_px)
 
     def _print(self, pieces: Sequence[str], height_px: float) -> Stamp:
@@ -144,6 +133,9 @@ class FontScribe:
             brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
             stamp = Stamp(np.asarray(cv2.dilate(stamp.mask, brush), np.uint8), stamp.boxes)
         return stamp
+
+
+Scribe = PenScribe | FontScribe  # who writes in one style
 
 
 @dataclass(frozen=True)
