@@ -123,21 +123,19 @@ def strip_ink(strip: Grey) -> Grey:
     return line_ink(255 - strip[0] if is_light else strip[0])
 
 
-def line_ink(
-    grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32], faintest: float = DARKEST_PAPER
-) -> npt.NDArray[np.uint8]:
+def line_ink(grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Grey:
     """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
 
     The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
     is its darkness, as a share of the light, divided by full darkness. Full darkness is the darkness that
-    only a hundredth of all pixels exceed, or `faintest` if that is larger.
+    only a hundredth of all pixels exceed, or `DARKEST_PAPER` if that is larger.
     """
     pixels = grey.astype(np.float32)
     side = max(3, grey.shape[0] // 2) | 1
     brightest = cv2.dilate(cv2.blur(pixels, (3, 3)), np.ones((side, side), np.uint8))
     light = cv2.blur(brightest, (4 * side + 1, 4 * side + 1))
     darkness = 1 - pixels / np.maximum(light, 8)
-    full = max(quantile(darkness, 0.99), faintest)
+    full = max(quantile(darkness, 0.99), DARKEST_PAPER)
     return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)
 
 

@@ -121,10 +121,10 @@ class DigitClassifier:
 class LineRecognizer:
     """A trained model that reads strips. Its attributes are those of `DigitClassifier`."""
 
-    def __init__(self, model: ResolvedModel, runtime: Runtime, batch_size: int = LINE_BATCH_SIZE) -> None:
+    def __init__(self, model: ResolvedModel, runtime: Runtime) -> None:
         self.name, self.header = model.id, model.header
         self.device, self.runtime = runtime.device, runtime.name
-        self.batch_size = batch_size
+        self.batch_size = LINE_BATCH_SIZE
         self._runtime = runtime
         self._width_step = width_step(self.header.architecture)
 
@@ -214,7 +214,8 @@ def load_classifier(
             another task.
         EnvironmentFault: this machine does not have the device, or the device computes wrongly.
     """
-    _check_batch_size(batch_size)
+    if batch_size < 1:
+        raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
     if not models:
         raise UsageError("No model is named.", "Name one, e.g. cnn.")
     resolved = resolve_models(models)
@@ -226,7 +227,6 @@ def load_classifier(
 def load_line_recognizer(
     model: ModelLike,
     device: str = "auto",
-    batch_size: int = LINE_BATCH_SIZE,
     runtime: RuntimeName = "auto",
     threads: int = 0,
     *,
@@ -239,8 +239,7 @@ def load_line_recognizer(
     Raises:
         UsageError, ModelError, EnvironmentFault: see `load_classifier`.
     """
-    _check_batch_size(batch_size)
-    return LineRecognizer(*_open_one(model, "line", device, runtime, threads, at_first_use), batch_size)
+    return LineRecognizer(*_open_one(model, "line", device, runtime, threads, at_first_use))
 
 
 def load_page_finder(
@@ -267,11 +266,6 @@ def load_gap_splitter(
     return GapSplitter(*_open_one(model, "gaps", device, runtime, threads, at_first_use))
 
 
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise UsageError(f"--batch-size is {batch_size}.", "It must be at least 1.")
-
-
 def _open_one(
     model: ModelLike, task: str, device: str, runtime: RuntimeName, threads: int, at_first_use: bool
 ) -> tuple[ResolvedModel, Runtime]:
@@ -296,16 +290,14 @@ def _open_runtimes(
     return [opener() for opener in openers]
 
 
-def import_runtime(
-    models: Sequence[ResolvedModel], device: str = "auto", runtime: RuntimeName = "auto"
-) -> None:
+def import_runtime(models: Sequence[ResolvedModel], device: str) -> None:
     """Import the library that will run these models, which takes long and should not be interrupted.
 
     Raises:
         UsageError, ModelError: see `choose_runtime`.
         EnvironmentFault: the library cannot be imported.
     """
-    if choose_runtime(models, device, runtime) == "onnxruntime":
+    if choose_runtime(models, device) == "onnxruntime":
         import_onnxruntime()
     else:
         import digitcli.inference.torch_runtime  # noqa: F401

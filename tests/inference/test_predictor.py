@@ -86,8 +86,6 @@ def test_a_line_model_is_no_classifier_and_a_batch_has_an_image(tmp_path: Path) 
         load_classifier(str(saved(tmp_path / "line.safetensors", task="line")), device="cpu")
     with pytest.raises(UsageError, match="--batch-size"):
         load_classifier("cnn", batch_size=0)
-    with pytest.raises(UsageError, match="--batch-size"):
-        load_line_recognizer("reader", batch_size=0)
 
 
 def test_weights_that_give_infinite_logits_are_a_model_error(tmp_path: Path, digits: Digits) -> None:
