@@ -32,15 +32,6 @@ def numbers_of(digits: Digits) -> list[int]:
     return numbers
 
 
-def test_digits_are_taken_and_joined_in_their_order() -> None:
-    digits = numbered_digits(20)
-    chosen = digits.take(np.array([13, 2, 2]))
-    assert numbers_of(chosen) == [13, 2, 2] and chosen.labels.tolist() == [3, 2, 2] and len(chosen) == 3
-    joined = concatenate(digits.take(np.arange(7, 12)), digits.take(np.arange(3)))
-    assert numbers_of(joined) == [7, 8, 9, 10, 11, 0, 1, 2]
-    assert joined.labels.tolist() == [7, 8, 9, 0, 1, 0, 1, 2]
-
-
 def test_the_digest_depends_on_images_labels_and_parts_only() -> None:
     digits, test = numbered_digits(12), numbered_digits(3)
     digest = Dataset("a", digits, test).digest

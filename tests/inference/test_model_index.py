@@ -73,16 +73,13 @@ def test_a_damaged_shipped_model_is_a_model_error(tmp_path: Path, monkeypatch: p
         list_models(shipped_only=True)
 
 
-def test_a_run_folder_is_described_by_its_checkpoint(tmp_path: Path) -> None:
+def test_a_run_folder_is_described_by_its_checkpoint_and_an_architecture_has_none(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     saved(folder / MODEL_FILE, temperature=2.0)
     described = describe_model(str(folder))
     assert described.header == read_header(folder / MODEL_FILE)
     assert described.summary.parameters == 7_850 and "softmax regression" in described.description
-
-
-def test_an_architecture_that_is_not_shipped_is_described_without_a_header() -> None:
     described = describe_model("sigmoid_mlp")
     assert described.header is None and described.name == "sigmoid_mlp"
     assert [layer.kind for layer in described.summary.layers][-1] == "Linear"
@@ -96,15 +93,9 @@ def test_a_shipped_name_opens_its_weights_and_another_architecture_gets_new_ones
     assert open_or_create("softmax")[1] is None
 
 
-@pytest.mark.parametrize("name", ["lenet", "none.safetensors", ""])
-def test_an_unknown_name_is_a_model_error_with_a_remedy(name: str) -> None:
-    with pytest.raises(ModelError, match=f"'{name}'") as caught:
-        describe_model(name)
-    assert caught.value.remedy
-
-
-def test_the_suggestions_contain_architectures_and_shipped_models() -> None:
-    for name, nearest in (("lenet55", "lenet5"), ("digit_or_nome", "digit_or_none")):
-        with pytest.raises(ModelError) as caught:
-            open_or_create(name)
-        assert nearest in caught.value.remedy
+def test_an_unknown_name_is_a_model_error_that_suggests_architectures_and_shipped_models() -> None:
+    names = (("lenet55", "lenet5"), ("digit_or_nome", "digit_or_none"), ("none.safetensors", ""), ("", ""))
+    for name, nearest in names:
+        with pytest.raises(ModelError, match=f"'{name}'") as caught:
+            describe_model(name)
+        assert caught.value.remedy and nearest in caught.value.remedy

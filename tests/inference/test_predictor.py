@@ -32,18 +32,13 @@ def test_a_classifier_gives_calibrated_logits_and_names_its_weights(tmp_path: Pa
 
 def test_several_models_are_named_and_averaged(tmp_path: Path, digits: Digits) -> None:
     (tmp_path / "run").mkdir()
-    one, two = (
-        saved(tmp_path / "run" / "model.safetensors", seed=1),
-        saved(tmp_path / "b.safetensors", seed=2),
-    )
-    together = load_classifier(str(tmp_path / "run"), str(two), device="cpu")
-    assert re.fullmatch(r"run@[0-9a-f]{8}\+b@[0-9a-f]{8}", together.name)
+    paths = [tmp_path / name for name in ("run/model.safetensors", "b.safetensors", "c.safetensors")]
+    models = [saved(path, seed=seed) for seed, path in enumerate(paths)]
+    together = load_classifier(tmp_path / "run", *models[1:], device="cpu")
+    assert re.fullmatch(r"run@[0-9a-f]{8}\+b@[0-9a-f]{8}\+c@[0-9a-f]{8}", together.name)
     images = digits.images[:20]
-    expected = (
-        load_classifier(str(one), device="cpu").probabilities(images)
-        + load_classifier(str(two), device="cpu").probabilities(images)
-    ) / 2
-    np.testing.assert_allclose(together.probabilities(images), expected, rtol=1e-4, atol=1e-6)
+    each = [load_classifier(model, device="cpu").probabilities(images) for model in models]
+    np.testing.assert_allclose(together.probabilities(images), np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_running_out_of_memory_halves_the_batch_for_good(

@@ -26,7 +26,6 @@ from digitcli.inference.predictor import (
 )
 from digitcli.inference.runtime import (
     QUANTIZED_LIST,
-    average_probabilities,
     count_columns,
     open_onnx_runtime,
     pad_lines,
@@ -85,15 +84,6 @@ def test_the_output_of_a_crop_does_not_depend_on_the_other_crops() -> None:
         assert np.array_equal(alone.logits, output.logits) and output.distances is not None
         assert np.array_equal(output.distances, output.logits[:, :1] - 1)
     assert run_lines(RecordingRuntime(), []) == []
-
-
-def test_probabilities_of_several_models_are_averaged() -> None:
-    random = np.random.default_rng(0)
-    for count in (1, 2, 3):
-        probabilities = random.dirichlet(np.ones(10), (count, 5)).astype(np.float32)  # models, N, 10
-        averaged = average_probabilities(list(np.log(probabilities)))
-        assert averaged.dtype == np.float32
-        np.testing.assert_allclose(averaged, np.log(probabilities.mean(axis=0)), rtol=1e-5)
 
 
 def test_lines_are_padded_by_paper_on_their_right() -> None:
