@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import cv2
@@ -75,7 +74,7 @@ class ConnectedComponents:
         inked = np.nonzero(mask.view(bool))  # most pixels are paper, which need not be summed
         component_of, ink_values = self.labels[inked], ink[inked]
         self.mass = np.bincount(component_of, ink_values, count)
-        row_weights, column_weights = map(_weigh_middle, ink.shape)
+        row_weights, column_weights = (np.hanning(side + 2)[1:-1] for side in ink.shape)  # 1 in the middle
         centrality = row_weights[inked[0]] * column_weights[inked[1]]
         self.central_mass = np.bincount(component_of, ink_values * centrality, count)
         right, bottom = self.x + self.width, self.y + self.height
@@ -229,13 +228,6 @@ class ConnectedComponents:
         is_near = distances[nearest] < _PART_DISTANCE * max(boxes[nearest][2:])
         if is_near and self.area[component] > _MIN_PART_AREA * area and not is_cut:
             groups[nearest].append(component)
-
-
-@functools.lru_cache(maxsize=64)
-def _weigh_middle(side: int) -> np.ndarray:
-    """Return weights (side,) that fall from the middle to both ends."""
-    weights: np.ndarray = np.hanning(side + 2)[1:-1]
-    return weights
 
 
 def _keep_largest(labels: np.ndarray, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -195,20 +195,12 @@ def read_arrays(path: Path, sha256: str | None = None) -> tuple[Header, dict[str
 
 
 def read_header(path: Path) -> Header:
-    """Return the header of a checkpoint, without torch and without reading its tensors.
-
-    Raises:
-        ModelError: see `read_checkpoint`.
-    """
+    """Return the header of a checkpoint, without torch or its tensors, or raise as `read_checkpoint` does."""
     return read_header_and_digest(path)[0]
 
 
 def read_header_and_digest(path: Path) -> tuple[Header, str]:
-    """Return the header of a checkpoint and the SHA-256 that it states, which is not verified yet.
-
-    Raises:
-        ModelError: see `read_checkpoint`.
-    """
+    """Return the header as `read_header` does, and the SHA-256 that it states, which is not verified yet."""
     metadata = _parse_metadata(_read_bytes(path, header_only=True), path)
     return _parse_header(metadata, path), metadata["sha256"]
 

@@ -126,9 +126,10 @@ def run_lines(
     for width, indices in indices_by_width.items():
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
-            outputs.update(
-                zip(batch, _run_batch(runtime, [line_crops[i] for i in batch], width), strict=True)
-            )
+            logits, *distances = runtime.run(pad_lines([line_crops[index] for index in batch], width))
+            for row, index in enumerate(batch):  # the columns of the padding are cut off
+                columns = slice(count_columns(line_crops[index].shape[-1], width, logits.shape[1]))
+                outputs[index] = LineOutput(logits[row, columns], *(each[row, columns] for each in distances))
     return [outputs[index] for index in range(len(line_crops))]
 
 
@@ -159,16 +160,6 @@ def pad_lines(line_crops: Sequence[npt.NDArray[np.uint8]], width: int) -> npt.ND
 def count_columns(width: int, padded: int, columns: int) -> int:
     """Return the number of columns of a line crop `width` pixels wide, of those of its padded copy."""
     return -(-width * columns // padded)
-
-
-def _run_batch(runtime: Runtime, line_crops: Sequence[npt.NDArray[np.uint8]], width: int) -> list[LineOutput]:
-    """Run crops that are padded to one width, and cut the columns of the padding off."""
-    logits, *distances = runtime.run(pad_lines(line_crops, width))
-    outputs = []
-    for row, crop in enumerate(line_crops):
-        columns = count_columns(crop.shape[-1], width, logits.shape[1])
-        outputs.append(LineOutput(logits[row, :columns], distances[0][row, :columns] if distances else None))
-    return outputs
 
 
 def average_probabilities(logs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

@@ -99,11 +99,7 @@ def load_model(*models: ModelLike, device: str | torch.device = "cpu") -> nn.Mod
 
 
 def open_torch_runtime(model: ResolvedModel, device: str) -> TorchRuntime:
-    """Load a model onto a device; `auto` takes the fastest.
-
-    Raises:
-        UsageError, ModelError, EnvironmentFault: see `load_model`.
-    """
+    """Load a model onto a device, of which `auto` is the fastest, or raise as `load_model` does."""
     chosen = choose_device(device)
     return TorchRuntime(place_network(open_network(model), chosen, model.header.task), chosen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -177,10 +178,8 @@ def _slash(random: np.random.Generator) -> _Lines:
 
 
 def _colon(random: np.random.Generator) -> _Lines:
-    gap = random.uniform(0.3, 0.6)
-    return [
-        [(0, y), (0.02 + abs(random.normal(0, 0.02)), y + random.normal(0, 0.02))] for y in (0.95 - gap, 0.95)
-    ]
+    ys = 0.95 - random.uniform(0.3, 0.6), 0.95
+    return [[(0, y), (0.02 + abs(random.normal(0, 0.02)), y + random.normal(0, 0.02))] for y in ys]
 
 
 def _plus(random: np.random.Generator) -> _Lines:
@@ -223,24 +222,16 @@ def _ring(x: float, y: float, radius: float) -> list[tuple[float, float]]:
     return [(x + radius * float(np.cos(angle)), y + radius * float(np.sin(angle))) for angle in angles]
 
 
-def _parenthesis(bend: float) -> Callable[[np.random.Generator], _Lines]:
-    def draw(random: np.random.Generator) -> _Lines:
-        depth, overhang = bend * random.uniform(0.1, 0.25), random.uniform(0, 0.2)
-        ys = np.linspace(-overhang, 1 + overhang, 8)
-        return [
-            [(0.15 + depth * (0.5 - 2 * float((y - 0.5) ** 2) / (0.5 + overhang) ** 2), float(y)) for y in ys]
-        ]
-
-    return draw
+def _parenthesis(bend: float, random: np.random.Generator) -> _Lines:
+    depth, overhang = bend * random.uniform(0.1, 0.25), random.uniform(0, 0.2)
+    ys = np.linspace(-overhang, 1 + overhang, 8).tolist()
+    return [[(0.15 + depth * (0.5 - 2 * (y - 0.5) ** 2 / (0.5 + overhang) ** 2), y) for y in ys]]
 
 
-def _bracket(side: float) -> Callable[[np.random.Generator], _Lines]:
-    def draw(random: np.random.Generator) -> _Lines:
-        depth, overhang = random.uniform(0.1, 0.22), random.uniform(0, 0.15)
-        near, far = (0.0, depth) if side < 0 else (depth, 0.0)
-        return [[(far, -overhang), (near, -overhang), (near, 1 + overhang), (far, 1 + overhang)]]
-
-    return draw
+def _bracket(side: float, random: np.random.Generator) -> _Lines:
+    depth, overhang = random.uniform(0.1, 0.22), random.uniform(0, 0.15)
+    near, far = (0.0, depth) if side < 0 else (depth, 0.0)
+    return [[(far, -overhang), (near, -overhang), (near, 1 + overhang), (far, 1 + overhang)]]
 
 
 def _hash(random: np.random.Generator) -> _Lines:
@@ -278,10 +269,10 @@ MARKS: dict[str, Callable[[np.random.Generator], _Lines]] = {
     "×": _cross,
     "*": _star,
     "%": _percent,
-    "(": _parenthesis(-1),
-    ")": _parenthesis(1),
-    "[": _bracket(-1),
-    "]": _bracket(1),
+    "(": partial(_parenthesis, -1),
+    ")": partial(_parenthesis, 1),
+    "[": partial(_bracket, -1),
+    "]": partial(_bracket, 1),
     "#": _hash,
     "$": _dollar,
     "€": _euro,

@@ -145,14 +145,9 @@ def _code(random: np.random.Generator) -> str:
 def _with_sign(random: np.random.Generator) -> str:
     digits = sample_integer(random, 1, 4)
     kind = random.random()
-    if kind < 0.3:
-        return digits + "%"
-    if kind < 0.5:
-        return "#" + digits
-    if kind < 0.65:
-        return f"({digits})"
-    if kind < 0.75:
-        return f"[{digits}]"
+    for end, form in ((0.3, "{}%"), (0.5, "#{}"), (0.65, "({})"), (0.75, "[{}]")):
+        if kind < end:
+            return form.format(digits)
     if kind < 0.85:
         return f"{digits})" if random.random() < 0.5 else f"{digits}."
     return str(random.choice(list("+-="))) + digits

@@ -125,15 +125,6 @@ def test_boxes_to_tick_are_ink_without_a_label(room: WritingRoom, monkeypatch: p
                 for label in at.page.labels:
                     low, high = label.corners.min((0, 1)), label.corners.max((0, 1))
                     assert not ((low < centre) & (centre < high)).all()
-    boxes.clear()
-    monkeypatch.setattr(page_parts, "draw_tick", lambda *_: None)
-    for seed in range(40):
-        page_parts.fill_with_one_box(desk(room, seed))
-    assert len(boxes) == 40
-    for outline in boxes:  # a lone box is no circle
-        half = np.ptp(outline, axis=0) / 2
-        distances = np.hypot(*((outline - outline.mean(axis=0)) / half).T)
-        assert distances.max() > 1.2  # those of an ellipse are 1
 
 
 def test_discs_are_filled_and_cover_no_writing(room: WritingRoom) -> None:
