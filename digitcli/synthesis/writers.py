@@ -313,87 +313,66 @@ def ink_profile(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
 
 def write_text(random: np.random.Generator, writer: Writer, text: str) -> Writing:
     """Write a text of at least one character, one character beside the other."""
-    row = _Row(random, writer)
+    style, height_px = writer.style, writer.style.height_px
+    drift = random.normal(0, 0.03 * style.jitter)  # pixels down for each pixel to the right
+    rows_above = max(_ROWS_ABOVE, int(_HEIGHTS_ABOVE * height_px))
+    right_edge = np.full(2 * rows_above, -_NO_INK)  # the last column with ink in every row of pixels
+    reach = max(1, int(_VERTICAL_REACH * height_px))
+    glyphs: list[PlacedGlyph] = []
+    joins: list[Points] = []
+    ink_end, pen_position = 0, None  # the last column with ink, and where the last stroke ended
     for previous, character in zip(" " + text, text, strict=False):
-        row.append(previous, character)
-    return Writing(row.glyphs, row.joins, writer.pen_px * _JOIN_WIDTH)
-
-
-class _Row:
-    """A line as it grows: its glyphs, and where its ink ends on the right in every row of pixels."""
-
-    def __init__(self, random: np.random.Generator, writer: Writer) -> None:
-        self.glyphs: list[PlacedGlyph] = []
-        self.joins: list[Points] = []
-        self._random = random
-        self._writer = writer
-        self._style = writer.style
-        self._drift = random.normal(0, 0.03 * writer.style.jitter)  # pixels down for each pixel to the right
-        self._rows_above = max(_ROWS_ABOVE, int(_HEIGHTS_ABOVE * writer.style.height_px))
-        self._right_edge = np.full(2 * self._rows_above, -_NO_INK)
-        self._end = 0
-        self._pen_position: Points | None = None  # where the last stroke ended
-
-    def append(self, previous: str, character: str) -> None:
-        """Write a character after the previous one, which is a blank for the first."""
-        glyph = self._writer.write(character)
-        y = round(glyph.corner[1] + self._sample_drop(character))
-        y = min(max(y, -self._rows_above // 2), self._rows_above // 2)
+        glyph = writer.write(character)
+        y = round(glyph.corner[1] + _sample_drop(random, style, character, drift * ink_end))
+        y = min(max(y, -rows_above // 2), rows_above // 2)
         left, right = ink_profile(glyph.mask)
-        gap_px = self._sample_gap(previous, character) * self._style.height_px
-        x = self._find_column(left, y, gap_px) if self.glyphs else 0
-        self.glyphs.append(PlacedGlyph(glyph.mask, x, y))
-        rows = self._right_edge[self._rows_above + y :][: len(right)]
+        gap_px = _sample_gap(random, style, previous, character) * height_px
+        x = 0
+        if glyphs:
+            nearest = _nearest(right_edge[rows_above + y - reach :][: len(left) + 2 * reach], left, reach)
+            touching = nearest if nearest > -_NO_INK / 10 else ink_end  # no row has ink of both
+            least = glyphs[-1].x + _MIN_STEP * height_px, ink_end - _MAX_OVERLAP * height_px
+            x = max(round(touching + gap_px), *map(int, least))
+        glyphs.append(PlacedGlyph(glyph.mask, x, y))
+        rows = right_edge[rows_above + y :][: len(right)]
         np.maximum(rows, x + right, out=rows)
-        style = self._style
+        offset = np.array([x, y]) - glyph.corner
         join_share = style.zero_joins if previous == character == "0" else style.joins
-        self._join(glyph, np.array([x, y]) - glyph.corner, join_share)
-        self._end = max(self._end, x + int(right.max()))
+        if glyph.strokes and pen_position is not None and random.random() < join_share:
+            start, end = pen_position, glyph.strokes[0][0] + offset
+            if abs(end[0] - start[0]) < _MAX_JOIN * height_px:
+                sag = np.array([0, random.normal(0, 0.08) * height_px])
+                joins.append(np.array([start, (start + end) / 2 + sag, end], np.float32))
+        pen_position = glyph.strokes[-1][-1] + offset if glyph.strokes else None
+        ink_end = max(ink_end, x + int(right.max()))
+    return Writing(glyphs, joins, writer.pen_px * _JOIN_WIDTH)
 
-    def _sample_drop(self, character: str) -> float:
-        """Return by how many pixels a character stands too low; zeros and ones vary in height."""
-        random, style = self._random, self._style
-        drop_px = random.normal(0, 0.035 * style.jitter) * style.height_px + self._drift * self._end
-        if character == "0" and style.zero_height < 1:
-            lowered = 1 - style.zero_raised * random.uniform(0.7, 1)
-            drop_px += (1 - style.zero_height) * style.height_px * lowered
-        if character == "1" and style.one_height > 1:
-            drop_px -= (style.one_height - 1) * style.height_px * random.uniform(0, 1)
-        return float(drop_px)
 
-    def _sample_gap(self, previous: str, character: str) -> float:
-        """Return the distance to the previous character, in heights of a digit."""
-        random, style = self._random, self._style
-        gap = style.gap + random.normal(0, 0.07 * style.jitter)
-        if previous == character == "0" and style.zero_gap is not None:
-            gap = style.zero_gap + random.normal(0, 0.03)
-        if not (previous + character).strip().isdecimal():  # marks keep a distance
-            gap = max(gap, 0.02) + abs(random.normal(0, 0.1))
-        return float(gap)
+def _sample_drop(random: np.random.Generator, style: Style, character: str, drift_px: float) -> float:
+    """Return by how many pixels a character stands too low; zeros and ones vary in height."""
+    drop_px = random.normal(0, 0.035 * style.jitter) * style.height_px + drift_px
+    if character == "0" and style.zero_height < 1:
+        lowered = 1 - style.zero_raised * random.uniform(0.7, 1)
+        drop_px += (1 - style.zero_height) * style.height_px * lowered
+    if character == "1" and style.one_height > 1:
+        drop_px -= (style.one_height - 1) * style.height_px * random.uniform(0, 1)
+    return float(drop_px)
 
-    def _find_column(self, left: npt.NDArray[np.int64], y: int, gap_px: float) -> int:
-        """Return the column at which a character with this left profile keeps its gap at the nearest row."""
-        height_px = self._style.height_px
-        reach = max(1, int(_VERTICAL_REACH * height_px))
-        edge = self._right_edge[self._rows_above + y - reach :][: len(left) + 2 * reach].astype(np.float32)
-        window = np.ones((2 * reach + 1, 1), np.uint8)
-        nearby_edge = cv2.dilate(edge.reshape(-1, 1), window).ravel()[reach:-reach]
-        nearest = float(np.max(nearby_edge - left))
-        touching = nearest if nearest > -_NO_INK / 10 else self._end  # no row has ink of both
-        return max(
-            round(touching + gap_px),
-            int(self.glyphs[-1].x + _MIN_STEP * height_px),
-            int(self._end - _MAX_OVERLAP * height_px),
-        )
 
-    def _join(self, glyph: Glyph, offset: Points, share: float) -> None:
-        """Draw the pen's way from the end of the last character, with the probability `share`."""
-        if not glyph.strokes:
-            self._pen_position = None
-            return
-        if self._pen_position is not None and self._random.random() < share:
-            start, end = self._pen_position, glyph.strokes[0][0] + offset
-            if abs(end[0] - start[0]) < _MAX_JOIN * self._style.height_px:
-                sag = np.array([0, self._random.normal(0, 0.08) * self._style.height_px])
-                self.joins.append(np.array([start, (start + end) / 2 + sag, end], np.float32))
-        self._pen_position = glyph.strokes[-1][-1] + offset
+def _sample_gap(random: np.random.Generator, style: Style, previous: str, character: str) -> float:
+    """Return the distance to the previous character, in heights of a digit."""
+    gap = style.gap + random.normal(0, 0.07 * style.jitter)
+    if previous == character == "0" and style.zero_gap is not None:
+        gap = style.zero_gap + random.normal(0, 0.03)
+    if not (previous + character).strip().isdecimal():  # marks keep a distance
+        gap = max(gap, 0.02) + abs(random.normal(0, 0.1))
+    return float(gap)
+
+
+def _nearest(right_edge: npt.NDArray[np.int64], left: npt.NDArray[np.int64], reach: int) -> float:
+    """Return the column at which ink with a left profile (R,) touches ink with a right edge (R + 2 reach,).
+
+    Ink touches other ink that is up to `reach` rows above or below.
+    """
+    edge, window = right_edge.astype(np.float32).reshape(-1, 1), np.ones((2 * reach + 1, 1), np.uint8)
+    return float(np.max(cv2.dilate(edge, window).ravel()[reach:-reach] - left))
