@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -21,8 +21,6 @@ _NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut;
 SCREEN_SHARE = 0.08  # of the pictures are drawn on a screen, as with a mouse or a stylus; chosen by hand
 
 Light = npt.NDArray[np.float32]
-
-Outline = npt.NDArray[np.float64]
 
 # All values were chosen by hand.
 MOST_LEAVES = 300  # their number is log-uniform from 1 on
@@ -325,39 +323,28 @@ def _log_uniform(random: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(random.uniform(np.log(low), np.log(high))))
 
 
-def _sample_leaf(random: np.random.Generator) -> Outline:
+def _sample_leaf(random: np.random.Generator) -> npt.NDArray[np.float64]:
     """Return the outline (P, 2) of a leaf of radius 1 in any direction."""
-    kinds: tuple[Callable[[np.random.Generator], Outline], ...] = (_polygon, _ellipse, _rectangle, _cord)
-    outline = kinds[int(random.integers(len(kinds)))](random)
+    kind = int(random.integers(4))
+    if kind == 0:  # a polygon
+        angles = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(3, 12))))
+        radii = random.uniform(0.4, 1, (len(angles), 1))
+        outline = radii * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    elif kind == 1:  # an ellipse
+        angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        outline = np.stack([np.cos(angles), random.uniform(0.2, 1) * np.sin(angles)], axis=1)
+    elif kind == 2:  # a box, or something as slim as a pen
+        half = _log_uniform(random, 0.03, 1)
+        outline = np.array([[-1, -half], [1, -half], [1, half], [-1, half]])
+    else:  # a bent band of constant width: a cord, the edge of a plate, a fold of cloth
+        along = np.linspace(-1, 1, 16)
+        bend = random.normal(0, 0.6) * along**2 + random.normal(0, 0.4) * along**3
+        half = random.uniform(0.02, 0.12)
+        there, back = (np.stack([along, bend + side], axis=1) for side in (half, -half))
+        outline = np.concatenate([there, back[::-1]])
     angle = random.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return np.asarray(outline @ turn, np.float64)
-
-
-def _polygon(random: np.random.Generator) -> Outline:
-    angles = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(3, 12))))
-    radii = random.uniform(0.4, 1, (len(angles), 1))
-    return np.asarray(radii * np.stack([np.cos(angles), np.sin(angles)], axis=1), np.float64)
-
-
-def _ellipse(random: np.random.Generator) -> Outline:
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    return np.stack([np.cos(angles), random.uniform(0.2, 1) * np.sin(angles)], axis=1)
-
-
-def _rectangle(random: np.random.Generator) -> Outline:
-    """Return a box, or something as slim as a pen."""
-    half = _log_uniform(random, 0.03, 1)
-    return np.array([[-1, -half], [1, -half], [1, half], [-1, half]])
-
-
-def _cord(random: np.random.Generator) -> Outline:
-    """Return a bent band of constant width: a cord, the edge of a plate, a fold of cloth."""
-    along = np.linspace(-1, 1, 16)
-    bend = random.normal(0, 0.6) * along**2 + random.normal(0, 0.4) * along**3
-    half = random.uniform(0.02, 0.12)
-    there, back = (np.stack([along, bend + side], axis=1) for side in (half, -half))
-    return np.concatenate([there, back[::-1]])
 
 
 def _smooth(random: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Light:
