@@ -12,7 +12,6 @@ import math
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,20 +62,18 @@ def load_npz(path: Path) -> Dataset:
             if sum(archive.zip.getinfo(f"{name}.npy").file_size for name in names) > MAX_BYTES:
                 cause = f"{path} decompresses to more than {MAX_BYTES} bytes."
                 raise InputError(cause, "Split it into smaller files.")
-            arrays = [_read_array(archive.zip, f"{name}.npy") for name in names]
+            arrays: list[Array] = []
+            for name in names:
+                with archive.zip.open(f"{name}.npy") as member:
+                    arrays.append(npy.read_array(member, allow_pickle=False))
+                    if member.read(1):  # reading to the end also verifies the checksum
+                        shape = arrays[-1].shape
+                        raise ValueError(f"{name}.npy has more bytes than its shape {shape} needs")
     except InputError:
         raise
     except Exception as error:  # NumPy parses a header as Python code, which fails in many ways
         raise InputError(f"{path} cannot be read as a NumPy archive: {error}.", NPZ_REMEDY) from error
     return dataset_from_arrays(path.name, *arrays)
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> Array:
-    with archive.open(name) as file:
-        array: Array = npy.read_array(file, allow_pickle=False)
-        if file.read(1):  # reading to the end also verifies the checksum
-            raise ValueError(f"{name} has more bytes than its shape {array.shape} needs")
-    return array
 
 
 def _choose_arrays(path: Path, names: list[str]) -> tuple[str, ...]:

@@ -194,35 +194,30 @@ def _stored(random: np.random.Generator, light: Light, share: float, lowest_qual
 
 def security_pattern(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     """Return a pattern of thin lines, straight, wavy or round, as on cheques: (H, W) from 0 to 1."""
+    height, width = shape
     y, x = np.indices(shape, np.float32, sparse=True)
     pattern = np.zeros(shape, np.float32)
     for _ in range(random.integers(1, 4)):
-        wave = np.cos(_sample_phase(random, x, y))
+        kind, angle = random.random(), random.uniform(0, np.pi)
+        period_px = float(np.exp(random.uniform(np.log(2.5), np.log(11))))
+        if 0.6 <= kind < 0.8:  # rings around a point that may lie outside of the paper
+            centre_x, centre_y = random.uniform(-width, 2 * width), random.uniform(-3 * height, 4 * height)
+            rings = np.hypot(x - np.float32(centre_x), y - np.float32(centre_y))
+            phase = np.asarray(rings * np.float32(2 * np.pi / period_px), np.float32)
+        else:
+            phase = _plane_wave(x, y, angle, period_px)
+        if kind < 0.6:  # wavy lines
+            amplitude_px, wave_px = random.uniform(0, 12), random.uniform(15, 120)
+            across = _plane_wave(x, y, random.uniform(0, np.pi), wave_px)
+            wave = np.sin(across + np.float32(random.uniform(0, 2 * np.pi)))
+            phase = np.asarray(phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave, np.float32)
         sharpness = np.float32(random.uniform(0, 0.9))
-        lines = np.clip((wave - sharpness) / (1 - sharpness), 0, 1)
+        lines = np.clip((np.cos(phase) - sharpness) / (1 - sharpness), 0, 1)
         np.maximum(pattern, lines * np.float32(random.uniform(0.5, 1)), out=pattern)
     if random.random() < 0.3:  # it is denser and paler in turn
         period_px = random.uniform(20, 80)
         pattern *= 0.5 + 0.5 * np.sin(_plane_wave(x, y, 1.1, period_px) + np.float32(1))
     return pattern
-
-
-def _sample_phase(random: np.random.Generator, x: Light, y: Light) -> Light:
-    """Return the phase, in radians, of a family of parallel lines or rings."""
-    kind, angle = random.random(), random.uniform(0, np.pi)
-    period_px = float(np.exp(random.uniform(np.log(2.5), np.log(11))))
-    if 0.6 <= kind < 0.8:  # rings around a point that may lie outside of the paper
-        height, width = y.size, x.size
-        centre_x, centre_y = random.uniform(-width, 2 * width), random.uniform(-3 * height, 4 * height)
-        rings = np.hypot(x - np.float32(centre_x), y - np.float32(centre_y))
-        return np.asarray(rings * np.float32(2 * np.pi / period_px), np.float32)
-    phase = _plane_wave(x, y, angle, period_px)
-    if kind < 0.6:
-        amplitude_px, wave_px = random.uniform(0, 12), random.uniform(15, 120)
-        across = _plane_wave(x, y, random.uniform(0, np.pi), wave_px)
-        wave = np.sin(across + np.float32(random.uniform(0, 2 * np.pi)))
-        phase = np.asarray(phase + np.float32(2 * np.pi * amplitude_px / period_px) * wave, np.float32)
-    return phase
 
 
 def _plane_wave(x: Light, y: Light, angle: float, period_px: float) -> Light:
