@@ -90,6 +90,7 @@ def describe_model(name: str) -> ModelDescription:
         ModelError: there is no such architecture or model, or its file is damaged.
     """
     network, model = open_or_create(name)
+    from digitcli.architectures.averaging import Ensemble
     from digitcli.architectures.summary import summarize
 
     architecture = find_architecture(model.header.architecture if model else name)
@@ -98,26 +99,21 @@ def describe_model(name: str) -> ModelDescription:
     description = "\n\n".join("\n".join(lines).split("\n\n")[:2])
     with architecture.plugin_errors():
         summary = summarize(network, architecture.task)
-    header, identity = (model.header, model.id) if model else (None, None)
-    members = _describe_members(network, header)
-    return ModelDescription(name, identity, description, summary, header, members)
-
-
-def _describe_members(network: nn.Module, header: Header | None) -> tuple[MemberDescription, ...]:
-    from digitcli.architectures.averaging import Ensemble
-
-    if header is None or not isinstance(network, Ensemble):
-        return ()
-    return tuple(
-        MemberDescription(
-            architecture=member["architecture"],
-            seed=member.get("seed"),
-            parameters=sum(weights.numel() for weights in part.parameters()),
-            validation_accuracy=member.get("metrics", {}).get("validation_accuracy"),
-            test_accuracy=member.get("metrics", {}).get("test_accuracy"),
+    if model is None:
+        return ModelDescription(name, None, description, summary, None)
+    members: tuple[MemberDescription, ...] = ()
+    if isinstance(network, Ensemble):
+        members = tuple(
+            MemberDescription(
+                architecture=member["architecture"],
+                seed=member.get("seed"),
+                parameters=sum(weights.numel() for weights in part.parameters()),
+                validation_accuracy=member.get("metrics", {}).get("validation_accuracy"),
+                test_accuracy=member.get("metrics", {}).get("test_accuracy"),
+            )
+            for member, part in zip(model.header.arguments["members"], network.members, strict=True)
         )
-        for member, part in zip(header.arguments["members"], network.members, strict=True)
-    )
+    return ModelDescription(name, model.id, description, summary, model.header, members)
 
 
 def open_or_create(name: str) -> tuple[nn.Module, ResolvedModel | None]:

@@ -181,8 +181,14 @@ class SceneComposer:
         flags = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST) if scale > 1 else (cv2.INTER_AREA,)
         size = max(1, round(scale * ink.shape[1])), height
         ink = np.asarray(cv2.resize(ink, size, interpolation=int(random.choice(flags))), np.uint8)
+        contrast, paper, grain = 1.0, 1.0, 0.0
+        if random.random() >= IMAGE_FULL_CONTRAST:
+            contrast = random.uniform(*IMAGE_CONTRAST)
+            paper, grain = random.uniform(contrast, 1), random.uniform(0, IMAGE_GRAIN) * contrast
+        light = paper - contrast * (ink / np.float32(255)) + random.normal(0, grain, ink.shape)
+        light = light if random.random() < 0.5 else 1 - light
         label = Label(Kind.NUMBER, str(digit), corners_of(box * np.float32(scale)))
-        return Scene(_tint(random, ink / np.float32(255)), (label,))
+        return Scene(np.asarray((255 * light + 0.5).clip(0, 255), np.uint8), (label,))
 
     def line(self, random: np.random.Generator) -> Scene:
         """Compose a strip of paper with one line, such as an amount or a date, or with nothing to read."""
@@ -235,17 +241,6 @@ def _frame(random: np.random.Generator, image: Mask) -> tuple[Mask, npt.NDArray[
         left, right = left + max(0, spare) // 2, right + max(0, spare) // 2
     box = np.array([[left, top, left + ink.shape[1], top + len(ink)]], np.float32)
     return np.pad(ink, ((top, bottom), (left, right))), box
-
-
-def _tint(random: np.random.Generator, ink: npt.NDArray[np.floating]) -> Mask:
-    """Return a picture of ink from 0 to 1: black and white or of less contrast, and half of them reversed."""
-    contrast, paper, grain = 1.0, 1.0, 0.0
-    if random.random() >= IMAGE_FULL_CONTRAST:
-        contrast = random.uniform(*IMAGE_CONTRAST)
-        paper, grain = random.uniform(contrast, 1), random.uniform(0, IMAGE_GRAIN) * contrast
-    light = paper - contrast * ink.clip(0, 1) + random.normal(0, grain, ink.shape)
-    light = light if random.random() < 0.5 else 1 - light
-    return np.asarray((255 * light + 0.5).clip(0, 255), np.uint8)
 
 
 def _tile(random: np.random.Generator, side: int) -> list[tuple[int, int, int, int]]:
