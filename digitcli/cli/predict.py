@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -147,11 +147,6 @@ class PredictOptions:
             return self.format or ("csv" if self.per == "number" else "table")
         return format_of(self.output)
 
-    @property
-    def constraints(self) -> Constraints | None:
-        """The constraints on every number."""
-        return parse_constraints(self.length, self.pattern, self.range, self.check_digit, self.single_digit)
-
 
 def predict(options: PredictOptions) -> None:
     """Read handwritten numbers in pictures, photographs and scans.
@@ -166,24 +161,16 @@ def predict(options: PredictOptions) -> None:
     """
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
-    constraints = options.constraints
-    check_options(options)
-    read_pictures(options, constraints, resolve_models(options.model or DEFAULT_MODELS))
-
-
-def check_options(options: PredictOptions) -> None:
-    """Find every mistake that the options alone show, before anything heavy is loaded.
-
-    Raises:
-        UsageError: options contradict each other, or a value is out of range.
-        OutputError: the output cannot be written.
-    """
+    constraints = parse_constraints(
+        options.length, options.pattern, options.range, options.check_digit, options.single_digit
+    )
     _check_input(options)
     check_ranges(options.min_confidence, options.max_error)
     _check_output(options)
     check_device_name(options.device or "auto")
     if options.output:
         check_writable(options.output, options.force or options.resume)
+    _read(options, constraints, resolve_models(options.model or DEFAULT_MODELS))
 
 
 def _check_input(options: PredictOptions) -> None:
@@ -226,15 +213,10 @@ def _check_output(options: PredictOptions) -> None:
         raise UsageError(cause, "Leave --force out.")
 
 
-def read_pictures(
+def _read(
     options: PredictOptions, constraints: Constraints | None, models: tuple[ResolvedModel, ...]
 ) -> None:
-    """Read the pictures by these models, and show or write the readings.
-
-    Raises:
-        InputError: no picture could be read.
-        PartialInputError: some pictures could not be read.
-    """
+    """Read the pictures by these models, and show or write the readings."""
     with ExitStack() as stack:
         names = _open_list(stack, options.files_from)
         annotator = None
@@ -248,7 +230,7 @@ def read_pictures(
             reader = _load_reader(options, constraints, models)
         if reader.calibration_note is not None:
             console.show_notice(reader.calibration_note)
-        results = stack.enter_context(_open_results(options, constraints, reader.name))
+        results = stack.enter_context(_results(options, constraints, reader.name))
         view = stack.enter_context(
             ReadingView(
                 shows_table=options.form == "table",
@@ -267,7 +249,7 @@ def read_pictures(
         _show(view.watch(readings), options, view, results)
         if view.read_before:
             console.show_notice(_describe_kept(options, skipped.total(), results))
-        elif not sum(view.counts.values()):
+        elif not view.counts:
             raise InputError("There is nothing to read: the list is empty.", "Name pictures or folders.")
     _raise_failures(view)
 
@@ -330,32 +312,15 @@ def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[S
         yield from listed_sources(names, options.annotate)
 
 
-@contextmanager
-def _open_results(
+def _results(
     options: PredictOptions, constraints: Constraints | None, model: str
-) -> Iterator[ResultWriter]:
-    """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows."""
+) -> AbstractContextManager[ResultWriter]:
+    """Open standard output, a file that appears whole at the end, or a file of an earlier run that grows.
+
+    The options on which results depend are kept beside the file; the models are in the results.
+    """
     if options.output is None:
-        yield ResultWriter(console.show_data)
-        return
-    kept = _options_of_results(options, constraints)
-    if options.resume:
-        per = options.per if options.form == "csv" else None
-        with resume_results(options.output, model, per, kept) as results:
-            yield results
-        return
-    can_resume = options.form in ("csv", "jsonl")
-    with new_results(options.output, force=options.force, options=kept if can_resume else None) as write:
-        try:
-            yield ResultWriter(write)
-        except Interrupted as stopped:
-            lost = f"{options.output} was not written, and the results are lost."
-            stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
-            raise
-
-
-def _options_of_results(options: PredictOptions, constraints: Constraints | None) -> dict[str, str]:
-    """Return the given options on which results depend, by their names; their models are in the results."""
+        return nullcontext(ResultWriter(console.show_data))
     given = {
         "--device": options.device,
         "--runtime": options.runtime,
@@ -364,7 +329,11 @@ def _options_of_results(options: PredictOptions, constraints: Constraints | None
         "--max-error": options.max_error,
     }
     kept = {name: str(value) for name, value in given.items() if value not in (None, "auto")}
-    return kept | (constraints.options() if constraints else {})
+    kept |= constraints.options() if constraints else {}
+    if options.resume:
+        return resume_results(options.output, model, options.per if options.form == "csv" else None, kept)
+    can_resume = options.form in ("csv", "jsonl")
+    return new_results(options.output, force=options.force, options=kept if can_resume else None)
 
 
 def _show(
@@ -393,7 +362,7 @@ def _show(
 
 def _raise_failures(view: ReadingView) -> None:
     """Raise the error whose exit code tells how many pictures could not be read."""
-    failed, total = view.counts["error"], sum(view.counts.values())
+    failed, total = view.counts["error"], view.counts.total()
     if view.held_error is not None:
         raise view.held_error
     if not failed:

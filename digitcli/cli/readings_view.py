@@ -7,8 +7,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from threading import Thread
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -21,39 +21,29 @@ from rich.text import Text
 from digitcli import console
 from digitcli.cli.terminal_image import Picture
 from digitcli.errors import PictureError, counted
+from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.readings import Digit, Number, Reading, as_percentage, describe_confidence
 
 # Columns of a terminal for the name of a picture, its text, its confidence and a note, chosen by hand: an
 # answer and why it is refused fit into 80 columns, and without the confidence into 40.
 NAME_COLUMNS, LEAST_NAME_COLUMNS = 36, 12
 TEXT_COLUMNS, LEAST_TEXT_COLUMNS = 16, 10
-CONFIDENCE_COLUMNS = 7
-NOTE_COLUMNS = 25
+CONFIDENCE_COLUMNS, NOTE_COLUMNS = 7, 25
+COLUMNS_WITH_CONFIDENCE = 60  # of a terminal, from which there is room for it beside any reason
 GAP = "  "
-# Columns of a terminal from which there is room for the confidence beside any reason.
-COLUMNS_WITH_CONFIDENCE = 60
-# Columns of a digit below a row, and of a digit among the steps.
-DIGIT_COLUMNS = 14
-LARGE_DIGIT_COLUMNS = 28
-# Columns and rows of a picture among the steps.
-STEP_COLUMNS = 56
-STEP_ROWS = 56
-# Grey of the box of a digit around its white ink.
-BOX_LEVEL = 110
-# Columns of the bar that shows a probability.
-BAR_COLUMNS = 12
-# Rows of a number below the row of its picture: it shall not push that off the screen (chosen by hand).
-DRAWN_ROWS = 8
-# Rows of the screen that the row of a picture, its heading, the next prompt and its command take.
-OTHER_ROWS = 4
-# Seconds between two updates of the progress.
-UPDATE_SECONDS = 0.2
-# Probability from which an alternative is shown; less likely ones are noise to a person (chosen by hand).
-LEAST_SHOWN = 0.01
+DIGIT_COLUMNS, LARGE_DIGIT_COLUMNS = 14, 28  # of a digit below a row, and among the steps
+STEP_COLUMNS = STEP_ROWS = 56  # of a picture among the steps
+BOX_LEVEL = 110  # grey of the box of a digit around its white ink
+BAR_COLUMNS = 12  # of the bar that shows a probability
+DRAWN_ROWS = 8  # of a number below the row of its picture: it shall not push that off the screen (by hand)
+OTHER_ROWS = 4  # of the screen, which a picture's row, the heading, the next prompt and its command take
+UPDATE_SECONDS = 0.2  # between two updates of the progress
+LEAST_SHOWN = 0.01  # probability of an alternative; less likely ones are noise to a person (chosen by hand)
 WORDS = {"read": "read", "partial": "read in part", "refused": "refused", "blank": "blank", "error": "failed"}
 STYLES = {"read": "bold green", "partial": "yellow", "refused": "yellow", "blank": "dim", "error": "red"}
 
 
+@dataclass
 class ReadingView:
     """Counts and shows readings as they come.
 
@@ -70,24 +60,18 @@ class ReadingView:
     thresholds: a sentence about the numbers that are refused, which ends the summary; None for no sentence.
     """
 
-    def __init__(
-        self,
-        shows_table: bool,
-        writes_file: bool,
-        shows_steps: bool,
-        read_before: int = 0,
-        thresholds: str | None = None,
-    ) -> None:
-        self.shows_table = shows_table
-        self.shows_steps = shows_steps
-        self.read_before = read_before
-        self.thresholds = thresholds
+    shows_table: bool
+    writes_file: bool
+    shows_steps: bool
+    read_before: int = 0
+    thresholds: str | None = None
+
+    def __post_init__(self) -> None:
         self.counts: Counter[str] = Counter()  # by status
         self.held_error: PictureError | None = None
-        self._files = 0
-        self._all_files = 0  # 0 until all are counted
+        self._files = self._all_files = 0  # 0 until all are counted
         self._started = self._updated = time.monotonic()
-        is_busy = console.err.is_interactive and (writes_file or not console.out.is_terminal)
+        is_busy = console.err.is_interactive and (self.writes_file or not console.out.is_terminal)
         self._status = console.Busy("Reading") if is_busy else None
 
     def count_ahead(self, files: Iterable[object]) -> None:
@@ -104,15 +88,13 @@ class ReadingView:
             self._status.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         if self._status:
             self._status.stop()
-        is_single = kind is None and sum(self.counts.values()) + self.read_before == 1
+        is_single = kind is None and self.counts.total() + self.read_before == 1
         if not is_single and kind is not BrokenPipeError:
             self._release()
-        if kind is None and sum(self.counts.values()) > 1:
+        if kind is None and self.counts.total() > 1:
             console.show_message(self.summary(), style="dim")
         if kind is None and self.counts and self.thresholds:
             console.show_message(escape(console.printable(self.thresholds)), style="dim")
@@ -138,7 +120,7 @@ class ReadingView:
 
     def summary(self) -> str:
         """Return the number of pictures of each status and the speed, as one line."""
-        total, seconds = sum(self.counts.values()), time.monotonic() - self._started
+        total, seconds = self.counts.total(), time.monotonic() - self._started
         parts = ", ".join(
             f"{self.counts[status]:,} {word}" for status, word in WORDS.items() if self.counts[status]
         )
@@ -153,7 +135,7 @@ class ReadingView:
 
     def show_row(self, reading: Reading) -> None:
         """Show one reading: its text and its confidence."""
-        if sum(self.counts.values()) == 1:
+        if self.counts.total() == 1:
             console.out.print(_row("picture", "reads", "sure", style="bold"), soft_wrap=True)
         console.out.print(describe(reading), soft_wrap=True)
 
@@ -274,7 +256,10 @@ def draw_numbers(numbers: Sequence[Number]) -> Columns:
     cells: list[Group] = []
     for number in numbers:
         if number.line is None or all(digit.image is not None for digit in number.digits):
-            cells += [_digit(digit) for digit in number.digits]
+            for digit in number.digits:
+                picture = [] if digit.image is None else [Picture(digit.image, DIGIT_COLUMNS)]
+                candidates = _candidates(digit.digit, digit.confidence, digit.alternatives)
+                cells.append(Group(*picture, *candidates))
         else:
             cells.append(_line(number, DRAWN_ROWS))
     return Columns(cells, padding=(0, 2, 1, 0))
@@ -284,11 +269,6 @@ def _line(number: Number, rows: int) -> Group:
     """Draw a line as the network saw it, above its candidates."""
     assert number.line is not None
     return Group(_fitted(number.line, rows), *_candidates(number.raw, number.confidence, number.alternatives))
-
-
-def _digit(digit: Digit) -> Group:
-    picture = [] if digit.image is None else [Picture(digit.image, DIGIT_COLUMNS)]
-    return Group(*picture, *_candidates(digit.digit, digit.confidence, digit.alternatives))
 
 
 def _candidates(best: str, confidence: float, alternatives: Sequence[tuple[str, float]]) -> list[Text]:
@@ -304,39 +284,36 @@ def draw_steps(reading: Reading) -> Group:
     assert reading.picture is not None
     height, width = reading.picture.shape
     name = console.printable(reading.file)
-    pictures = [(f"{name}, grey, as it was read, {width} x {height} pixels", _bytes(reading.picture))]
+    pictures = {f"{name}, grey, as it was read, {width} x {height} pixels": as_levels(reading.picture)}
     if reading.ink is not None:
-        title = "the ink without light and ruled lines, and the boxes of the digits"
         boxes = [
             np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
             for x, y, w, h in (digit.box for digit in reading.digits)
         ]
-        pictures.append((title, _outlined(reading.ink, width, boxes, BOX_LEVEL)))
+        outlined = _outlined(reading.ink, width, boxes, BOX_LEVEL)
+        pictures["the ink without light and ruled lines, and the boxes of the digits"] = outlined
     if reading.detections:
         passed_over = sum(not each.has_number for each in reading.detections)
         rest = f", {passed_over} of them passed over" if passed_over else ""
         title = f"lines that the page finder detects: {len(reading.detections)}{rest}"
         corners = [np.array(each.corners) for each in reading.detections]
         level = 0 if np.median(reading.picture) > 0.5 else 255
-        pictures.append((title, _outlined(reading.picture, width, corners, level)))
-    titled = [
-        Group(Text(f"{step}  {title}"), _fitted(pixels)) for step, (title, pixels) in enumerate(pictures, 1)
-    ]
+        pictures[title] = _outlined(reading.picture, width, corners, level)
+    step = itertools.count(1)
+    titled = [Group(Text(f"{next(step)}  {title}"), _fitted(pixels)) for title, pixels in pictures.items()]
     parts: list[RenderableType] = [Columns(titled, padding=(0, 2))]
-    step = itertools.count(len(pictures) + 1)
     if not reading.digits:
         nothing = "nothing is written" if reading.status == "blank" else "nothing is a digit"
         return Group(*parts, Text(f"{next(step)}  {nothing}"))
-    for title, cells in (
-        (
-            "each number as networks see it, 40 pixels high, and its readings",
-            [_line(each, STEP_ROWS) for each in reading.numbers if each.line is not None],
-        ),
-        (
-            "each digit as the digit network sees it, 28 x 28 pixels",
-            [_large_digit(digit) for digit in reading.digits if digit.image is not None],
-        ),
-    ):
+    crops = {
+        "each number as networks see it, 40 pixels high, and its readings": [
+            _line(each, STEP_ROWS) for each in reading.numbers if each.line is not None
+        ],
+        "each digit as the digit network sees it, 28 x 28 pixels": [
+            _large_digit(digit) for digit in reading.digits if digit.image is not None
+        ],
+    }
+    for title, cells in crops.items():
         if cells:
             parts += [Text(f"{next(step)}  {title}"), Columns(cells, padding=(0, 2, 1, 0))]
     return Group(*parts)
@@ -363,13 +340,8 @@ def _fitted(pixels: np.ndarray, rows: int = STEP_ROWS) -> Picture:
 
 def _outlined(shares: np.ndarray, width: int, outlines: Sequence[np.ndarray], level: int) -> np.ndarray:
     """Return a picture as uint8 with outlines, whose corners (N, 2) are in pixels of a copy of this width."""
-    pixels = _bytes(shares)
+    pixels = as_levels(shares)
     thickness = max(1, round(max(pixels.shape) / (2 * STEP_COLUMNS)))  # half a column, when it is drawn
     scaled = [np.round(corners * (pixels.shape[1] / width)).astype(np.int32) for corners in outlines]
     cv2.polylines(pixels, scaled, isClosed=True, color=level, thickness=thickness)
     return pixels
-
-
-def _bytes(shares: np.ndarray) -> np.ndarray:
-    levels: np.ndarray = np.clip(shares * 255 + 0.5, 0, 255).astype(np.uint8)
-    return levels

@@ -16,39 +16,26 @@ from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.atomic_write import write_whole
 from digitcli.errors import OutputError
+from digitcli.imaging.grayscale import Box
+from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.readings import Digit, Number, Reading, as_percentage
 
-# Greatest number of bytes of a picture's name in the name of its annotated copy; disks take 255 in all.
-NAME_BYTES = 180
-# Greatest longer side in pixels of an annotated picture, so that it fits a screen.
-LARGEST_SIDE_PX = 1600
-# Least longer side in pixels of an annotated picture, so that the labels are readable.
-SMALLEST_SIDE_PX = 480
-# Median height in pixels from which digits stand out from their labels, which are a third as high.
-DIGIT_PX = 60
-# Times that a picture is enlarged at most for the sake of its digits (chosen by hand).
-MOST_TIMES_FOR_DIGITS = 4
-# Greatest number of pixels of a picture that is enlarged for the sake of its digits.
-MOST_ENLARGED_PIXELS = LARGEST_SIDE_PX**2
-# Width in pixels of the outline of a digit's box.
-OUTLINE_PX = 2
-# Distance in pixels of the frame of a number from the boxes of its digits.
-FRAME_PX = 5
-# Confidence of a digit from which its box is green (chosen by hand).
-GREEN_CONFIDENCE = 0.95
-# Confidence of a digit from which its box is orange; below, the digit is probably wrong and its box red.
-ORANGE_CONFIDENCE = 0.5
-# Colours, red, green and blue.
-GREEN = (0, 130, 60)
-ORANGE = (190, 110, 0)
-RED = (200, 30, 30)
-BLUE = (40, 90, 210)
-BANNER = (30, 30, 40)
-PAPER = (255, 255, 255)
-# Height in pixels of the text.
-TEXT_PX = 20
-# Height in pixels of the banner below a picture, which holds one line of text.
-BANNER_PX = 34
+NAME_BYTES = 180  # of a picture's name in the name of its annotated copy, at most; disks take 255 in all
+LARGEST_SIDE_PX = 1600  # greatest longer side of an annotated picture, so that it fits a screen
+SMALLEST_SIDE_PX = 480  # least longer side of an annotated picture, so that the labels are readable
+DIGIT_PX = 60  # median height from which digits stand out from their labels, which are a third as high
+# Times that a picture is enlarged at most for the sake of its digits (chosen by hand), and its pixels then.
+MOST_TIMES_FOR_DIGITS, MOST_ENLARGED_PIXELS = 4, LARGEST_SIDE_PX**2
+OUTLINE_PX = 2  # width of the outline of a digit's box
+FRAME_PX = 5  # distance of the frame of a number from the boxes of its digits
+GREEN_CONFIDENCE = 0.95  # of a digit from which its box is green (chosen by hand)
+ORANGE_CONFIDENCE = 0.5  # from which its box is orange; below, the digit is probably wrong and its box red
+GREEN, ORANGE, RED, BLUE = (0, 130, 60), (190, 110, 0), (200, 30, 30), (40, 90, 210)
+BANNER, PAPER = (30, 30, 40), (255, 255, 255)
+TEXT_PX, BANNER_PX = (
+    20,
+    34,
+)  # heights of the text and of the banner below a picture, which holds one line of it
 BANNER_CHARACTERS = 60  # of the answer; a table of 180 numbers would make a very wide picture
 Rectangle = tuple[float, float, float, float]  # its left, upper, right and lower end in pixels
 
@@ -116,23 +103,26 @@ def annotate(reading: Reading) -> bytes:
     line that the page finder detected, and that was passed over when it was read.
     """
     assert reading.picture is not None, "the reader does not keep pictures"
-    heights = [digit.box[3] for digit in reading.digits]
-    image, scale = _canvas(reading.picture, heights)
+    image, scale = _canvas(reading.picture, [digit.box[3] for digit in reading.digits])
     draw = ImageDraw.Draw(image)
     for each in reading.detections:
         if not each.has_number:
             draw.polygon([(x * scale, y * scale) for x, y in each.corners], outline=BLUE)
-    taken = [_outline(digit, scale) for digit in reading.digits]
+    taken = [_around(digit.box, scale, OUTLINE_PX) for digit in reading.digits]
     for number in reading.numbers:
-        is_refused = number.status == "refused"
         for digit in number.digits:
-            colour = RED if is_refused else _colour(digit.confidence)
-            taken.append(_draw_digit(image, digit, scale, colour, taken))
+            taken.append(_draw_digit(image, digit, scale, _colour(number, digit.confidence), taken))
         if len(reading.numbers) > 1 and number.digits:
-            colour = RED if is_refused else _colour(number.confidence)
-            draw.rectangle(_frame(number, scale, image.size), outline=colour)
+            left, upper, right, lower = _around(number.box, scale, FRAME_PX)
+            frame = max(left, 0), max(upper, 0), min(right, image.width - 1), min(lower, image.height - 1)
+            draw.rectangle(frame, outline=_colour(number, number.confidence))
+    font, text = ImageFont.load_default(TEXT_PX), _answer(reading)
+    width = max(image.width, round(font.getlength(text)) + 20)
+    page = Image.new("RGB", (width, image.height + BANNER_PX), BANNER)
+    page.paste(image, (0, 0))
+    ImageDraw.Draw(page).text((10, image.height + 5), text, PAPER, font)
     stream = io.BytesIO()
-    _with_banner(image, reading).save(stream, "PNG")
+    page.save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -149,13 +139,20 @@ def _canvas(picture: np.ndarray, heights: Sequence[int]) -> tuple[Image.Image, f
     scale = min(1.0, LARGEST_SIDE_PX / side) if times == 1 else float(times)
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     grey = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    return Image.fromarray(np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB"), scale
+    return Image.fromarray(as_levels(grey)).convert("RGB"), scale
 
 
-def _outline(digit: Digit, scale: float) -> Rectangle:
-    """Return the left, upper, right and lower end of a digit's box with its outline."""
-    x, y, width, height = (side * scale for side in digit.box)
-    return x - OUTLINE_PX, y - OUTLINE_PX, x + width + OUTLINE_PX, y + height + OUTLINE_PX
+def _around(box: Box, scale: float, distance_px: int) -> Rectangle:
+    """Return the rectangle at this distance around a box of the picture that is scaled."""
+    x, y, width, height = (side * scale for side in box)
+    return x - distance_px, y - distance_px, x + width + distance_px, y + height + distance_px
+
+
+def _colour(number: Number, confidence: float) -> tuple[int, int, int]:
+    """Return the colour of a number or of one of its digits, which has this confidence."""
+    if number.status == "refused" or confidence < ORANGE_CONFIDENCE:
+        return RED
+    return GREEN if confidence >= GREEN_CONFIDENCE else ORANGE
 
 
 def _draw_digit(
@@ -167,7 +164,7 @@ def _draw_digit(
 ) -> Rectangle:
     """Draw the box of a digit and its label, and return the place of the label."""
     draw = ImageDraw.Draw(image)
-    left, upper, right, lower = outline = _outline(digit, scale)
+    left, upper, right, lower = outline = _around(digit.box, scale, OUTLINE_PX)
     draw.rectangle((left, upper, right - 1, lower - 1), outline=colour, width=OUTLINE_PX)
     font = ImageFont.load_default(max(14, min(32, digit.box[3] * scale / 3)))
     text_left, _, text_right, text_bottom = draw.textbbox((0, 0), digit.digit, font)
@@ -198,35 +195,13 @@ def _place_label(
     return min(within, key=covered_pixels, default=places[1])
 
 
-def _frame(number: Number, scale: float, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the corners of a frame around the boxes of a number's digits, within the picture."""
-    x, y, width, height = (side * scale for side in number.box)
-    right = min(x + width + FRAME_PX, size[0] - 1)
-    bottom = min(y + height + FRAME_PX, size[1] - 1)
-    return max(x - FRAME_PX, 0), max(y - FRAME_PX, 0), right, bottom
-
-
 def _answer(reading: Reading) -> str:
     """Return the answer of a page in a line of text."""
     answer = reading.text or ("nothing is written" if reading.status == "blank" else "no digits")
     if len(answer) > BANNER_CHARACTERS:
         answer = answer[:BANNER_CHARACTERS] + " ..."
-    confidence = "" if reading.confidence is None else f"  {as_percentage(reading.confidence)}"
-    if reading.status not in ("partial", "refused"):
-        return answer + confidence
-    return f"{answer}{confidence}  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
-
-
-def _with_banner(image: Image.Image, reading: Reading) -> Image.Image:
-    font, text = ImageFont.load_default(TEXT_PX), _answer(reading)
-    width = max(image.width, round(font.getlength(text)) + 20)
-    page = Image.new("RGB", (width, image.height + BANNER_PX), BANNER)
-    page.paste(image, (0, 0))
-    ImageDraw.Draw(page).text((10, image.height + 5), text, PAPER, font)
-    return page
-
-
-def _colour(confidence: float) -> tuple[int, int, int]:
-    if confidence >= GREEN_CONFIDENCE:
-        return GREEN
-    return ORANGE if confidence >= ORANGE_CONFIDENCE else RED
+    if reading.confidence is not None:
+        answer += f"  {as_percentage(reading.confidence)}"
+    if reading.status in ("partial", "refused"):
+        answer += f"  {reading.status}: {(reading.reason or '').replace('_', ' ')}"
+    return answer

@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     import regex
 
 CheckDigit = Literal["luhn", "mod97", "ean"]
-# Seconds after which a pattern counts as not matched: some expressions take for ever (chosen by hand).
-MATCH_SECONDS = 0.5
-# Seconds after which the search for digits that a pattern matches ends (chosen by hand).
-SEARCH_SECONDS = 0.2
+MATCH_SECONDS = 0.5  # after which a pattern counts as not matched: some take for ever (chosen by hand)
+SEARCH_SECONDS = 0.2  # after which the search for digits that a pattern matches ends (chosen by hand)
 # The share of random numbers that a check digit accepts.
 SHARES_VALID: dict[CheckDigit, float] = {"luhn": 0.1, "mod97": 1 / 97, "ean": 0.1}
-# Digits of GTIN-8, UPC-A, EAN-13 and GTIN-14.
-EAN_LENGTHS = (8, 12, 13, 14)
+EAN_LENGTHS = (8, 12, 13, 14)  # digits of GTIN-8, UPC-A, EAN-13 and GTIN-14
 
 
 @dataclass(frozen=True)
@@ -88,22 +85,16 @@ class Constraints:
             return False
         if self.pattern and not _matches(self.pattern, text):
             return False
-        return self.check_digit is None or CHECKS[self.check_digit](text)
+        return self.check_digit is None or has_check_digit(self.check_digit, text)
 
     def group(self, text: str) -> Hashable:
         """Return the state on which the check digit and the length depend.
 
         Under a check digit, equal states accept the same endings.
         """
-        match self.check_digit:
-            case "luhn":
-                return len(text), _luhn_sums(text)
-            case "ean":
-                return len(text), _ean_sums(text)
-            case "mod97":
-                return len(text), int(text or 0) % 97
-            case None:
-                return len(text) if self.lengths or self.pattern else None
+        if self.check_digit:
+            return len(text), _check_sums(self.check_digit, text)
+        return len(text) if self.lengths or self.pattern else None
 
 
 def _matches(pattern: regex.Pattern[str], text: str, partial: bool = False) -> bool:
@@ -186,34 +177,29 @@ def _compile(pattern: str | None) -> regex.Pattern[str] | None:
         raise UsageError(cause, "Give a regular expression, for example '\\d{5}'.") from error
 
 
-def _luhn_sums(text: str) -> tuple[int, int]:
-    """Return two digit sums modulo 10: every second digit doubled, from the first and from the second on."""
-    doubled = [int(digit) * 2 // 10 + int(digit) * 2 % 10 for digit in text]
+def has_check_digit(scheme: CheckDigit, text: str) -> bool:
+    """Tell whether a number is right by its check digit.
+
+    luhn: US patent 2,950,048, 1960: card numbers.
+    ean: GTIN, EAN and UPC: GS1 General Specifications.
+    mod97: the number leaves 1 modulo 97: ISO/IEC 7064, MOD 97-10: IBANs as numbers.
+    """
+    if scheme == "mod97":
+        return len(text) > 2 and int(text) % 97 == 1
+    has_length = len(text) in EAN_LENGTHS if scheme == "ean" else len(text) > 1
+    return has_length and _check_sums(scheme, text)[len(text) % 2] == 0
+
+
+def _check_sums(scheme: CheckDigit, text: str) -> tuple[int, ...]:
+    """Return what numbers of one length have in common that accept the same endings.
+
+    For luhn and ean these are two sums modulo 10, with more weight on every second digit, from the first and
+    from the second on.
+    """
+    if scheme == "mod97":
+        return (int(text or 0) % 97,)
     plain = [int(digit) for digit in text]
-    first = sum(doubled[::2]) + sum(plain[1::2])
-    second = sum(plain[::2]) + sum(doubled[1::2])
+    weighted = [3 * digit if scheme == "ean" else 2 * digit // 10 + 2 * digit % 10 for digit in plain]
+    first = sum(weighted[::2]) + sum(plain[1::2])
+    second = sum(plain[::2]) + sum(weighted[1::2])
     return first % 10, second % 10
-
-
-def _ean_sums(text: str) -> tuple[int, int]:
-    """Return the same digit sums with every second digit three times."""
-    odd, even = sum(map(int, text[::2])), sum(map(int, text[1::2]))
-    return (3 * odd + even) % 10, (odd + 3 * even) % 10
-
-
-def has_luhn(text: str) -> bool:
-    """Tell whether the last digit is right by Luhn (US patent 2,950,048, 1960): card numbers."""
-    return len(text) > 1 and _luhn_sums(text)[len(text) % 2] == 0
-
-
-def has_ean(text: str) -> bool:
-    """Tell whether the last digit of a GTIN, EAN or UPC is right (GS1 General Specifications)."""
-    return len(text) in EAN_LENGTHS and _ean_sums(text)[len(text) % 2] == 0
-
-
-def has_mod97(text: str) -> bool:
-    """Tell whether a number leaves 1 modulo 97 (ISO/IEC 7064, MOD 97-10): IBANs as numbers."""
-    return len(text) > 2 and int(text) % 97 == 1
-
-
-CHECKS = {"luhn": has_luhn, "ean": has_ean, "mod97": has_mod97}

@@ -10,8 +10,8 @@ from digitcli.inference.predictor import GapSplitter, LineRecognizer, PageFinder
 from digitcli.recognition.confidence import Weights, features_of_nothing, logistic
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import NOT_A_DIGIT, decide_numbers, decide_page
-from digitcli.recognition.fractions import shows_fraction
 from digitcli.recognition.grouping import group_digits
+from digitcli.recognition.layout import shows_fraction
 from digitcli.recognition.line_reading import (
     MAX_LENGTH,
     Answer,

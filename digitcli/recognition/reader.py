@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
-from digitcli.errors import UsageError
+from digitcli.errors import DigitcliError, UsageError
 from digitcli.imaging.opening import is_stack
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
 from digitcli.inference.predictor import (
@@ -32,14 +35,8 @@ from digitcli.recognition.models import (
     reads_strips,
 )
 from digitcli.recognition.pages import PageNetworks
-from digitcli.recognition.pipeline import Picture, PipelineOptions, read_pictures, readings_of
-from digitcli.recognition.readings import (
-    BATCH_SIZE,
-    TOP_K,
-    Reading,
-    Rotation,
-    check_ranges,
-)
+from digitcli.recognition.pipeline import Picture, PipelineOptions, ordered_map, read_pictures, readings_of
+from digitcli.recognition.readings import BATCH_SIZE, TOP_K, Reading, Rotation, check_ranges
 from digitcli.recognition.sources import Source
 from digitcli.recognition.thresholds import Thresholds, find_thresholds
 
@@ -47,6 +44,15 @@ from digitcli.recognition.thresholds import Thresholds, find_thresholds
 THREADS = min(8, os.cpu_count() or 1)
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
 PICTURES_BEFORE_PROCESSES = 128
+# Seconds of work that a process gets at a time: much more than the time to send it (chosen by hand).
+PORTION_SECONDS = 0.25
+# Pictures in the first portion, whose duration is not known yet, and at most, so that the readings still come
+# steadily (chosen by hand).
+MIN_PORTION, MAX_PORTION = 4, 128
+# Portions in flight for each process, so that no process waits for this one (chosen by hand).
+PORTIONS_PER_PROCESS = 3
+
+Portion = list[Picture | Source]
 
 
 class Reader:
@@ -121,7 +127,6 @@ class Reader:
         self.models = _load_models(resolved, device, runtime, batch_size, threads)
         self.name = self.models.name
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
-        degrees = 0 if rotate == "auto" else int(rotate)
         self._options = PipelineOptions(
             jobs,
             self.min_confidence,
@@ -129,23 +134,14 @@ class Reader:
             constraints,
             top_k,
             keep_pictures,
-            degrees,
-            rotate == "auto",
+            rotation=0 if rotate == "auto" else int(rotate),
+            finds_rotation=rotate == "auto",
         )
         self._create_worker = functools.partial(
-            Reader,
-            *resolved,
-            device="cpu",
-            runtime=runtime,
-            batch_size=batch_size,
-            jobs=1,
-            threads=1,
-            min_confidence=min_confidence,
-            max_error=max_error,
-            constraints=constraints,
-            top_k=top_k,
+            Reader, *resolved, device="cpu", runtime=runtime, batch_size=batch_size, jobs=1, threads=1,
+            min_confidence=min_confidence, max_error=max_error, constraints=constraints, top_k=top_k,
             rotate=rotate,
-        )
+        )  # fmt: skip
 
     def read(self, picture: Picture) -> Reading:
         """Read one picture: a path, a file's bytes, an array (H, W) or (H, W, 3), or a PIL image.
@@ -178,22 +174,135 @@ class Reader:
             raise UsageError(cause, "Give an array (N, H, W) or (N, H, W, 3) or a list, or call read.")
         if isinstance(pictures, str | bytes | os.PathLike | Image.Image):
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
-        return (
-            self._read_here(pictures) if self.processes == 1 else self._read_here_then_in_processes(pictures)
-        )
+        if self.processes == 1:
+            return self._read_here(pictures)
+        return self._read_here_then_in_processes(iter(pictures))
 
     def _read_here(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         return read_pictures(pictures, self.models, self._options)
 
-    def _read_here_then_in_processes(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+    def _read_here_then_in_processes(self, pictures: Iterator[Picture | Source]) -> Iterator[Reading]:
         """Read the first pictures in this process; if there are more, start others that read them."""
-        remaining = iter(pictures)
-        yield from self._read_here(itertools.islice(remaining, PICTURES_BEFORE_PROCESSES))
-        for picture in remaining:
-            from digitcli.recognition.bulk import read_in_processes  # few commands need it
+        yield from self._read_here(itertools.islice(pictures, PICTURES_BEFORE_PROCESSES))
+        for picture in pictures:
+            yield from self._read_in_processes(itertools.chain([picture], pictures))
 
-            pictures_left = itertools.chain([picture], remaining)
-            yield from read_in_processes(pictures_left, self.processes, self._create_worker, self._read_here)
+    def _read_in_processes(self, pictures: Iterator[Picture | Source]) -> Iterator[Reading]:
+        """Read by several processes, each with a reader of its own.
+
+        When a process dies, or the system cannot start one, no picture is lost: this process reads the
+        portions that the others did not finish, and then the rest; also pictures that cannot be sent.
+        """
+        import multiprocessing  # few commands need it
+        from concurrent.futures import ProcessPoolExecutor
+
+        spawn = multiprocessing.get_context("spawn")
+        try:
+            pool = ProcessPoolExecutor(self.processes, spawn, _begin_worker, (self._create_worker,))
+        except (OSError, NotImplementedError):  # no shared memory, or too few open files
+            yield from self._read_here(pictures)
+            return
+        size = PortionSize()
+        is_broken = False
+
+        def pictures_until_broken() -> Iterator[Picture | Source]:
+            for picture in pictures:
+                yield picture
+                if is_broken:
+                    return
+
+        def submit(portion: Portion) -> Future[tuple[list[Reading], float]]:
+            return _submit(pool, portion)
+
+        portions = _portions(pictures_until_broken(), size)
+        try:
+            for portion, task in ordered_map(submit, portions, PORTIONS_PER_PROCESS * self.processes):
+                try:
+                    readings, seconds = task.result()
+                except DigitcliError:
+                    raise
+                except Exception as error:
+                    is_broken = is_broken or isinstance(error, BrokenExecutor)
+                    yield from self._read_here(portion)
+                    continue
+                size.adapt(len(portion), seconds)
+                yield from readings
+            if is_broken:
+                yield from self._read_here(pictures)
+        finally:
+            for process in list((pool._processes or {}).values()):
+                process.terminate()  # a picture that takes long must not delay the end
+            with contextlib.suppress(RuntimeError):  # joining a process that never started
+                pool.shutdown(cancel_futures=True)
+
+
+class PortionSize:
+    """The number of pictures that take a process about `PORTION_SECONDS`."""
+
+    def __init__(self) -> None:
+        self.pictures = MIN_PORTION
+
+    def adapt(self, pictures: int, seconds: float) -> None:
+        """Learn from the duration of a portion; the size at most doubles at a time."""
+        ideal = round(pictures * PORTION_SECONDS / max(seconds, 1e-3))
+        self.pictures = min(max(ideal, MIN_PORTION), 2 * self.pictures, MAX_PORTION)
+
+
+def _portions(pictures: Iterable[Picture | Source], size: PortionSize) -> Iterator[Portion]:
+    """Group pictures; an error that `pictures` raises follows those before it."""
+    portion: Portion = []
+    try:
+        for picture in pictures:
+            portion.append(picture)
+            if len(portion) >= size.pictures:
+                yield portion
+                portion = []
+    except Exception:
+        if portion:
+            yield portion
+        raise
+    if portion:
+        yield portion
+
+
+def _submit(pool: Executor, portion: Portion) -> Future[tuple[list[Reading], float]]:
+    """Hand a portion to the pool; where it cannot take it, the future holds an error.
+
+    That is a `BrokenExecutor`, or a `TypeError` where a picture is an image that was opened from a file: a
+    copy of it in another process has lost that.
+    """
+    failed: Future[tuple[list[Reading], float]] = Future()
+    if any(isinstance(picture, ImageFile.ImageFile) for picture in portion):
+        failed.set_exception(TypeError("An opened image cannot be sent to a process."))
+        return failed
+    try:
+        return pool.submit(_read_portion, portion)
+    except (RuntimeError, OSError) as error:
+        is_broken = isinstance(error, BrokenExecutor | OSError) or "start new thread" in str(error)
+        if not is_broken:  # a program that lacks the guard of its main module
+            raise
+        failed.set_exception(BrokenExecutor(str(error)))
+    return failed
+
+
+_worker_reader: Reader  # of a worker process
+
+
+def _begin_worker(create_reader: functools.partial[Reader]) -> None:
+    from digitcli.threads import set_up_worker
+
+    global _worker_reader
+    set_up_worker()
+    _worker_reader = create_reader()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _read_portion(portion: Portion) -> tuple[list[Reading], float]:
+    """Return the readings of a portion and the seconds that they took."""
+    began = time.perf_counter()
+    readings = list(_worker_reader.read_all(portion))
+    return readings, time.perf_counter() - began
 
 
 def reader_with(model: ResolvedModel, device: str = "auto") -> Reader | None:
@@ -217,31 +326,22 @@ def _load_models(
     batch_size: int,
     threads: int,
 ) -> RecognitionModels:
-    digit_models = [model for model in models if model.header.task == "digit"]
-    if digit_models:
-        options: dict[str, Any] = {"batch_size": batch_size, "runtime": runtime, "threads": threads}
-        return RecognitionModels(load_classifier(*digit_models, device=device, **options))
-    (finder,) = (model for model in models if model.header.task == "page")
-    first = [model for model in models if reads_pictures(model)]
-    line_models = [model for model in models if model.header.task == "line" and model not in first]
-    line_models.sort(key=reads_strips, reverse=True)  # the first network is asked before the others
-    fitted = next((model.header for model in line_models if reads_strips(model)), None)
-    networks = PageNetworks(
-        load_page_finder(finder, device, runtime, threads, at_first_use=True),
-        tuple(
-            load_line_recognizer(model, device, runtime=runtime, threads=threads, at_first_use=True)
-            for model in line_models
-        ),
-        Weights(fitted.acceptance, fitted.presence) if fitted else Weights(),
-    )
-    for model in (model for model in models if model.header.task == "gaps"):
-        grouper = load_gap_splitter(model, device, runtime, threads, at_first_use=True)
-        networks = replace(networks, grouper=grouper)
-    if first:
-        header = first[0].header
-        networks = replace(
-            networks,
-            picture=load_line_recognizer(first[0], device, runtime=runtime, threads=1),  # of each thread
-            picture_weights=Weights(header.acceptance, header.presence),
-        )
-    return RecognitionModels(page_networks=networks)
+    options: dict[str, Any] = {"device": device, "runtime": runtime}
+    digits = [model for model in models if model.header.task == "digit"]
+    if digits:
+        return RecognitionModels(load_classifier(*digits, batch_size=batch_size, threads=threads, **options))
+    later = options | {"threads": threads, "at_first_use": True}
+    networks: dict[str, Any] = {"readers": ()}
+    for model in sorted(models, key=reads_strips, reverse=True):  # these are asked before the others
+        weights = Weights(model.header.acceptance, model.header.presence)
+        if reads_pictures(model):
+            recognizer = load_line_recognizer(model, threads=1, **options)  # of each thread
+            networks |= {"picture": recognizer, "picture_weights": weights}
+        elif model.header.task == "line":
+            networks["readers"] += (load_line_recognizer(model, **later),)
+            networks.setdefault("weights", weights if reads_strips(model) else Weights())
+        else:
+            is_finder = model.header.task == "page"
+            load = load_page_finder if is_finder else load_gap_splitter
+            networks["finder" if is_finder else "grouper"] = load(model, **later)
+    return RecognitionModels(page_networks=PageNetworks(**networks))

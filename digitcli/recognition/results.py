@@ -23,28 +23,30 @@ from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.readings import SCHEMA, Reading
 from digitcli.recognition.sources import Source
 
-# Columns of CSV with one row per page.
-FIELDS = ("file", "page", "status", "reason", "text", "raw", "confidence", "model")
-# Columns of CSV with one row per number; a page without numbers has one row.
-NUMBER_FIELDS = (
-    "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "alternative", "x", "y",
-    "width", "height", "rotation", "model",
-)  # fmt: skip
-# First characters of a cell that a spreadsheet takes for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
 TextFormat = Literal["json", "jsonl", "csv"]
 # What a row of CSV stands for.
 Per = Literal["page", "number"]
+# Columns of CSV. With a row per number, a page without numbers has one row.
+FIELDS: dict[Per, tuple[str, ...]] = {
+    "page": ("file", "page", "status", "reason", "text", "raw", "confidence", "model"),
+    "number": (
+        "file", "page", "row", "column", "status", "reason", "text", "raw", "confidence", "alternative",
+        "x", "y", "width", "height", "rotation", "model",
+    ),
+}  # fmt: skip
+# First characters of a cell that a spreadsheet takes for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def format_readings(
     readings: Iterable[Reading], form: TextFormat, per: Per = "page", *, has_heading: bool = True
 ) -> Generator[str]:
     """Yield the text of readings in a format, piece by piece; CSV has a row per page or per number."""
-    if form == "csv":
-        return _csv(readings, per, has_heading)
-    return {"json": _json, "jsonl": _json_lines}[form](readings)
+    if form == "json":
+        return _json(readings)
+    if form == "jsonl":
+        return (json.dumps(reading.record()) + "\n" for reading in readings)
+    return _csv(readings, per, has_heading)
 
 
 def format_of(path: Path) -> TextFormat:
@@ -58,11 +60,6 @@ def format_of(path: Path) -> TextFormat:
             return form  # type: ignore[no-any-return]
     cause = f"The name {path} does not say which format to write."
     raise UsageError(cause, "Name a .jsonl, .json or .csv file, or give --format.")
-
-
-def _json_lines(readings: Iterable[Reading]) -> Generator[str]:
-    for reading in readings:
-        yield json.dumps(reading.record()) + "\n"
 
 
 def _json(readings: Iterable[Reading]) -> Generator[str]:
@@ -79,30 +76,22 @@ def _json(readings: Iterable[Reading]) -> Generator[str]:
 
 
 def _csv(readings: Iterable[Reading], per: Per, has_heading: bool) -> Generator[str]:
-    fields = _csv_fields(per)
     if has_heading:
-        yield _csv_line(fields)
+        yield _csv_line(FIELDS[per])
     for reading in readings:
         page = reading.record()
         records = [page] if per == "page" else _numbers_of(page)
-        yield "".join(_csv_line(record[name] for name in fields) for record in records)
-
-
-def _csv_fields(per: Per) -> tuple[str, ...]:
-    return FIELDS if per == "page" else NUMBER_FIELDS
+        yield "".join(_csv_line(record[name] for name in FIELDS[per]) for record in records)
 
 
 def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the numbers of a page as flat records, or the page itself with no place if there are none."""
-    if not page["numbers"]:
-        return [dict.fromkeys(NUMBER_FIELDS) | page]
-    return [
-        page
-        | number
-        | dict(zip(("x", "y", "width", "height"), number["box"], strict=True))
-        | {"alternative": next((text for text, _ in number["alternatives"]), None)}
-        for number in page["numbers"]
-    ]
+    records = []
+    for number in page["numbers"]:
+        place = dict(zip(("x", "y", "width", "height"), number["box"], strict=True))
+        alternative = next((text for text, _ in number["alternatives"]), None)
+        records.append(page | number | place | {"alternative": alternative})
+    return records or [dict.fromkeys(FIELDS["number"]) | page]
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
@@ -112,15 +101,15 @@ def _csv_line(cells: Iterable[Any]) -> str:
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _as_cell(name: str) -> str:
-    """Return the name of a file as it is read from a cell of CSV."""
-    return str(_without_formula(name)).encode(errors="backslashreplace").decode()
-
-
 def _without_formula(value: Any) -> Any:
     """Put a quote before a text that a spreadsheet would take for a formula; `-` alone is none."""
     is_formula = isinstance(value, str) and value != "-" and value.startswith(FORMULA_STARTS)
     return f"'{value}" if is_formula else value
+
+
+def _as_cell(name: str) -> str:
+    """Return the name of a file as it is read from a cell of CSV."""
+    return str(_without_formula(name)).encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -133,7 +122,7 @@ class ResultWriter:
     has_known_options: whether earlier results, if there are any, are known to be read with the same options.
     """
 
-    write: Callable[[str], None]
+    write: Callable[[str], object]
     read_before: Counter[str] = field(default_factory=Counter)
     as_written: Callable[[str], str] = str
     has_known_options: bool = True
@@ -151,22 +140,11 @@ class ResultWriter:
                     skipped[name] += 1
 
 
-@dataclass(frozen=True)
-class _Record:
-    """A result of an earlier run and its text: a line, or with a row per number one or more."""
-
-    file: str
-    page: int | None
-    failed: bool
-    model: str
-    text: str
-
-
 @contextlib.contextmanager
 def new_results(
     path: Path, *, force: bool, options: Mapping[str, str] | None = None
-) -> Iterator[Callable[[str], None]]:
-    """Yield a function that adds text to the results of a new run, which appear in the file at the end.
+) -> Iterator[ResultWriter]:
+    """Write the results of a new run, which appear in the file at the end.
 
     `options` are kept for `resume_results`; None for results that cannot be resumed.
 
@@ -174,22 +152,25 @@ def new_results(
         OutputError: the file cannot be written, or another run is writing it; or without `force` it exists,
             or an unfinished run has left results.
     """
-    whole = Path(os.path.realpath(path))
-    partial = _partial_results(whole)
-    with _locked(whole, path):
+    with _locked(path) as results:
         check_writable(path, force)
-        if os.path.exists(partial):  # noqa: PTH110 (Path.exists raises an error for a long name)
+        if os.path.exists(results.partial):  # noqa: PTH110 (Path.exists raises an error for a long name)
             if not force:
-                cause = f"{partial} holds results of a run that has not finished."
+                cause = f"{results.partial} holds results of a run that has not finished."
                 raise OutputError(cause, "Continue it with --resume, or discard it with --force.")
-            with faults_of(partial):
-                partial.unlink()
+            with faults_of(results.partial):
+                results.partial.unlink()
         with writing_whole(path) as write:
-            yield lambda text: write(text.encode(errors="backslashreplace"))
+            try:
+                yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
+            except Interrupted as stopped:
+                lost = f"{path} was not written, and the results are lost."
+                stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
+                raise
             with faults_of(path):  # the options of the results that are replaced next
-                _options_file(whole).unlink(missing_ok=True)
+                results.options.unlink(missing_ok=True)
         if options is not None:
-            write_whole(_options_file(whole), json.dumps(options).encode())
+            results.keep_options(options)
 
 
 @contextlib.contextmanager
@@ -206,168 +187,176 @@ def resume_results(
         OutputError: the file cannot be read or written, holds something else, or another run is writing it.
         UsageError: the file holds results of another model or of other options.
     """
-    whole = Path(os.path.realpath(path))  # a link stays a link
-    partial = _partial_results(whole)
-    with _locked(whole, path):
-        is_continued = partial.exists()
-        usable, doubtful = _stored_records(whole, partial, path, per)
+    with _locked(path, per) as results:
+        is_continued = results.partial.exists()
+        usable, doubtful = results.stored_records()
         other_models = {record.model for record in (*usable, *doubtful)} - {model}
         if other_models:
             cause = f"{path} holds results of {min(other_models)}, but the models are now {model}."
             raise UsageError(cause, "Name the same models, or another file.")
-        stored = _check_options(path, whole, options) if usable or doubtful else options
-        write_whole(partial, _content(usable, per).encode(), like=whole)
+        stored = results.check_options(options) if usable or doubtful else options
+        content = results.text_of(usable)
+        write_whole(results.partial, content.encode(), like=results.whole)
         if stored is not None:
-            write_whole(_options_file(whole), json.dumps(dict(stored)).encode())
+            results.keep_options(stored)
         read_before = Counter(record.file for record in usable if record.page in (None, 1))
         try:
-            with _appending(partial, path) as write:
+            with results.appending() as write:
                 yield ResultWriter(write, read_before, _as_cell if per else str, stored == options)
         except Interrupted as stopped:
-            _add_missing(doubtful, partial, path, per)
-            stopped.remedy = f"The results so far are in {partial}; the same command continues them."
+            results.add_missing(doubtful)
+            stopped.remedy = f"The results so far are in {results.partial}; the same command continues them."
             raise
         except Exception:
-            before = _content(usable, per) or _heading(per)
-            if not is_continued and partial.stat().st_size <= len(before.encode()):  # without a new result
-                partial.unlink()
-                if not whole.exists():
-                    _options_file(whole).unlink(missing_ok=True)
+            least = len((content or results.heading).encode())
+            if not is_continued and results.partial.stat().st_size <= least:  # without a new result
+                results.partial.unlink()
+                if not results.whole.exists():
+                    results.options.unlink(missing_ok=True)
             raise
-        _add_missing(doubtful, partial, path, per)
+        results.add_missing(doubtful)
         with faults_of(path):
-            partial.replace(whole)
+            results.partial.replace(results.whole)
 
 
-def _partial_results(whole: Path) -> Path:
-    """Return the file in which the results grow until the run has finished."""
-    return whole.with_name(whole.name + ".partial")
+@dataclass(frozen=True)
+class _Record:
+    """A result of an earlier run and its text: a line, or with a row per number one or more."""
+
+    file: str
+    page: int | None
+    failed: bool
+    model: str
+    text: str
 
 
-def _options_file(whole: Path) -> Path:
-    """Return the file that holds the options of the results."""
-    return whole.with_name(f".{whole.name}.options")
+class _ResultFile:
+    """A file of results, and the files beside it.
 
-
-def _check_options(path: Path, whole: Path, options: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """Return the options of earlier results, or None if they are not known.
-
-    Raises:
-        UsageError: they differ from the options of this run.
+    path: its name as a person gave it; whole: the file itself, where that is a link.
+    per: what a row of CSV stands for; None for JSON lines.
+    partial: the file in which the results grow until the run has finished.
+    options: the file with the options of the results.
+    heading: the first line of CSV.
     """
-    try:
-        stored = dict(json.loads(_options_file(whole).read_bytes()))
-    except (OSError, ValueError, TypeError):  # another version wrote the results
-        return None
-    if options is None or stored == options:
-        return stored
-    names = [name for name in {**stored, **options} if stored.get(name) != options.get(name)]
-    before, now = (
-        ", ".join(f"{name} {given[name]}" if name in given else f"no {name}" for name in names)
-        for given in (stored, options)
-    )
-    partial = _partial_results(whole)
-    holder = partial if partial.exists() else path
-    cause = f"{holder} holds results that were read with {before}, but this run has {now}."
-    raise UsageError(
-        cause, "Give the same options, name another file, or begin anew with --force instead of --resume."
-    )
+
+    def __init__(self, path: Path, per: Per | None) -> None:
+        self.path, self.per, self.whole = path, per, Path(os.path.realpath(path))
+        self.partial = self.whole.with_name(self.whole.name + ".partial")
+        self.options = self.whole.with_name(f".{self.whole.name}.options")
+        self.heading = _csv_line(FIELDS[per]) if per else ""
+
+    def text_of(self, records: Sequence[_Record]) -> str:
+        """Return the text of a file with these records; empty without any."""
+        return "".join([self.heading, *(record.text for record in records)]) if records else ""
+
+    def stored_records(self) -> tuple[list[_Record], list[_Record]]:
+        """Return the records of both files, and those whose pictures are to be read again.
+
+        The partial file begins with what was usable in the whole one; its last picture may lack pages.
+        """
+        with faults_of(self.path):
+            contents = [file.read_bytes() if file.exists() else b"" for file in (self.partial, self.whole)]
+        newer, older = map(self._parse, contents)
+        files, end = {record.file for record in newer}, len(newer)
+        while end and newer[end - 1].file == newer[-1].file:
+            end -= 1
+        records = [*newer[:end], *(record for record in older if record.file not in files)]
+        failed = {record.file for record in records if record.failed}
+        doubtful = [*(record for record in records if record.file in failed), *newer[end:]]
+        return [record for record in records if record.file not in failed], doubtful
+
+    def check_options(self, options: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        """Return the options of earlier results, or None if they are not known.
+
+        Raises:
+            UsageError: they differ from the options of this run.
+        """
+        try:
+            stored = dict(json.loads(self.options.read_bytes()))
+        except (OSError, ValueError, TypeError):  # another version wrote the results
+            return None
+        if options is None or stored == options:
+            return stored
+        names = [name for name in {**stored, **options} if stored.get(name) != options.get(name)]
+        before, now = (
+            ", ".join(f"{name} {given[name]}" if name in given else f"no {name}" for name in names)
+            for given in (stored, options)
+        )
+        holder = self.partial if self.partial.exists() else self.path
+        cause = f"{holder} holds results that were read with {before}, but this run has {now}."
+        raise UsageError(
+            cause, "Give the same options, name another file, or begin anew with --force instead of --resume."
+        )
+
+    def keep_options(self, options: Mapping[str, str]) -> None:
+        """Write the options of the results."""
+        write_whole(self.options, json.dumps(dict(options)).encode())
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[Callable[[str], None]]:
+        """Yield a function that appends text to the partial file; sync the file at the end."""
+        with contextlib.ExitStack() as stack:
+            with faults_of(self.path):
+                file = stack.enter_context(self.partial.open("ab", buffering=0))
+
+            def write(text: str) -> None:
+                left = text.encode(errors="backslashreplace")
+                with faults_of(self.path):
+                    while left:
+                        left = left[file.write(left) :]
+
+            yield write
+            with faults_of(self.path):
+                os.fsync(file.fileno())
+
+    def add_missing(self, records: Sequence[_Record]) -> None:
+        """Add the records of files of which the partial file holds no result."""
+        if not records:
+            return
+        with faults_of(self.path):
+            content = self.partial.read_bytes()
+        files = {record.file for record in self._parse(content)}
+        missing = [record for record in records if record.file not in files]
+        with self.appending() as write:
+            write(self.text_of(missing).removeprefix(self.heading if content else ""))
+
+    def _parse(self, content: bytes) -> list[_Record]:
+        """Parse the results of a file; a line that was cut off is left out."""
+        end = content.rfind(b"\n") + 1
+        while self.per and content[:end].count(b'"') % 2:  # the line ends within a quoted cell
+            end = content.rfind(b"\n", 0, end - 1) + 1
+        try:
+            text = content[:end].decode()
+            return _parse_csv(text, self.per) if self.per else _parse_json_lines(text)
+        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+            kind = f"CSV with a row per {self.per}" if self.per else "JSON lines"
+            cause = f"{self.path} or its .partial holds something other than results of digitcli as {kind}."
+            remedy = "Name another file, or the same options; an edited table cannot be continued."
+            raise OutputError(cause, remedy) from error
 
 
 @contextlib.contextmanager
-def _locked(whole: Path, path: Path) -> Iterator[None]:
-    """Keep other runs from writing the same file."""
+def _locked(path: Path, per: Per | None = None) -> Iterator[_ResultFile]:
+    """Yield a file of results, and keep other runs from writing it."""
     from filelock import FileLock, Timeout  # only results in a file need it
 
-    lock_file = whole.with_name(f".{whole.name}.lock")
+    results = _ResultFile(path, per)
+    lock_file = results.whole.with_name(f".{results.whole.name}.lock")
     lock = FileLock(lock_file, timeout=0)
     with faults_of(path):
         try:
             lock.acquire()
         except Timeout as error:
-            cause = f"Another run is writing {path}."
-            raise OutputError(cause, "Wait for it, or name another file.") from error
+            raise OutputError(
+                f"Another run is writing {path}.", "Wait for it, or name another file."
+            ) from error
     try:
-        yield
+        yield results
     finally:
         with contextlib.suppress(OSError):  # Windows keeps open files
             lock_file.unlink()
         lock.release()
-
-
-@contextlib.contextmanager
-def _appending(partial: Path, path: Path) -> Iterator[Callable[[str], None]]:
-    """Yield a function that appends text to the partial file; sync the file at the end."""
-    with contextlib.ExitStack() as stack:
-        with faults_of(path):
-            file = stack.enter_context(partial.open("ab", buffering=0))
-
-        def write(text: str) -> None:
-            left = text.encode(errors="backslashreplace")
-            with faults_of(path):
-                while left:
-                    left = left[file.write(left) :]
-
-        yield write
-        with faults_of(path):
-            os.fsync(file.fileno())
-
-
-def _stored_records(
-    whole: Path, partial: Path, path: Path, per: Per | None
-) -> tuple[list[_Record], list[_Record]]:
-    """Return the records of both files, and those whose pictures are to be read again.
-
-    The partial file begins with what was usable in the whole one.
-    """
-    with faults_of(path):
-        contents = [file.read_bytes() if file.exists() else b"" for file in (partial, whole)]
-    newer, older = (_parse(content, path, per) for content in contents)
-    files = {record.file for record in newer}
-    doubtful: list[_Record] = []
-    last_file = newer[-1].file if newer else None
-    while newer and newer[-1].file == last_file:  # some of its pages may be missing
-        doubtful.insert(0, newer.pop())
-    records = [*newer, *(record for record in older if record.file not in files)]
-    failed = {record.file for record in records if record.failed}
-    doubtful = [*(record for record in records if record.file in failed), *doubtful]
-    return [record for record in records if record.file not in failed], doubtful
-
-
-def _content(records: Sequence[_Record], per: Per | None) -> str:
-    """Return the text of a file with these records; empty without any."""
-    return "".join([_heading(per), *(record.text for record in records)]) if records else ""
-
-
-def _heading(per: Per | None) -> str:
-    return _csv_line(_csv_fields(per)) if per else ""
-
-
-def _add_missing(records: Sequence[_Record], partial: Path, path: Path, per: Per | None) -> None:
-    """Add the records of files of which the partial file holds no result."""
-    if not records:
-        return
-    with faults_of(path):
-        content = partial.read_bytes()
-    files = {record.file for record in _parse(content, path, per)}
-    missing = [record for record in records if record.file not in files]
-    with _appending(partial, path) as write:
-        write(_content(missing, None if content else per))
-
-
-def _parse(content: bytes, path: Path, per: Per | None) -> list[_Record]:
-    """Parse the results of a file; a line that was cut off is left out."""
-    end = content.rfind(b"\n") + 1
-    while per and content[:end].count(b'"') % 2:  # the line ends within a quoted cell
-        end = content.rfind(b"\n", 0, end - 1) + 1
-    try:
-        return _parse_json_lines(content[:end].decode()) if per is None else _parse_csv(content[:end], per)
-    except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-        kind = "JSON lines" if per is None else f"CSV with a row per {per}"
-        cause = f"{path} or its .partial holds something other than results of digitcli as {kind}."
-        raise OutputError(
-            cause, "Name another file, or the same options; an edited table cannot be continued."
-        ) from error
 
 
 def _parse_json_lines(text: str) -> list[_Record]:
@@ -381,25 +370,20 @@ def _parse_json_lines(text: str) -> list[_Record]:
     return records
 
 
-def _parse_csv(content: bytes, per: Per) -> list[_Record]:
-    fields = _csv_fields(per)
-    lines = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
-    if content and next(lines) != list(fields):
+def _parse_csv(text: str, per: Per) -> list[_Record]:
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    if text and next(lines) != list(FIELDS[per]):
         raise ValueError("other columns")
     records: list[_Record] = []
     last: tuple[str, str, int, int] | None = None  # the place of the number before, if the row has one
-    for line in lines:
-        row = dict(zip(fields, line, strict=True))
-        page, failed, text = (
-            int(row["page"]) if row["page"] else None,
-            row["status"] == "error",
-            _csv_line(line),
-        )
-        is_number = per == "number" and row["x"] != ""
-        place = (row["file"], row["page"], int(row["row"]), int(row["x"])) if is_number else None
+    for cells in lines:
+        row, line = dict(zip(FIELDS[per], cells, strict=True)), _csv_line(cells)
+        has_place = per == "number" and row["x"] != ""
+        place = (row["file"], row["page"], int(row["row"]), int(row["x"])) if has_place else None
         if last is not None and place is not None and last[:2] == place[:2] and last < place:
-            records[-1] = replace(records[-1], text=records[-1].text + text)  # a further number of the page
+            records[-1] = replace(records[-1], text=records[-1].text + line)  # a further number of the page
         else:
-            records.append(_Record(row["file"], page, failed, row["model"], text))
+            page = int(row["page"]) if row["page"] else None
+            records.append(_Record(row["file"], page, row["status"] == "error", row["model"], line))
         last = place
     return records

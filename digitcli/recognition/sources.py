@@ -18,17 +18,11 @@ from digitcli.errors import InputError, PictureError, quoted
 STANDARD_INPUT = "-"
 # Suffixes of the files that are taken from folders.
 SUFFIXES = (*PICTURE_SUFFIXES, "pdf")
-# Bytes of a picture on standard input at most, so that an endless stream does not fill the memory.
-MAX_BYTES = 512_000_000
-# Bytes of a name in a list at most: no system takes a longer path.
-MAX_NAME_BYTES = 32_768
-# Bytes of a list that are read at once.
-BLOCK_BYTES = 65_536
-
+MAX_BYTES = 512_000_000  # of a picture on standard input, so that an endless stream does not fill the memory
+MAX_NAME_BYTES = 32_768  # of a name in a list: no system takes a longer path
+BLOCK_BYTES = 65_536  # of a list that are read at once
 GIVE_PICTURES = "Name a picture or a folder of pictures."
-# `**` as a part of a pattern.
-ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")
-
+ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")  # `**` as a part of a pattern
 # The start of an address on the web; `Path` would drop one of its slashes.
 WEB_ADDRESS = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 

@@ -46,23 +46,25 @@ def find_thresholds(
     """Return the thresholds of models for a share of wrong answers, or their own ones.
 
     A calibrated model's own threshold is the one that was proven, those of the default models are the ones
-    for `DEFAULT_MAX_ERROR`. `is_plain` tells whether pictures are
-    read as `digitcli calibrate` reads them: without constraints, and with no rotation given. The threshold
-    that it has proven goes before the shares of wrong answers to synthetic pictures, which the default models
-    store.
+    for `DEFAULT_MAX_ERROR`. What was proven goes before the shares of wrong answers to synthetic pictures,
+    which the default models store.
+
+    is_plain: whether pictures are read as `digitcli calibrate` reads them: without constraints, and with no
+        rotation given.
     """
-    guaranteed = [model for model in models if model.header.guarantee]
-    risk, page_risk = _risk(models), _page_risk(models)
-    if guaranteed:
-        return _proven(guaranteed, models, max_error, is_plain)
-    if max_error is None:
-        if not risk:
-            return _own(models)
-        max_error = DEFAULT_MAX_ERROR
-    measured = _measured_together(models)
-    if measured is not None:
-        return _of_adaptation(measured, max_error)
-    alone, page = (threshold_for_error(max_error, each) for each in (risk, page_risk))
+    if any(model.header.guarantee for model in models):
+        return _proven(models, max_error, is_plain)
+    risk = _risk(models)
+    if max_error is None and not risk:
+        stored = [model.header.refusal_threshold for model in models]
+        threshold = max((each for each in stored if each is not None), default=MIN_CONFIDENCE)
+        return Thresholds(threshold, threshold, "this is the default threshold of the models")
+    max_error = DEFAULT_MAX_ERROR if max_error is None else max_error
+    for model in models:
+        companions = model.header.risk_companions
+        if companions and companions == companions_of(model, models):
+            return _of_adaptation(model.header.risk, max_error)
+    alone, page = (threshold_for_error(max_error, each) for each in (risk, _page_risk(models)))
     if not risk:
         note = _unknown("--max-error is calibrated for the default models only.", alone)
         return Thresholds(alone, alone, UNMEASURED, note)
@@ -74,6 +76,11 @@ def find_thresholds(
     return Thresholds(alone, page, evidence, _unreached(max_error, alone) if max(alone, page) >= 1 else None)
 
 
+def companions_of(model: ResolvedModel, models: Sequence[ResolvedModel]) -> tuple[str, ...]:
+    """Return the digests of the other models of a reader, in ascending order."""
+    return tuple(sorted(other.sha256 for other in models if other is not model))
+
+
 def _unreached(max_error: float, alone: float) -> str:
     """Return the note for a share of errors that no measured threshold reaches, at least on pages."""
     where, there = ("", "") if alone >= 1 else (" on pages of several numbers", " there")
@@ -83,37 +90,25 @@ def _unreached(max_error: float, alone: float) -> str:
     )
 
 
-def companions_of(model: ResolvedModel, models: Sequence[ResolvedModel]) -> tuple[str, ...]:
-    """Return the digests of the other models of a reader, in ascending order."""
-    return tuple(sorted(other.sha256 for other in models if other is not model))
+def _unknown(cause: str, threshold: float) -> str:
+    return f"{cause} With these models it refuses every answer with a confidence below {threshold:g}."
 
 
-def _own(models: Sequence[ResolvedModel]) -> Thresholds:
-    """Return the threshold that models without a guarantee have where no share of errors is asked for."""
-    stored = [model.header.refusal_threshold for model in models]
-    threshold = max((each for each in stored if each is not None), default=MIN_CONFIDENCE)
-    return Thresholds(threshold, threshold, "this is the default threshold of the models")
-
-
-def _proven(
-    guaranteed: Sequence[ResolvedModel],
-    models: Sequence[ResolvedModel],
-    max_error: float | None,
-    is_plain: bool,
-) -> Thresholds:
+def _proven(models: Sequence[ResolvedModel], max_error: float | None, is_plain: bool) -> Thresholds:
     """Return the threshold that was proven for these models, and what keeps the guarantee from holding."""
-    thresholds = []
-    for model in guaranteed:
+    names, thresholds = [], []
+    for model in models:
         guarantee = model.header.guarantee
-        assert guarantee is not None
+        if not guarantee:
+            continue
         limit = guarantee.max_error if max_error is None else max_error
         if companions_of(model, models) == guarantee.companions:
             return _of_guarantee(model.name, guarantee, limit, is_plain)
+        names.append(model.name)
         thresholds += [guarantee.threshold, 1 - limit]
     threshold = max(thresholds)
-    cause = f"{guaranteed[0].name} was calibrated together with other models than these."
-    evidence = "nothing was measured with these models"
-    return Thresholds(threshold, threshold, evidence, _unknown(cause, threshold))
+    note = _unknown(f"{names[0]} was calibrated together with other models than these.", threshold)
+    return Thresholds(threshold, threshold, "nothing was measured with these models", note)
 
 
 def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: bool) -> Thresholds:
@@ -135,10 +130,6 @@ def _of_guarantee(name: str, guarantee: Guarantee, max_error: float, is_plain: b
     return Thresholds(threshold, threshold, evidence, is_guaranteed=True)
 
 
-def _unknown(cause: str, threshold: float) -> str:
-    return f"{cause} With these models it refuses every answer with a confidence below {threshold:g}."
-
-
 def _of_adaptation(risk: Mapping[str, float], max_error: float) -> Thresholds:
     """Return the threshold of an adapted model; nearly all answers are refused where none was shown."""
     threshold = threshold_for_error(max_error, risk) if risk else 1.0
@@ -151,15 +142,6 @@ def _of_adaptation(risk: Mapping[str, float], max_error: float) -> Thresholds:
         "wrong, so nearly every answer is refused. Give a larger --max-error, or run digitcli calibrate."
     )
     return Thresholds(1.0, 1.0, "the adaptation has not shown a lower threshold for this --max-error", note)
-
-
-def _measured_together(models: Sequence[ResolvedModel]) -> Mapping[str, float] | None:
-    """Return the risk table of an adapted model, if these are the models with which it was measured."""
-    for model in models:
-        companions = model.header.risk_companions
-        if companions and companions == companions_of(model, models):
-            return model.header.risk
-    return None
 
 
 def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from digitcli.imaging.grayscale import rotate
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition import pipeline
 from digitcli.recognition.decision import decide_numbers
-from digitcli.recognition.digit_regions import DIGIT_SIZES_PX
+from digitcli.recognition.digits_apart import DIGIT_SIZES_PX
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pipeline import PipelineOptions, ordered_map, read_pictures, readings_of
 from digitcli.recognition.reader import Reader

@@ -16,14 +16,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from digitcli.errors import PictureError, UsageError
-from digitcli.imaging.digits import normalize_digit
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
 from digitcli.inference.line_finding import Findings, FoundLine
 from digitcli.inference.runtime import LineOutput
-from digitcli.recognition import digits_apart, pipeline
+from digitcli.recognition import pipeline
 from digitcli.recognition.decision import BLANK_CONFIDENCE
-from digitcli.recognition.digit_regions import DIGIT_SIZES_PX, Component, PageLayout, Region
+from digitcli.recognition.digits_apart import DIGIT_SIZES_PX
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.readings import Reading
 from digitcli.recognition.sources import Source
@@ -322,17 +321,6 @@ def _by_digit(reading: Reading) -> list[float]:
     (digit,) = reading.digits
     probabilities = dict([(digit.digit, digit.confidence), *digit.alternatives])
     return [probabilities[name] for name in "0123456789"]
-
-
-def test_a_digit_keeps_the_image_that_the_network_saw(
-    softmax: Softmax, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ink = np.zeros((4, 3), np.float32)
-    ink[1:, 1] = 1
-    layout = PageLayout((Region((Component((1, 2, 3, 4), False, ink),)),), grey_of(PAPER), grey_of(PAPER))
-    monkeypatch.setattr(digits_apart, "find_numbers", lambda grey: layout)
-    (digit,) = softmax().read(PAPER).digits
-    assert digit.box == (1, 2, 3, 4) and np.array_equal(digit.image, normalize_digit(ink))
 
 
 def test_an_error_of_the_input_follows_the_readings_before_it(softmax: Softmax) -> None:

@@ -115,8 +115,8 @@ def test_runs_do_not_write_one_file_nor_lose_results(tmp_path: Path) -> None:
     path.rename(tmp_path / "results.jsonl.partial")
     with pytest.raises(OutputError, match="has not finished"), new_results(path, force=False):
         pass
-    with new_results(path, force=True) as write_text:
-        write_text("other\n")
+    with new_results(path, force=True) as new:
+        new.write("other\n")
     assert path.read_text() == "other\n" and names_in(tmp_path) == [path.name]
 
 
@@ -181,8 +181,8 @@ def test_results_of_another_model_or_of_other_options_are_not_added_to(tmp_path:
 def test_options_of_results_may_not_be_known(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     write(path, NAMES, {"--max-error": "0.03"})
-    with new_results(path, force=True) as write_new:
-        write_new("".join(format_readings(readings(NAMES), "jsonl")))
+    with new_results(path, force=True) as new:
+        new.write("".join(format_readings(readings(NAMES), "jsonl")))
     for _ in range(2):
         with resume_results(path, MODEL, None, {"--max-error": "0.01"}) as results:
             assert not results.has_known_options
@@ -194,8 +194,8 @@ def test_options_belong_to_the_results_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), new_results(path, force=True, options={}):
         raise RuntimeError
     assert write(path, NAMES, {"--max-error": "0.01"}) == []
-    with new_results(path, force=True, options={}) as write_new:
-        write_new("".join(format_readings(readings(NAMES), "jsonl")))
+    with new_results(path, force=True, options={}) as new:
+        new.write("".join(format_readings(readings(NAMES), "jsonl")))
     with pytest.raises(UsageError, match="no --max-error, but this run has --max-error 0.01"):
         write(path, NAMES, {"--max-error": "0.01"})
 

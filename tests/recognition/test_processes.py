@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from digitcli.errors import InputError, PictureError
-from digitcli.recognition import bulk
 from digitcli.recognition import reader as reader_module
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.sources import Source
@@ -116,7 +115,7 @@ def test_without_processes_few_pictures_are_taken_ahead(monkeypatch: pytest.Monk
         raise InputError("The list breaks off.")
 
     monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", no_process)
-    in_flight = (2 * bulk.PORTIONS_PER_PROCESS + 1) * bulk.MIN_PORTION
+    in_flight = (2 * reader_module.PORTIONS_PER_PROCESS + 1) * reader_module.MIN_PORTION
     readings = Reader("cnn", device="cpu", processes=2).read_all(listed())
     for number in range(200):
         assert next(readings).file == str(number)
@@ -152,21 +151,21 @@ def test_stopping_early_stops_the_processes_but_not_those_of_the_caller() -> Non
 
 
 def test_few_or_kept_pictures_need_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "read_in_processes", None)
+    monkeypatch.setattr(Reader, "_read_in_processes", None)
     assert len(list(Reader("cnn", device="cpu", processes=2).read_all(sources(3)))) == 3
     assert Reader("cnn", device="cpu", processes=2, keep_pictures=True).processes == 1
 
 
 def test_the_size_of_portions_follows_the_time_that_they_take() -> None:
-    size = bulk.PortionSize()
-    assert size.pictures == bulk.MIN_PORTION
+    size = reader_module.PortionSize()
+    assert size.pictures == reader_module.MIN_PORTION
     size.adapt(4, 0.004)  # a thousand pictures a second, but the size at most doubles
-    assert size.pictures == 2 * bulk.MIN_PORTION
+    assert size.pictures == 2 * reader_module.MIN_PORTION
     for _ in range(20):
         size.adapt(100, 0.01)
-    assert size.pictures == bulk.MAX_PORTION
+    assert size.pictures == reader_module.MAX_PORTION
     size.adapt(100, 100.0)
-    assert size.pictures == bulk.MIN_PORTION
+    assert size.pictures == reader_module.MIN_PORTION
 
 
 def test_an_error_of_the_pictures_follows_the_last_portion() -> None:
@@ -174,12 +173,12 @@ def test_an_error_of_the_pictures_follows_the_last_portion() -> None:
         yield from sources(count)
         raise InputError("The list breaks off.")
 
-    size = bulk.PortionSize()
+    size = reader_module.PortionSize()
     for count, expected in ((0, []), (2, [2]), (8, [4, 4]), (9, [4, 4, 1])):
-        assert [len(portion) for portion in bulk._portions(sources(count), size)] == expected
+        assert [len(portion) for portion in reader_module._portions(sources(count), size)] == expected
         lengths = []
         with pytest.raises(InputError):
-            for portion in bulk._portions(listed(count), size):
+            for portion in reader_module._portions(listed(count), size):
                 lengths.append(len(portion))
         assert lengths == expected
 
