@@ -13,19 +13,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from PIL import Image
 from rich.console import Console
 
 from digitcli.cli.readings_view import describe, draw_grid
-from digitcli.imaging.opening import open_pages
-from digitcli.recognition.reader import THREADS, Reader
+from digitcli.recognition.reader import THREADS
 from digitcli.recognition.readings import DEFAULT_MODELS, Digit, Number, Reading
 from tests.support.pictures import drawn, encoded, written
 from tests.support.predictions import names_in, put, read, records
@@ -252,18 +249,6 @@ def test_each_page_is_a_record_and_a_broken_one_loses_no_other(predict: Run) -> 
     assert "broken.tif-page3.png" in names_in("out") and len(names_in("out")) == 5
 
 
-def test_annotated_pictures_never_overwrite_each_other(predict: Run) -> None:
-    strange = os.fsdecode(b"\xff" * 150 + b".png")
-    names = ["a/2.png", "b/2.png", "a/2.png", "c/2.png-2", "d/2.PNG", strange, "e/\x1b\n.png"]
-    done = predict(*map(put, names), "-", "--annotate", "out", input=encoded(BLANK))
-    assert done.returncode == 0, done.stderr
-    assert len(names_in("out")) == len({name.lower() for name in names_in("out")}) == len(names) + 1
-    assert {"2.png.png", "2.png-2.png", "stdin.png"} <= set(names_in("out"))
-    for name in names_in("out"):
-        with Image.open(Path("out", name)) as image:
-            assert image.format == "PNG" and min(image.size) > 200
-
-
 def test_annotated_pictures_are_not_read_themselves(predict: Run) -> None:
     for number in range(3 * THREADS):
         put(f"scans/{number}.png")
@@ -308,30 +293,6 @@ def test_the_steps_of_a_strip_can_still_be_looked_at(predict: Run) -> None:
     assert len(done.stdout) < 50_000
 
 
-def test_pages_that_keep_their_pictures_are_opened_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Lest a long file fill the memory."""
-    opened: list[int | None] = []
-
-    def counted(*arguments: Any) -> Iterator[Any]:
-        for number, page in open_pages(*arguments):
-            opened.append(number)
-            yield number, page
-
-    monkeypatch.setattr("digitcli.recognition.pipeline.open_pages", counted)
-    readings = Reader("cnn", device="cpu", keep_pictures=True).read_all([pages("2", "5", "7", "3")])
-    for number, text in enumerate("2573", 1):
-        assert next(readings).text == text and number <= len(opened) <= number + 1
-
-
-def test_any_number_of_pictures_gives_as_many_readings() -> None:
-    reader = Reader(device="cpu")
-    for count in (0, 1, THREADS + 3):
-        readings = reader.read_all(drawn("25"[index % 2]) for index in range(count))
-        assert [reading.text for reading in readings] == ["25"[index % 2] for index in range(count)]
-
-
 def test_constraints_are_met_and_named_if_they_change_a_number(predict: Run) -> None:
     put("57.png", "57")
     plain = ("57.png", "--format", "jsonl", "--min-confidence", "0")
@@ -344,28 +305,6 @@ def test_constraints_are_met_and_named_if_they_change_a_number(predict: Run) -> 
     assert ("changed by the constraints" in predict("57.png", "--single-digit").stdout) == single["changed"]
     (luhn,) = records(predict(*plain, "--check-digit", "luhn"))
     assert luhn["changed"] or luhn["reason"] == "constraint"
-
-
-def test_contradicting_options_are_a_usage_error_before_a_model_is_looked_for(predict: Run) -> None:
-    put("5.png")
-    for options in (
-        "--length long",
-        "--length 2 --single-digit",
-        "--pattern (",
-        "--range 9-1",
-        "--max-error 0",
-        "--max-error 0.1 --min-confidence 0.9",
-        "--resume",
-        "--resume -o out.json",
-        "--resume -o out.jsonl --force",
-        "--resume -o out.jsonl --annotate out",
-        "- --resume -o out.jsonl",
-    ):
-        done = predict("5.png", *options.split(), "-m", "none.safetensors", input=b"")
-        assert done.returncode == 2 and done.stderr.startswith("Error: "), (options, done.stderr)
-        assert names_in() == ["5.png"]
-    assert "-o results.csv" in predict("5.png", "-o", "out.json", "--resume").stderr
-    assert predict("5.png", "-m", "none.safetensors").returncode == 5
 
 
 def test_an_interrupted_run_continues_where_it_stopped(predict: Run) -> None:
@@ -399,19 +338,6 @@ def test_a_run_with_other_options_is_not_mixed_with_earlier_results(predict: Run
     Path(".out.csv.options").unlink()
     unknown = predict(*command, "--length", "1")
     assert unknown.returncode == 0 and "options with which they were read are not known" in unknown.stderr
-
-
-def test_results_of_an_interrupted_run_are_not_lost(predict: Run) -> None:
-    put("5.png")
-    Path("out.csv.partial").write_text("")
-    done = predict("5.png", "-o", "out.csv")
-    assert done.returncode == 7 and "out.csv.partial holds results of a run" in done.stderr
-    assert names_in() == ["5.png", "out.csv.partial"]
-    with FileLock(".out.csv.lock"):
-        done = predict("5.png", "-o", "out.csv", "--force")
-    assert done.returncode == 7 and "Another run is writing" in done.stderr
-    assert predict("5.png", "-o", "out.csv", "--force").returncode == 0
-    assert names_in() == ["5.png", "out.csv"]
 
 
 def test_an_interrupted_run_with_csv_continues_where_it_stopped(predict: Run) -> None:

@@ -165,28 +165,44 @@ def test_a_model_that_cannot_be_used_is_code_5(predict: Run, models: dict[str, s
 def test_a_mistake_is_a_cause_and_an_exit_code(predict: Run) -> None:
     put("5.png")
     mistakes: list[tuple[str, int, str]] = [
-        ("", 2, "No picture"),
-        ("- -", 2, "more than once"),
-        ("- --files-from -", 2, "more than once"),
-        ("5.png --force", 2, "--annotate"),
-        ("5.png -o out.txt", 2, "--format"),
-        ("5.png -o out.csv --format table", 2, "--format"),
-        ("5.png --per number -o out.jsonl", 2, "for CSV"),
-        ("5.png --per number --format table", 2, "for CSV"),
-        ("5.png --min-confidence nan", 2, "from 0 to 1"),
-        ("5.png --min-confidence 99", 2, "from 0 to 1"),
-        ("5.png --format xml", 2, "--format"),
-        ("5.png --device gpu", 2, "cuda"),
-        ("5.png --device cuda:99", 6, "It has:"),
         ("5.png -o . --format csv", 7, "is a folder"),
         ("5.png -o /proc/out.csv", 7, "cannot be written"),
         ("5.png --annotate /proc/out", 7, "cannot be used"),
+        ("5.png --device cuda:99", 6, "It has:"),
+    ]
+    # found before a model is looked for
+    mistakes += [
+        (f"{arguments} -m none.safetensors", 2, words)
+        for arguments, words in {
+            "": "No picture",
+            "- -": "more than once",
+            "- --files-from -": "more than once",
+            "5.png --force": "--annotate",
+            "5.png -o out.txt": "--format",
+            "5.png -o out.csv --format table": "--format",
+            "5.png --per number -o out.jsonl": "for CSV",
+            "5.png --per number --format table": "for CSV",
+            "5.png --min-confidence nan": "from 0 to 1",
+            "5.png --min-confidence 99": "from 0 to 1",
+            "5.png --format xml": "--format",
+            "5.png --device gpu": "cuda",
+            "5.png --length long": "5 or 4-6",
+            "5.png --length 2 --single-digit": "Give one of them",
+            "5.png --pattern (": "regular expression",
+            "5.png --range 9-1": "9 is above 1",
+            "5.png --max-error 0": "above 0",
+            "5.png --max-error 0.1 --min-confidence 0.9": "both set",
+            "5.png --resume": "as table",
+            "5.png --resume -o out.json": "-o results.csv",
+            "5.png --resume -o out.jsonl --force": "neither --force",
+            "5.png --resume -o out.jsonl --annotate out": "nor --annotate",
+            "- --resume -o out.jsonl": "was read before",
+        }.items()
     ]
     for arguments, code, words in mistakes:
-        done = predict(*arguments.split())
+        done = predict(*arguments.split(), input=b"")
         assert done.returncode == code, (arguments, done.stderr)
-        assert words in done.stderr and done.stdout == ""
-        assert names_in() == ["5.png"]
+        assert words in done.stderr and done.stdout == "" and names_in() == ["5.png"]
 
 
 def test_a_terminal_as_standard_input_is_a_mistake_and_no_wait(on_terminal: Terminal) -> None:

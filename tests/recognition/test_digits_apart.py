@@ -168,14 +168,6 @@ def test_writing_is_searched_in_as_many_pixels_as_it_needs() -> None:
     assert near(boxes_of(paper), boxes, 2 + 2 * max(paper.shape) / 640)
 
 
-def test_a_digit_filling_the_frame() -> None:
-    for digit in "0123456789":
-        tight = cut_tight(digit)
-        assert near(boxes_of(tight), [(0, 0, tight.shape[1], tight.shape[0])])
-        (crops,) = digit_crops_of(layout_of(tight))
-        assert distance(crops[0], digit_from_grey(drawn(digit, 150))) < 12
-
-
 def test_boxes_are_whole_pixels_within_the_picture() -> None:
     paper = np.full((480, 960), 255, np.uint8)
     paper[152:272, 452:468] = 0  # from 101.3 and 301.3 to 181.3 and 312 where it is looked at
@@ -214,28 +206,6 @@ def test_a_number_whose_last_digit_is_at_the_edge_runs_out() -> None:
             for page, digits in ((paper, 5), (paper[:, slice(*ends)], 4)):
                 (region,) = layout_of(page).regions
                 assert (len(region.boxes), region.runs_out) == (digits, digits == 4)
-
-
-def test_marks_that_are_no_digits_are_left_out() -> None:
-    specks = [((x, y), (x, y), 4) for x, y in ((20, 20), (250, 30), (150, 190), (330, 200))]
-    for marks in (specks, [((168, 160), (162, 180), 8)], [((455, 110), (495, 110), 8)]):  # a comma, a dash
-        paper, boxes = written("264", gap=0.7)
-        paper = np.pad(paper, ((0, 0), (0, 100)), constant_values=255)
-        for start, end, thick_px in marks:
-            cv2.line(paper, start, end, 0, thick_px)
-        assert near(boxes_of(paper), boxes)
-
-
-def test_a_broken_stroke_stays_one_digit() -> None:
-    for digit in "0235679":
-        paper, boxes = written(digit)
-        _, y, _, height = boxes[0]
-        paper[y + height // 3 :][:3] = 255
-        assert near(boxes_of(paper), boxes)
-    paper, boxes = written("3205", gap=0.4)
-    x, y, width, height = boxes[2]
-    paper[y + height // 3 :, x : x + width][:3] = 255
-    assert near(boxes_of(paper), boxes)
 
 
 def _cells(text: str, side_px: int = 100, thick_px: int = 3) -> tuple[np.ndarray, list[Box]]:
