@@ -25,7 +25,6 @@ from digitcli.recognition.decision import BLANK_CONFIDENCE
 from digitcli.recognition.digits_apart import DIGIT_SIZES_PX
 from digitcli.recognition.reader import THREADS, Reader
 from digitcli.recognition.readings import Reading
-from digitcli.recognition.sources import Source
 from digitcli.strip_format import ALPHABET
 from tests.support.models import saved
 from tests.support.pictures import drawn, encoded, grey_of, written
@@ -138,32 +137,9 @@ def test_one_picture_is_not_several_and_a_stack_is(softmax: Softmax) -> None:
     assert list(reader.read_all([])) == []
 
 
-def test_bad_pictures_and_pages_keep_their_places_among_the_good(cnn_reader: Reader) -> None:
-    fault = PictureError("permission", "No.", "Ask.")
-    tiff = pages(drawn("6"), np.full((90, 90), 255, np.uint8))
-    pictures = [Source("gone", Path("gone.png")), Source("pages", tiff), Source("locked", fault), drawn("5")]
-    readings = list(cnn_reader.read_all(pictures))
-    assert [(reading.file, reading.page, reading.text, reading.reason) for reading in readings] == [
-        ("gone", None, None, "not_found"), ("pages", 1, "6", None), ("pages", 2, "", "blank"),
-        ("locked", None, None, "permission"), ("", None, "5", None),
-    ]  # fmt: skip
-    assert readings[3].error is fault
-    first = cnn_reader.read(tiff)
+def test_the_first_page_of_a_file_is_its_picture(cnn_reader: Reader) -> None:
+    first = cnn_reader.read(pages(drawn("6"), drawn("0")))
     assert (first.text, first.page) == ("6", 1)
-
-
-def test_many_pictures_are_read_in_order_as_one_by_one(softmax: Softmax) -> None:
-    reader = softmax(batch_size=16)
-    papers = [drawn(str(number % 10), 36 + number % 5, stroke_px=4) for number in range(80)]
-    readings = list(
-        reader.read_all(Source(str(number), encoded(paper)) for number, paper in enumerate(papers))
-    )
-    assert [reading.file for reading in readings] == [str(number) for number in range(80)]
-    for reading, paper in zip(readings, papers, strict=True):
-        alone = reader.read(paper)
-        assert reading.text == alone.text
-        assert [digit.box for digit in reading.digits] == [digit.box for digit in alone.digits]
-        assert reading.confidence == pytest.approx(alone.confidence, abs=1e-5)
 
 
 def test_pictures_are_taken_as_they_are_needed(
@@ -309,18 +285,6 @@ def _by_digit(reading: Reading) -> list[float]:
     (digit,) = reading.digits
     probabilities = dict([(digit.digit, digit.confidence), *digit.alternatives])
     return [probabilities[name] for name in "0123456789"]
-
-
-def test_an_error_of_the_input_follows_the_readings_before_it(softmax: Softmax) -> None:
-    def pictures(count: int) -> Iterator[np.ndarray]:
-        yield from [PAPER] * count
-        raise UsageError("The list ends here.")
-
-    for before in (1, THREADS + 3):
-        readings = softmax().read_all(pictures(before))
-        assert len(list(itertools.islice(readings, before))) == before
-        with pytest.raises(UsageError, match="The list ends here"):
-            next(readings)
 
 
 def test_pages_before_a_thread_that_cannot_be_started_are_answered(
