@@ -107,29 +107,25 @@ def _decode(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
 
 def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
     """Yield a file, whatever it holds, or the pictures of a folder."""
-    if not name:  # Path("") is the current folder
-        yield _missing(name, "A name is empty.")
-        return
-    if "\0" in name:
-        yield _missing(name, "A name holds a zero byte.")
-        return
-    if WEB_ADDRESS.match(name) and not os.path.lexists(name):
+    if not name or "\0" in name:  # Path("") is the current folder
+        yield _missing(name, "A name holds a zero byte." if name else "A name is empty.")
+    elif WEB_ADDRESS.match(name) and not os.path.lexists(name):
         cause = f"{name} is an address on the web, and digitcli fetches nothing from there."
         remedy = f"Fetch the picture with another program: curl -s {quoted(name)} | digitcli predict -"
         yield _missing(name, cause, remedy)
-        return
-    if not _is_folder(name):
+    elif not _is_folder(name):
         yield Source(name, Path(name))
-        return
-    is_empty = True
-    for picture in walk_pictures(Path(name), leave_out, SUFFIXES):
-        is_empty = False
-        if isinstance(picture, OSError):
-            yield Source(_shown_path(name, Path(picture.filename)), _listing_error(picture))
-        else:
-            yield Source(_shown_path(name, picture), picture)
-    if is_empty:
-        yield _missing(name, f"'{name}' holds no pictures ({', '.join(SUFFIXES)}).")
+    else:
+        is_empty = True
+        for found in walk_pictures(Path(name), leave_out, SUFFIXES):
+            is_empty = False
+            picture = _listing_error(found) if isinstance(found, OSError) else found
+            below = Path(found.filename if isinstance(found, OSError) else found).relative_to(Path(name))
+            # the name begins as a person named the folder: Path would drop the ./ of ./scans
+            shown = os.path.join(name, below) if below.parts else name  # noqa: PTH118
+            yield Source(shown, picture)
+        if is_empty:
+            yield _missing(name, f"'{name}' holds no pictures ({', '.join(SUFFIXES)}).")
 
 
 def _missing(name: str, cause: str, remedy: str = GIVE_PICTURES) -> Source:
@@ -139,18 +135,18 @@ def _missing(name: str, cause: str, remedy: str = GIVE_PICTURES) -> Source:
 def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
     """Yield the pictures that a pattern matches, each once, even if a folder and a file in it both match."""
     names = sorted(_expand(pattern), key=natural_order)
+    kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]
     if not names:
         yield _missing(pattern, f"Nothing matches '{pattern}'.")
-    kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]
-    if names and not kept:
+    elif not kept:
         cause = f"'{pattern}' matches only files in '{leave_out}', the folder that is written to."
         yield _missing(pattern, cause, "Name another folder to write to.")
+    sources = (source for name in kept for source in _named(name, leave_out))
     yielded: set[str] = set()
-    for name in kept:
-        for source in _named(name, leave_out):
-            if source.name not in yielded:
-                yielded.add(source.name)
-                yield source
+    for source in sources:
+        if source.name not in yielded:
+            yielded.add(source.name)
+            yield source
 
 
 def is_same_folder(name: str, folder: Path) -> bool:
@@ -181,12 +177,6 @@ def _is_folder(name: str) -> bool:
         return Path(name).is_dir()
     except (OSError, ValueError):  # opening the file will tell the reason
         return False
-
-
-def _shown_path(folder: str, path: Path) -> str:
-    """Return a path below a folder that begins as a person named the folder: `./scans` stays `./scans`."""
-    below = path.relative_to(Path(folder))
-    return os.path.join(folder, below) if below.parts else folder  # noqa: PTH118 (Path drops the ./)
 
 
 def _listing_error(fault: OSError) -> PictureError:

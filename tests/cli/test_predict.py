@@ -137,47 +137,6 @@ def test_only_force_replaces_an_existing_file(predict: Run, tmp_path: Path) -> N
     assert names_in() == ["5.png", "out.csv"]
 
 
-def encodings(grey: np.ndarray) -> dict[str, bytes]:
-    """Dark ink on white paper, (H, W) uint8, in every way it may come."""
-    image, ink = Image.fromarray(grey), Image.fromarray(255 - grey)
-    dark, light = Image.new("L", image.size, 0), Image.new("L", image.size, 255)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    deep = Image.fromarray(grey.astype(np.uint16) * 257)
-    return {
-        "grey.png": encoded(image),
-        "rgb.png": encoded(image.convert("RGB")),
-        "rgb.jpg": encoded(image.convert("RGB"), "JPEG"),
-        "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG"),
-        "bits.png": encoded(image.convert("1", dither=Image.Dither.NONE)),
-        "palette.png": encoded(image.convert("RGB").quantize(16)),
-        "some.gif": encoded(image, "GIF"),
-        "some.bmp": encoded(image, "BMP"),
-        "some.webp": encoded(image, "WEBP"),
-        "dark-on-clear.png": encoded(Image.merge("RGBA", (dark, dark, dark, ink))),
-        "light-on-clear.png": encoded(Image.merge("RGBA", (light, light, light, ink))),
-        "grey-on-clear.png": encoded(Image.merge("LA", (dark, ink))),
-        "deep.png": encoded(deep),
-        "deep.tif": encoded(deep, "TIFF"),
-        "fractions.tif": encoded(Image.fromarray(grey.astype(np.float32) / 255), "TIFF"),
-        "inverse.png": encoded(ink),
-        "turned.jpg": encoded(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=turned),
-    }
-
-
-def test_one_digit_reads_the_same_in_every_encoding(predict: Run) -> None:
-    expected = []
-    for digit in "2457":
-        Path(digit).mkdir()
-        for name, content in encodings(drawn(digit, 200)).items():
-            Path(digit, name).write_bytes(content)
-            expected.append((f"{digit}/{name}", digit))
-    done = predict(*(name for name, _ in expected), "--format", "jsonl")
-    assert len(expected) == 4 * 17
-    assert read(done) == expected
-    assert done.returncode == 0, done.stderr
-
-
 def test_blank_paper_is_an_answer(predict: Run) -> None:
     Path("blank.png").write_bytes(encoded(BLANK))
     done = predict("blank.png", "--format", "jsonl")
