@@ -39,6 +39,7 @@ from digitcli.recognition.pipeline import Picture, PipelineOptions, ordered_map,
 from digitcli.recognition.readings import BATCH_SIZE, TOP_K, Reading, Rotation, check_ranges
 from digitcli.recognition.sources import Source
 from digitcli.recognition.thresholds import Thresholds, find_thresholds
+from digitcli.threads import set_up_worker
 
 # Pictures that are opened at once.
 THREADS = min(8, os.cpu_count() or 1)
@@ -289,8 +290,6 @@ _worker_reader: Reader  # of a worker process
 
 
 def _begin_worker(create_reader: functools.partial[Reader]) -> None:
-    from digitcli.threads import set_up_worker
-
     global _worker_reader
     set_up_worker()
     _worker_reader = create_reader()
