@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
 import json
-import os
-import pty
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
@@ -27,7 +23,7 @@ from digitcli.recognition.readings import DEFAULT_MODELS, Digit, Number, Reading
 from tests.support.pictures import drawn, encoded, written
 from tests.support.predictions import names_in, put, read, records
 from tests.support.processes import Run
-from tests.support.terminal import Terminal
+from tests.support.terminal import Terminal, run_in_process, terminal
 
 RECORD = ["schema", "file", "page", "status", "reason", "text", "raw", "confidence", "numbers", "model"]
 RECORD += ["changed", "rotation"]
@@ -401,20 +397,14 @@ def test_one_page_never_fills_more_than_the_screen(on_terminal: Terminal) -> Non
     assert code == 0 and 6 <= len(rows_of_digit) <= 13 and rows_of_digit[-1].startswith("3 ")
 
 
-def test_data_in_a_file_is_not_shown_on_the_terminal_too(tmp_path: Path) -> None:
+def test_data_in_a_file_is_not_shown_on_the_terminal_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While something is shown on the terminal, standard output is data all the same."""
-    (tmp_path / "3.png").write_bytes(encoded(drawn("3")))
-    master, terminal = pty.openpty()
-    command = [sys.executable, "-m", "digitcli", "predict", "3.png", "--format", "jsonl", "-m", "cnn"]
-    surroundings = {**os.environ, "TERM": "xterm-256color"}
-    with (tmp_path / "out.jsonl").open("w") as file:
-        done = subprocess.run(command, stdout=file, stderr=terminal, cwd=tmp_path, env=surroundings)
-    os.close(terminal)
-    assert done.returncode == 0
-    shown = b""
-    with contextlib.suppress(OSError):  # the other side is closed
-        while part := os.read(master, 65536):
-            shown += part
-    os.close(master)
-    assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == "3"
-    assert b"schema" not in shown and b"Loading" in shown
+    picture, results = put(tmp_path / "3.png", "3"), tmp_path / "out.jsonl"
+    with terminal(monkeypatch) as shown, results.open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        arguments = ["predict", picture, "--format", "jsonl", "-m", "cnn"]
+        assert run_in_process(monkeypatch, arguments, {"TERM": "xterm-256color"}) == 0
+    assert json.loads(results.read_text())["text"] == "3"
+    assert "schema" not in shown() and "Loading" in shown()

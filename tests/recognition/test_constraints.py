@@ -137,31 +137,6 @@ def test_valid_numbers_of_each_scheme_and_wrong_digits() -> None:
     assert not has_check_digit("mod97", "1")
 
 
-@pytest.mark.parametrize(
-    ("chosen", "good", "bad"),
-    [
-        ({"length": "5"}, ["12345", "00000"], ["1234", "123456", ""]),
-        ({"length": "4-6"}, ["1234", "123456"], ["123", "1234567"]),
-        ({"pattern": r"\d{5}"}, ["12345"], ["1234", "123456"]),
-        ({"pattern": "19|20\\d\\d"}, ["19", "2026"], ["1926", "20"]),
-        ({"values": "0-100"}, ["0", "007", "100"], ["101", "1000"]),
-        ({"values": "12"}, ["12", "012"], ["11", "13", "1"]),
-        ({"check_digit": "luhn"}, ["18"], ["19"]),
-        ({"check_digit": "ean", "length": "8"}, ["73513537"], ["4006381333931"]),
-        ({"single_digit": True}, ["7"], ["77", ""]),
-    ],
-)
-def test_numbers_that_meet_the_constraints_are_accepted_and_others_are_not(
-    chosen: dict[str, object], good: list[str], bad: list[str]
-) -> None:
-    constraints = parse_constraints(**chosen)  # type: ignore[arg-type]
-    assert constraints is not None
-    assert all(constraints.accepts(text) for text in good), good
-    assert not any(constraints.accepts(text) for text in bad), bad
-    for text in good:
-        assert all(constraints.may_begin(text[:end]) for end in range(len(text) + 1)), text
-
-
 @pytest.mark.parametrize("check", ["luhn", "ean", "mod97"])
 def test_numbers_of_one_group_take_the_same_endings(check: str) -> None:
     constraints, draw = parse_constraints(check_digit=check), random.Random(0)
@@ -174,8 +149,10 @@ def test_numbers_of_one_group_take_the_same_endings(check: str) -> None:
         assert constraints.accepts(text + ending) == constraints.accepts(rival + ending)
 
 
-def test_no_options_are_no_constraints() -> None:
+def test_no_options_are_no_constraints_and_a_single_digit_is_one() -> None:
     assert parse_constraints() is None
+    single = parse_constraints(single_digit=True)
+    assert single is not None and [single.accepts(text) for text in ("7", "77", "")] == [True, False, False]
     assert Constraints().accepts("3") and not Constraints().accepts("")
 
 
