@@ -63,41 +63,28 @@ def test_columns_of_ragged_numbers_are_found(seed: int, empty: float, lean: floa
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_number_in_two_parts_changes_no_column(seed: int) -> None:
+def test_what_disturbs_a_table_changes_no_other_column(seed: int) -> None:
     boxes, cells = table(seed)
-    split = int(np.argmax(boxes[:, 2]))
-    x, y, width, height = boxes[split]
-    boxes[split, 2] = 0.4 * width
-    found = columns_beside(boxes, cells[:, 0], ((x + 0.6 * width, y, 0.4 * width, height), cells[split, 0]))
-    assert found == cells[:, 1].tolist()
+    rows, columns = cells[:, 0], cells[:, 1].tolist()
+    assert columns_beside(boxes, rows, ((0.0, -100.0, 570.0, 30.0), N_ROWS)) == columns  # a date above all
 
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_numbers_of_two_cells_in_one_change_no_other_column(seed: int) -> None:
-    boxes, cells = table(seed)
     joined = (boxes[5, 0], boxes[5, 1], boxes[6, 0] + boxes[6, 2] - boxes[5, 0], HEIGHT)
-    assert cells[5, 0] == cells[6, 0]
-    others = np.delete(np.arange(len(cells)), [5, 6])
-    found = columns_beside(boxes[others], cells[others, 0], (joined, int(cells[5, 0])))
+    assert rows[5] == rows[6]
+    others = np.delete(np.arange(len(cells)), [5, 6])  # one number in two cells
+    found = columns_beside(boxes[others], rows[others], (joined, int(rows[5])))
     assert found == cells[others, 1].tolist()
 
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_date_above_all_columns_changes_none(seed: int) -> None:
-    boxes, cells = table(seed)
-    found = columns_beside(boxes, cells[:, 0], ((0.0, -100.0, 570.0, 30.0), N_ROWS))
-    assert found == cells[:, 1].tolist()
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_number_in_a_wrong_row_or_twice_changes_no_column(seed: int) -> None:
-    boxes, cells = table(seed)
-    rows = cells[:, 0].copy()
-    rows[9] -= 1
-    assert find_columns(boxes, rows).tolist() == cells[:, 1].tolist()
+    wrong = rows.copy()
+    wrong[9] -= 1  # a number in a wrong row, or twice
+    assert find_columns(boxes, wrong).tolist() == columns
     x, y, width, height = boxes[9].tolist()
-    found = columns_beside(boxes, cells[:, 0], ((x, y, width, height), int(cells[9, 0])))
-    assert found == cells[:, 1].tolist()
+    assert columns_beside(boxes, rows, ((x, y, width, height), int(rows[9]))) == columns
+
+    split = int(np.argmax(boxes[:, 2]))  # a number in two parts
+    x, y, width, height = boxes[split].tolist()
+    boxes[split, 2] = 0.4 * width
+    part = (x + 0.6 * width, y, 0.4 * width, height)
+    assert columns_beside(boxes, rows, (part, int(rows[split]))) == columns
 
 
 def test_a_list_is_one_column_however_ragged() -> None:
