@@ -32,10 +32,8 @@ GREEN_CONFIDENCE = 0.95  # of a digit from which its box is green (chosen by han
 ORANGE_CONFIDENCE = 0.5  # from which its box is orange; below, the digit is probably wrong and its box red
 GREEN, ORANGE, RED, BLUE = (0, 130, 60), (190, 110, 0), (200, 30, 30), (40, 90, 210)
 BANNER, PAPER = (30, 30, 40), (255, 255, 255)
-TEXT_PX, BANNER_PX = (
-    20,
-    34,
-)  # heights of the text and of the banner below a picture, which holds one line of it
+TEXT_PX = 20  # height of the text
+BANNER_PX = 34  # height of the banner below a picture, which holds one line of text
 BANNER_CHARACTERS = 60  # of the answer; a table of 180 numbers would make a very wide picture
 Rectangle = tuple[float, float, float, float]  # its left, upper, right and lower end in pixels
 
