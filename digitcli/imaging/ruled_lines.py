@@ -39,7 +39,12 @@ def find_ruled_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.
     level = _remove_strokes(rows, ink)
     upright = _remove_strokes(columns, ink_transposed).T
     rungs = _find_rungs(ink, level) | _find_rungs(ink_transposed, upright.T).T
-    ruled_lines: np.ndarray = level | upright | rungs | _find_crossings(rows, columns.T, ink)
+    # Where level and upright lines cross, each looks like a stroke across the other.
+    crossings = cv2.dilate(rows & columns.T, np.ones((3, 3), np.uint8))
+    if crossings.any():
+        side = max(_measure_thickness(ink & rows), _measure_thickness((ink & columns.T).T)) + 2
+        crossings = crossings * (1 - cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)))
+    ruled_lines: np.ndarray = level | upright | rungs | crossings
     return ruled_lines
 
 
@@ -50,16 +55,6 @@ def _remove_strokes(lines: np.ndarray, ink: np.ndarray) -> np.ndarray:
     taller = np.ones((_measure_thickness(ink & lines & (1 - _find_isolated(ink))) + 2, 1), np.uint8)
     strokes = cv2.morphologyEx(ink, cv2.MORPH_OPEN, taller)
     return cv2.dilate(lines, np.ones((3, 1), np.uint8)) * (1 - strokes)
-
-
-def _find_crossings(rows: np.ndarray, columns: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """Return where level and upright lines cross, each of which looks like a stroke across the other."""
-    crossings = cv2.dilate(rows & columns, np.ones((3, 3), np.uint8))
-    if not crossings.any():
-        return crossings
-    side = max(_measure_thickness(ink & rows), _measure_thickness((ink & columns).T)) + 2
-    solid = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    return crossings * (1 - solid)
 
 
 def _find_level_lines(darkness: np.ndarray, ink: np.ndarray, noise: float) -> np.ndarray:

@@ -228,8 +228,17 @@ def _put_on_paper(random: np.random.Generator, writer: Writer, writing: Writing)
     x0, y0, x1, y1 = writing.bounds()
     height = y1 - y0
     shrink_factor = CANVAS_PX * random.uniform(0.8, 1) / height if height > CANVAS_PX * 1.02 else 1.0
-    left, right, top = _sample_margins(random, CANVAS_PX - height * shrink_factor)
-    left, right = int(left / shrink_factor), int(right / shrink_factor)
+    space_px = CANVAS_PX - height * shrink_factor
+    margins = [  # at the left and the right; a negative one cuts off a little of the writing
+        int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(least, 3) * SCALE)
+        for least in (-2.5, -2)
+    ]
+    for index in range(2):
+        if random.random() < WIDE_MARGIN_SHARE:
+            margins[index] += int(random.uniform(0.2, 1.5) * CANVAS_PX)
+    overlap = 0.03 * CANVAS_PX
+    top = random.uniform(-overlap, space_px + overlap) if space_px > 0 else space_px / 2
+    left, right = (int(margin / shrink_factor) for margin in margins)
     ink = np.zeros((round(CANVAS_PX / shrink_factor), x1 - x0 + left + right + 2), np.uint8)
     boxes = writing.draw(ink, left - x0, top / shrink_factor - y0)
     x0, y0 = boxes[:, :2].min(axis=0)
@@ -238,21 +247,6 @@ def _put_on_paper(random: np.random.Generator, writer: Writer, writing: Writing)
     if random.random() < CELLS_SHARE:
         draw_cells(random, distractors, boxes)
     return Composition(ink, distractors, boxes), shrink_factor
-
-
-def _sample_margins(random: np.random.Generator, space_px: float) -> tuple[int, int, float]:
-    """Return the left, right and top margin in pixels; a negative one cuts off a little of the writing."""
-    left, right = (
-        int(abs(random.normal(0, 0.35)) * CANVAS_PX * 0.6 + random.uniform(least, 3) * SCALE)
-        for least in (-2.5, -2)
-    )
-    if random.random() < WIDE_MARGIN_SHARE:
-        left += int(random.uniform(0.2, 1.5) * CANVAS_PX)
-    if random.random() < WIDE_MARGIN_SHARE:
-        right += int(random.uniform(0.2, 1.5) * CANVAS_PX)
-    overlap = 0.03 * CANVAS_PX
-    top = random.uniform(-overlap, space_px + overlap) if space_px > 0 else space_px / 2
-    return left, right, top
 
 
 def _add_letters(random: np.random.Generator, writer: Writer, composition: Composition) -> Composition:
