@@ -234,7 +234,7 @@ def networks_of(reader: Reader) -> PageNetworks:
 
 def values_of(line: Line, number: Number) -> Mapping[str, float]:
     """Return the values that the weights multiply; the confidence of a number is that of its text."""
-    nothing = line.probability * line.hypotheses().get("", 0.0)
+    nothing = line.probability * line.hypotheses.get("", 0.0)
     return features(line, number.text, number.confidence, nothing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -40,10 +41,12 @@ class LineBox:
 
     def corners(self, length: float, height: float) -> npt.NDArray[np.float32]:
         """Return the corners (4, 2), clockwise from the upper left, of this box with other sides."""
-        along = np.array([np.cos(self.angle), np.sin(self.angle)]) * length / 2
-        across = np.array([-np.sin(self.angle), np.cos(self.angle)]) * height / 2
-        sides = np.stack([-along - across, along - across, along + across, -along + across])
-        return (np.array([self.x, self.y]) + sides).astype(np.float32)
+        cosine, sine = math.cos(self.angle), math.sin(self.angle)
+        corners = [
+            (x * length * cosine - y * height * sine, x * length * sine + y * height * cosine)
+            for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
+        ]
+        return np.array([(self.x + x, self.y + y) for x, y in corners], np.float32)
 
     def overlap(self, other: LineBox) -> float:
         """Return the share of the smaller of two boxes that both cover."""
@@ -77,11 +80,13 @@ class Strip:
 
     def box_on_picture(self, x0: float, y0: float, x1: float, y1: float) -> Box:
         """Return the upright box in the picture, x, y, width, height, around a box of the strip."""
-        corners = np.array([[x, y, 1] for x in (x0, x1) for y in (y0, y1)]) @ self.to_picture.T
-        corners = np.clip(corners, 0, self.picture_size)
-        (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-        left, top = min(left, self.picture_size[0] - 1), min(top, self.picture_size[1] - 1)
-        return int(left), int(top), max(1, int(right - left)), max(1, int(bottom - top))
+        (across_x, down_x, from_x), (across_y, down_y, from_y) = self.to_picture.tolist()
+        width, height = self.picture_size
+        corners = [(x, y) for x in (x0, x1) for y in (y0, y1)]
+        xs = [min(max(across_x * x + down_x * y + from_x, 0), width) for x, y in corners]
+        ys = [min(max(across_y * x + down_y * y + from_y, 0), height) for x, y in corners]
+        left, top = min(math.floor(min(xs)), width - 1), min(math.floor(min(ys)), height - 1)
+        return left, top, max(1, math.ceil(max(xs)) - left), max(1, math.ceil(max(ys)) - top)
 
     def column_at(self, point: npt.NDArray[np.float64]) -> int:
         """Return the column, of `COLUMN_PX` pixels, that begins nearest to a point of the picture."""
@@ -118,7 +123,7 @@ def strip_ink(strip: Grey) -> Grey:
 
     Ink is what differs most from the paper: it is dark, or light on dark paper.
     """
-    low, high = _quantiles(strip[0], (0.005, 0.995))
+    low, high = quantiles(strip[0], (0.005, 0.995))
     is_light = high - STRIP_PAPER > STRIP_PAPER - low
     return line_ink(255 - strip[0] if is_light else strip[0])
 
@@ -150,12 +155,12 @@ def _resample(grey: Grey, to_picture: npt.NDArray[np.float64], width: int, finen
     crop = cv2.warpAffine(grey, fine, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     corners = fine @ np.array([[0, size[0], size[0], 0], [0, 0, size[1], size[1]], [1, 1, 1, 1]])  # 2, 4
     if (corners < 0).any() or (grey.shape[::-1] < corners.T).any():
-        (paper,) = _quantiles(np.asarray(crop, np.uint8), (0.5,))
+        (paper,) = quantiles(np.asarray(crop, np.uint8), (0.5,))
         crop = cv2.warpAffine(grey, fine, size, flags=flags, borderValue=paper)  # a constant border
     return np.asarray(crop, np.uint8)
 
 
-def _quantiles(levels: Grey, shares: Sequence[float]) -> list[float]:
+def quantiles(levels: Grey, shares: Sequence[float]) -> list[float]:
     """Return quantiles of uint8 levels, as `np.quantile` does but from their histogram, which is faster."""
     counts = np.bincount(levels.ravel(), minlength=256).cumsum()
     places = np.array(shares) * (levels.size - 1)
@@ -167,7 +172,7 @@ def _quantiles(levels: Grey, shares: Sequence[float]) -> list[float]:
 
 def _normalize(channels: Grey, to_picture: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Strip:
     """Shift the paper to `STRIP_PAPER`; scale so that the strongest ink, dark or light, is 127 from it."""
-    low, paper, high = _quantiles(channels[0], (0.005, 0.5, 0.995))
+    low, paper, high = quantiles(channels[0], (0.005, 0.5, 0.995))
     contrast = max(paper - low, high - paper)
     scale = np.float32(127 / max(contrast, LEAST_CONTRAST))
     values = (channels.astype(np.float32) - np.float32(paper)) * scale + STRIP_PAPER

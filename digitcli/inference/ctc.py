@@ -7,6 +7,7 @@ class.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -44,10 +45,15 @@ def digit_columns(logits: npt.NDArray[np.float32], alphabet: str, temperature: f
 
 def without_marks(columns: Columns, alphabet: str) -> Columns:
     """Return log-probabilities of an alphabet and the blank, (T, A + 1), as those of `digit_columns`."""
-    digits = [alphabet.index(digit) for digit in DIGITS]
-    others = [index for index in range(columns.shape[-1]) if index not in digits]
+    digits, others = _digits_and_others(alphabet)
     blank = np.logaddexp.reduce(columns[:, others], axis=-1, keepdims=True)
     return np.concatenate([columns[:, digits], blank], axis=-1)
+
+
+@functools.cache
+def _digits_and_others(alphabet: str) -> tuple[list[int], list[int]]:
+    digits = [alphabet.index(digit) for digit in DIGITS]
+    return digits, [index for index in range(len(alphabet) + 1) if index not in digits]
 
 
 def best_path(columns: Columns, alphabet: str = DIGITS) -> str:
@@ -213,29 +219,47 @@ def _prune(beams: dict[str, _Beam], width: int, grammar: Grammar) -> dict[str, _
 
 
 def log_probability(columns: Columns, text: str) -> float:
-    """Return the log-probability of a string of digits, summed over all its alignments."""
-    return float(np.logaddexp.reduce(_forward_scores(columns, text, np.logaddexp)[-1][-2:]))
+    """Return the log-probability of a string of digits, summed over all its alignments.
+
+    The forward algorithm of Graves et al., 2006.
+    """
+    states = np.array(_states(text))
+    skipping = np.full(len(states), -np.inf)  # 0 where the blank between two different digits may be skipped
+    skipping[3::2][states[3::2] != states[1:-2:2]] = 0
+    scores = np.full(2 + len(states), -np.inf)  # two impossible states come first
+    scores[2] = 0  # before the first column, so that a path begins with the blank or the first digit
+    for emissions in columns[:, states].astype(np.float64):
+        scores[2:] = np.logaddexp.reduce([scores[2:], scores[1:-1], scores[:-2] + skipping]) + emissions
+    return float(np.logaddexp.reduce(scores[-2:]))
 
 
 def align(columns: Columns, text: str) -> list[int]:
     """Return for each digit the column of its highest probability in the best alignment (Viterbi, 1967)."""
-    scores = _forward_scores(columns, text, np.maximum).tolist()
     states = _states(text)
+    may_skip = [
+        place > 2 and place % 2 == 1 and states[place - 2] != state for place, state in enumerate(states)
+    ]
     emissions = columns[:, states].tolist()
-    state = len(states) - 1
-    if text and scores[-1][-2] > scores[-1][-1]:
-        state -= 1
+    scores = [0.0, *[-math.inf] * (len(states) - 1)]
+    steps_to: list[list[int]] = []  # how many states before each state its best path was, for each column
+    for emission in emissions:
+        before, scores, steps = scores, [], []
+        for place, value in enumerate(emission):
+            best, step = before[place], 0
+            if place and before[place - 1] > best:
+                best, step = before[place - 1], 1
+            if may_skip[place] and before[place - 2] > best:
+                best, step = before[place - 2], 2
+            scores.append(best + value)
+            steps.append(step)
+        steps_to.append(steps)
+    state = len(states) - (2 if text and scores[-2] > scores[-1] else 1)
     best_column: dict[int, int] = {}
     for time in range(len(columns) - 1, -1, -1):
-        if state % 2:
-            best = best_column.get(state)
-            if best is None or emissions[time][state] > emissions[best][state]:
-                best_column[state] = time
-        if time:
-            may_skip = state >= 2 and state % 2 and states[state] != states[state - 2]
-            steps = 3 if may_skip else min(2, state + 1)
-            before = scores[time - 1][state - steps + 1 : state + 1]
-            state -= max(range(steps), key=lambda step: before[-1 - step])
+        known = best_column.get(state)
+        if known is None or emissions[time][state] > emissions[known][state]:
+            best_column[state] = time
+        state -= steps_to[time][state]
     return [best_column[2 * index + 1] for index in range(len(text)) if 2 * index + 1 in best_column]
 
 
@@ -256,18 +280,3 @@ def _states(text: str) -> list[int]:
     for digit in text:
         states += [int(digit), len(DIGITS)]
     return states
-
-
-def _forward_scores(columns: Columns, text: str, join: np.ufunc) -> npt.NDArray[np.float64]:
-    """Return the log-probability (T, S) of each state after each column; `join` combines paths."""
-    states = np.array(_states(text))
-    skipping = np.full(len(states), -np.inf)  # 0 where the blank between two different digits may be skipped
-    skipping[3::2][states[3::2] != states[1:-2:2]] = 0
-    scores = np.full((len(columns), 2 + len(states)), -np.inf)  # two impossible states come first
-    emissions = columns[:, states].astype(np.float64)
-    scores[0, 2:4] = emissions[0, :2]
-    for time in range(1, len(columns)):
-        before = scores[time - 1]
-        stay_or_step = join(before[2:], before[1:-1])
-        scores[time, 2:] = join(stay_or_step, before[:-2] + skipping) + emissions[time]
-    return scores[:, 2:]

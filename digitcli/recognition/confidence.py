@@ -57,9 +57,8 @@ def features(line: Line, text: str, probability: float, nothing: float) -> dict[
     of its own it ranks numbers worse, see docs/lab/2026-12-grouping.md. Constraints change the odds of the
     text by the surest answer as they change those by the mean of all.
     """
-    logs = (dict(answer.likely_texts).get(text, -math.inf) for answer in line.answers)
-    surest = max(line.probability * math.exp(log) for log in logs)
-    if free := line.probability * line.hypotheses().get(text, 0.0):
+    surest = line.probability * max(answer.likely_texts.get(text, 0.0) for answer in line.answers)
+    if free := line.probability * line.hypotheses.get(text, 0.0):
         surest = from_log_odds(log_odds(surest) + log_odds(probability) - log_odds(free))
     else:
         surest = probability

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from digitcli.gap_format import COLUMNS, PATCH_HEIGHTS, PATCH_PAPER, PATCH_PX, PLACE_STEPS, VALUES
 from digitcli.imaging.grayscale import Grey, median
+from digitcli.imaging.network_inputs import quantiles
 from digitcli.recognition.confidence import log_odds
 from digitcli.recognition.line_reading import Line
 from digitcli.recognition.numbers import box_at
@@ -159,9 +160,11 @@ def _patch(grey: Grey, before: PlacedDigit, behind: PlacedDigit) -> npt.NDArray[
     middle = np.array([(before.x + behind.x) / 2, (before.y + behind.y) / 2])
     matrix = np.column_stack([along, across, middle - along * size[0] / 2 - across * size[1] / 2 - 0.5])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = np.asarray(cv2.warpAffine(grey, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    crop: Grey = np.asarray(
+        cv2.warpAffine(grey, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
     blocks = crop.reshape(rows, fineness, columns, fineness)
     extremes = np.stack([blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))]).astype(np.float32)
-    low, paper, high = np.percentile(crop, (1, 50, 99))
+    low, paper, high = quantiles(crop, (0.01, 0.5, 0.99))
     contrast = max(paper - low, high - paper, LEAST_CONTRAST)
     return np.asarray(np.clip((extremes - paper) * (127 / contrast) + PATCH_PAPER, 0, 255), np.uint8)

@@ -21,7 +21,6 @@ from digitcli.errors import PictureError
 from digitcli.imaging.grayscale import Grey
 from digitcli.imaging.network_inputs import END_SPACE, LineBox, Strip, cut_strip, cut_whole, strip_ink
 from digitcli.inference.ctc import (
-    ANY_DIGITS,
     Grammar,
     beam_search,
     best_path_places,
@@ -105,9 +104,9 @@ class Answer:
         return cls(strip, without_marks(with_marks, alphabet), with_marks, alphabet, output.distances)
 
     @functools.cached_property
-    def likely_texts(self) -> list[tuple[str, float]]:
-        """The likely texts with their log-probabilities, see `ctc.beam_search`."""
-        return beam_search(self.columns, ANY_DIGITS, min_probability=MIN_PROBABILITY_STRIP)
+    def likely_texts(self) -> Hypotheses:
+        """The likely texts with their probabilities, see `ctc.beam_search`."""
+        return _probabilities(beam_search(self.columns, min_probability=MIN_PROBABILITY_STRIP))
 
     @functools.cached_property
     def places(self) -> list[tuple[str, int, int]]:
@@ -255,19 +254,26 @@ class Line:
             for index, share in enumerate(shares)
         ]
 
-    def hypotheses(self, grammar: Grammar = ANY_DIGITS) -> Hypotheses:
-        """Return the likeliest texts that a grammar allows: the mean over all answers."""
-        return mean_hypotheses(self.answers, grammar)
+    @functools.cached_property
+    def hypotheses(self) -> Hypotheses:
+        """The likeliest texts with their probabilities, the means over all answers."""
+        return _mean([answer.likely_texts for answer in self.answers])
+
+    def hypotheses_of(self, grammar: Grammar) -> Hypotheses:
+        """Return the likeliest texts that a grammar allows, see `hypotheses`."""
+        return _mean([_probabilities(beam_search(answer.columns, grammar)) for answer in self.answers])
 
 
-def mean_hypotheses(answers: Sequence[Answer], grammar: Grammar = ANY_DIGITS) -> Hypotheses:
-    """Return the likeliest texts that a grammar allows with their mean probabilities."""
-    hypotheses: Hypotheses = {}
+def _probabilities(texts: Sequence[tuple[str, float]]) -> Hypotheses:
+    return {text: math.exp(log_probability) for text, log_probability in texts}
+
+
+def _mean(answers: Sequence[Hypotheses]) -> Hypotheses:
+    mean: Hypotheses = {}
     for answer in answers:
-        texts = answer.likely_texts if grammar is ANY_DIGITS else beam_search(answer.columns, grammar)
-        for text, log_probability in texts:
-            hypotheses[text] = hypotheses.get(text, 0.0) + math.exp(log_probability) / len(answers)
-    return hypotheses
+        for text, probability in answer.items():
+            mean[text] = mean.get(text, 0.0) + probability / len(answers)
+    return mean
 
 
 def reading_order(lines: Sequence[FoundLine]) -> list[tuple[int, FoundLine]]:
@@ -340,7 +346,10 @@ def _is_certain(answers: Sequence[Answer]) -> bool:
     if not answers:
         return False
     certain = math.prod(max(gap.separator, 1 - gap.separator) for gap in answers[0].gaps)
-    return certain * max(mean_hypotheses(answers).values(), default=0.0) >= CERTAIN_TEXT
+    return (
+        certain * max(_mean([answer.likely_texts for answer in answers]).values(), default=0.0)
+        >= CERTAIN_TEXT
+    )
 
 
 def _cut(grey: Grey, box: LineBox, strip: int) -> Strip:

@@ -41,7 +41,7 @@ def recognize(line: Line, weights: Weights, constraints: Constraints | None, top
 
     Under constraints it is the likeliest text that meets them, unless the number likelier breaks them.
     """
-    free = _scaled(line.hypotheses(), line.probability)
+    free = _scaled(line.hypotheses, line.probability)
     nothing = free.get("", 0.0)
     text = likeliest_text(free, EMPTY_BEFORE_WEIGHTS if weights.acceptance else EMPTY)
     is_there = 0.0
@@ -55,7 +55,7 @@ def recognize(line: Line, weights: Weights, constraints: Constraints | None, top
         return _number(line, weights, free, text, nothing, top_k)
     hypotheses, is_changed = free, line.is_demanded or not constraints.accepts(text)
     if not constraints.accepts(text):
-        hypotheses = _scaled(line.hypotheses(constraints), line.probability)
+        hypotheses = _scaled(line.hypotheses_of(constraints), line.probability)
         if breaks_constraints(free, hypotheses, constraints):
             return _number(line, weights, free, text, nothing, top_k).refused_for("constraint")
     share = max(line.probability, LEAST_PROBABILITY)  # which constraints do not change
@@ -217,7 +217,7 @@ def _aligned(answers: Sequence[Answer], text: str) -> tuple[Answer, list[int]]:
     """
 
     def rank(answer: Answer) -> tuple[bool, float]:
-        return answer.distances is not None, dict(answer.likely_texts).get(text, -math.inf)
+        return answer.distances is not None, answer.likely_texts.get(text, 0.0)
 
     for answer in sorted(answers, key=rank, reverse=True):  # stable
         columns = align(answer.columns, text)

@@ -161,7 +161,7 @@ def look(grey: Grey, networks: PageNetworks, constraints: Constraints | None, to
     if networks.picture is None or grey.shape[1] > MAX_LENGTH * grey.shape[0]:
         return Glance()
     line = whole_picture(grey, networks.picture)
-    nothing = line.hypotheses().get("", 0.0)
+    nothing = line.hypotheses.get("", 0.0)
     if shows_several(line):
         return Glance(None, nothing, None)
     answer = None if nothing >= LIKELY else line.answers[0]

@@ -290,4 +290,4 @@ def test_the_parts_of_a_line_have_their_own_length() -> None:
 
 def test_the_texts_of_a_line_are_those_of_all_its_strips_with_their_mean_probabilities() -> None:
     line = line_of(answer({"1": 0.9, "7": 0.1}), answer({"1": 0.3, "7": 0.6}))
-    assert line.hypotheses() == pytest.approx({"1": 0.6, "7": 0.35, "": 0.05}, abs=1e-3)
+    assert line.hypotheses == pytest.approx({"1": 0.6, "7": 0.35, "": 0.05}, abs=1e-3)

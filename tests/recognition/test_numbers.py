@@ -153,7 +153,7 @@ def test_a_number_knows_why_it_is_doubtful() -> None:
 def test_features_are_log_odds_and_sizes() -> None:
     found = FoundLine(LineBox(0, 0, 60, 10, 0.0), score=0.8, other_score=0.25, level_px=30)
     line = replace(line_of(spelt("1234")), found=found)
-    values = features(line, "1234", line.hypotheses()["1234"], 0.2)
+    values = features(line, "1234", line.hypotheses["1234"], 0.2)
     reading = math.log(0.999**4 / (1 - 0.999**4))
     pitch = math.log(1.5 / TYPICAL_PITCH)
     expected = reading, reading, -math.log(4), math.log(4), -math.log(3), math.log(4), pitch, 1.0
