@@ -163,8 +163,15 @@ def _patch(grey: Grey, before: PlacedDigit, behind: PlacedDigit) -> npt.NDArray[
     crop: Grey = np.asarray(
         cv2.warpAffine(grey, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
-    blocks = crop.reshape(rows, fineness, columns, fineness)
-    extremes = np.stack([blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))]).astype(np.float32)
+    extremes = np.stack([_reduce(crop, fineness, extreme) for extreme in (np.minimum, np.maximum)])
     low, paper, high = quantiles(crop, (0.01, 0.5, 0.99))
     contrast = max(paper - low, high - paper, LEAST_CONTRAST)
-    return np.asarray(np.clip((extremes - paper) * (127 / contrast) + PATCH_PAPER, 0, 255), np.uint8)
+    return np.asarray(
+        np.clip((extremes.astype(np.float32) - paper) * (127 / contrast) + PATCH_PAPER, 0, 255), np.uint8
+    )
+
+
+def _reduce(pixels: Grey, side: int, extreme: np.ufunc) -> Grey:
+    """Return the extreme of each square block of pixels."""
+    rows = extreme.reduce(pixels.reshape(-1, side, pixels.shape[1]), axis=1)
+    return np.asarray(extreme.reduce([rows[:, start::side] for start in range(side)]), np.uint8)
