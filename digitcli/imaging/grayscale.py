@@ -123,31 +123,40 @@ def shrink(grey: Grey, height: int, width: int) -> tuple[Grey, Grey, Grey]:
     The mean of a block of pixels hardly shows a stroke that is much thinner than the block. Its darkest and
     lightest values do.
     """
-    mean = darkest = lightest = grey
     factor = max(grey.shape[0] / height, grey.shape[1] / width)
-    while factor >= 4:  # halving it first keeps the windows below small
-        size = -(-mean.shape[1] // 2), -(-mean.shape[0] // 2)
-        mean = np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_AREA), np.uint8)
+    mean = darkest = lightest = grey
+    while factor >= 4:  # halving it first keeps the windows below small, and areas of any size are slow
+        mean = np.asarray(
+            cv2.resize(_even(mean), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8
+        )
         darkest, lightest = _halve(darkest, np.minimum), _halve(lightest, np.maximum)
         factor /= 2
-    if factor > 1:
-        side = 2 * int(np.ceil((factor - 1) / 2)) + 1
-        window = np.ones((side, side), np.uint8)
-        darkest = np.asarray(cv2.erode(darkest, window), np.uint8)
-        lightest = np.asarray(cv2.dilate(lightest, window), np.uint8)
     size = width, height
-    nearest = cv2.INTER_NEAREST_EXACT if factor > 1 else cv2.INTER_LINEAR
+    if factor <= 1:
+        mean = np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return mean, mean, mean
+    side = 2 * int(np.ceil((factor - 1) / 2)) + 1
+    window = np.ones((side, side), np.uint8)
+    nearest = cv2.INTER_NEAREST_EXACT
     return (
-        np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_AREA if factor > 1 else nearest), np.uint8),
-        np.asarray(cv2.resize(darkest, size, interpolation=nearest), np.uint8),
-        np.asarray(cv2.resize(lightest, size, interpolation=nearest), np.uint8),
+        np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_AREA), np.uint8),
+        np.asarray(cv2.resize(cv2.erode(darkest, window), size, interpolation=nearest), np.uint8),
+        np.asarray(cv2.resize(cv2.dilate(lightest, window), size, interpolation=nearest), np.uint8),
     )
 
 
 def _halve(channel: Grey, reduce: np.ufunc) -> Grey:
-    """Return the least or the greatest of each two by two pixels; an odd last row or column is repeated."""
-    height, width = channel.shape
-    if height % 2 or width % 2:
-        channel = np.pad(channel, ((0, height % 2), (0, width % 2)), mode="edge")
+    """Return the least or the greatest of each two by two pixels."""
+    channel = _even(channel)
     rows = reduce(channel[::2], channel[1::2])
     return np.asarray(reduce(rows[:, ::2], rows[:, 1::2]), np.uint8)
+
+
+def _even(channel: Grey) -> Grey:
+    """Repeat an odd last row or column."""
+    height, width = channel.shape
+    if not height % 2 and not width % 2:
+        return channel
+    return np.asarray(
+        cv2.copyMakeBorder(channel, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8
+    )

@@ -188,28 +188,31 @@ def finder_input(grey: Grey, height: int, width: int) -> Grey:
     levels are a standard deviation. The last channel is the mean grey, not normalized.
     """
     mean, darkest, lightest = shrink(grey, height, width)
-    level = mean.astype(np.float32)
-    local_mean, local_square = _blur(level), _blur(level * level)
+    local_mean = _blurred(mean.astype(np.float32))
+    local_square = _blurred(cv2.multiply(mean, mean, dtype=cv2.CV_32F))
     deviation = np.sqrt(np.maximum(local_square - local_mean * local_mean, LEAST_DEVIATION**2))
     scale = np.float32(127 / CLIP) / deviation
-    page = np.empty((4, height, width), np.uint8)
-    for channel, values in zip(page, (mean, darkest, lightest), strict=False):
-        distance = cv2.subtract(values, local_mean, dtype=cv2.CV_32F)
-        cv2.multiply(distance, scale, dst=distance)
-        cv2.add(distance, np.array([float(NEUTRAL)]), dst=channel, dtype=cv2.CV_8U)  # rounds and clips
+    offset = NEUTRAL - local_mean * scale
+    scale, offset = (
+        cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in (scale, offset)
+    )
+    page, scaled = np.empty((4, height, width), np.uint8), np.empty((height, width), np.float32)
+    for channel, values in zip(page, (mean,) if darkest is mean else (mean, darkest, lightest), strict=False):
+        cv2.multiply(values, scale, dst=scaled, dtype=cv2.CV_32F)
+        cv2.add(scaled, offset, dst=channel, dtype=cv2.CV_8U)  # rounds and clips
+    if darkest is mean:
+        page[1:3] = page[0]
     np.maximum(page[:3], 1, out=page[:3])
     page[3] = mean
     return page
 
 
-def _blur(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Blur by `SURROUNDINGS_PX` in a quarter of the resolution, which changes no level by more than one."""
-    size = level.shape[1], level.shape[0]
-    small_size = -(-size[0] // SHRINK), -(-size[1] // SHRINK)
+def _blurred(level: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Blur by `SURROUNDINGS_PX`, and shrink by `SHRINK`, which changes an input by about a level."""
+    small_size = -(-level.shape[1] // SHRINK), -(-level.shape[0] // SHRINK)
     small = cv2.resize(level, small_size, interpolation=cv2.INTER_AREA)
     sigma = SURROUNDINGS_PX / SHRINK
-    blurred = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-    return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 @dataclass(frozen=True)
