@@ -108,13 +108,26 @@ def load_command(name: str) -> Callable[..., None]:
     return as_command(getattr(importlib.import_module(f"digitcli.cli.{name}"), name))
 
 
-def hide_types_of_flags(program: Any) -> None:
-    """Remove the word <bool> that Typer's help shows beside every flag of the program and its commands."""
+def simplify_parameters(program: Any) -> None:
+    """Hide the word <bool> that Typer's help shows beside every flag, and let texts pass as they are typed.
+
+    `cli.options` checks them. Typer would build a validator for each of them, in a quarter of the time in
+    which a picture is read.
+    """
     for command in (program, *program.commands.values()):
         help_option = command.get_help_option(typer.Context(command, help_option_names=HELP_OPTIONS))
         for option in (*command.params, help_option):
+            option._runtime_param = TextsAsTyped()
             if getattr(option, "is_flag", False):
                 option.metavar = ""
+
+
+class TextsAsTyped:
+    """What stands in the place of a validator of Typer."""
+
+    def coerce(self, value: Any, param: Any, ctx: object) -> Any:
+        """Return a text, or a list of them where a parameter may be repeated."""
+        return list(value or ()) if param.multiple or param.nargs == -1 else value
 
 
 def unwrap(docstring: str) -> str:
@@ -172,7 +185,7 @@ def exit_code_of_run() -> int:
             with interrupt_on_signals():
                 # `app()` would replace sys.excepthook, so the command is called instead.
                 program = get_command(with_command(command_line_arguments()))
-                hide_types_of_flags(program)
+                simplify_parameters(program)
                 code = program(prog_name="digitcli", standalone_mode=False) or 0
         except ParsingError as error:
             if error.format_message():

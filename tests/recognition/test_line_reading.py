@@ -168,7 +168,7 @@ def test_networks_and_strips_are_asked_until_the_texts_are_certain() -> None:
     unsure = line_output({"7": 0.9})
     reader._outputs = [line_output({"1": 0.9999}), unsure, unsure]
     assert [len(line.answers) for line in read_bars(reader)] == [1, 2]
-    for share, count in ((0.004, 1), (0.007, 2), (0.993, 2), (0.998, 1)):  # of a space: one number or two
+    for share, count in ((0.018, 1), (0.022, 2), (0.975, 2), (0.985, 1)):  # of a space: one number or two
         reader = FakeReader("1")
         reader._outputs = [line_output({"1": 1.0}, {" ": share}, {"2": 1.0})]
         assert len(read_bars(reader, count=1)[0].answers) == count
