@@ -189,12 +189,12 @@ def finder_input(grey: Grey, height: int, width: int) -> Grey:
     """
     mean, darkest, lightest = shrink(grey, height, width)
     local_mean = _blurred(mean.astype(np.float32))
-    local_square = _blurred(cv2.multiply(mean, mean, dtype=cv2.CV_32F))
+    local_square = _blurred(np.asarray(cv2.multiply(mean, mean, dtype=cv2.CV_32F), np.float32))
     deviation = np.sqrt(np.maximum(local_square - local_mean * local_mean, LEAST_DEVIATION**2))
-    scale = np.float32(127 / CLIP) / deviation
-    offset = NEUTRAL - local_mean * scale
+    factor = np.float32(127 / CLIP) / deviation
     scale, offset = (
-        cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in (scale, offset)
+        cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR)
+        for each in (factor, NEUTRAL - local_mean * factor)
     )
     page, scaled = np.empty((4, height, width), np.uint8), np.empty((height, width), np.float32)
     for channel, values in zip(page, (mean,) if darkest is mean else (mean, darkest, lightest), strict=False):

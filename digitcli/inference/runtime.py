@@ -204,7 +204,7 @@ class OnnxRuntime:
 def as_batch(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Convert images (N, H, W) or (N, C, H, W), uint8, into the input of a graph, from 0 to 1."""
     images = images[:, None] if images.ndim == 3 else images
-    return images.astype(np.float32) / np.float32(255)
+    return np.divide(images, np.float32(255), dtype=np.float32)
 
 
 def import_onnxruntime() -> None:

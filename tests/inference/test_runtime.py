@@ -180,7 +180,6 @@ def test_a_quantized_finder_finds_hardly_more_lines(
     lines_of_pages: list[tuple[tuple[FoundLine, ...], ...]],
 ) -> None:
     more = [len(ours) - len(theirs) - len(theirs) // 10 for ours, theirs in lines_of_pages]
-    assert more.pop(6) > 1  # floats see one line as large as the page over 13 small ones
     assert max(more) <= 1
 
 
