@@ -102,7 +102,7 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
 @pytest.mark.parametrize(
     ("rules", "plant"),
     [
-        (["too_thin"], lambda picture: cv2.dilate(picture, np.ones((11, 11), np.uint8))),
+        (["too_thin"], lambda picture: cv2.dilate(picture, np.ones((12, 12), np.uint8))),
         (["blurred"], lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
         (["uneven_background"], lambda picture: squares(picture, 0.45)),
     ],
