@@ -84,12 +84,12 @@ def kind_of(subject: str) -> Kind:
         find_dataset(subject)
     except DigitcliError as error:
         cause = f"{subject} is no run folder, model, picture or dataset."
-        raise UsageError(cause, _remedy(subject)) from error
-    names = sorted(child.name for child in path.iterdir() if _is_run(child)) if path.is_dir() else []
-    if names:
-        shown = ", ".join(str(path / name) for name in names[:MOST_NAMED])
-        remedy = f"Name one of them: {shown}{', ...' if len(names) > MOST_NAMED else '.'}"
-        raise UsageError(f"{subject} holds {counted(len(names), 'run')}.", remedy)
+        raise UsageError(cause, _remedy(path)) from error
+    runs = sorted(filter(_is_run, path.iterdir())) if path.is_dir() else []
+    if runs:
+        shown = ", ".join(map(str, runs[:MOST_NAMED]))
+        remedy = f"Name one of them: {shown}{', ...' if len(runs) > MOST_NAMED else '.'}"
+        raise UsageError(f"{subject} holds {counted(len(runs), 'run')}.", remedy)
     return "data"
 
 
@@ -97,14 +97,15 @@ def _is_run(folder: Path) -> bool:
     return any((folder / file).is_file() for file in (RESUME_FILE, MODEL_FILE))
 
 
-def _remedy(subject: str) -> str:
+def _remedy(path: Path) -> str:
     """Return what to do about a name that means nothing."""
-    if subject and Path(subject).name == subject and _is_run(RUNS / subject):
-        return f"Did you mean {RUNS / subject}?"
-    if subject in (row.name for row in ARCHITECTURES):
-        train = f"digitcli train --arch {subject}"
+    name = str(path)
+    if path.name == name and _is_run(RUNS / name):
+        return f"Did you mean {RUNS / name}?"
+    if name in (row.name for row in ARCHITECTURES):
+        train = f"digitcli train --arch {name}"
         return f"It is an architecture: add --lr-range to find its learning rate, or train it first: {train}"
-    if Path(subject).suffix.lower() == ".json":
+    if path.suffix.lower() == ".json":
         return "To show what a command has written as JSON, use digitcli report."
     return "Name a run folder, a model, a picture or a dataset that exists."
 

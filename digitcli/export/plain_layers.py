@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -104,11 +103,16 @@ def plain_layers(network: nn.Module, architecture: str, format: str) -> tuple[Pl
     for name, module in _chain(network):
         shape_in, layer = tuple(values.shape[1:]), None
         has_effect = not _is_one_of(module, WITHOUT_EFFECT)
-        if not has_effect or _is_one_of(module, CONVERTED):
-            with torch.inference_mode(), contextlib.suppress(RuntimeError):  # of settings for other images
-                values = module(values)
-                layer = _plain(name, module, shape_in, tuple(values.shape[1:])) if has_effect else None
-        if has_effect and layer is None:
+        is_known = not has_effect or _is_one_of(module, CONVERTED)
+        with torch.inference_mode():
+            try:
+                values = module(values) if is_known else values
+            except RuntimeError:  # its settings do not fit the image, as in a network of lines
+                is_known = False
+        if is_known and has_effect:
+            layer = _plain(name, module, shape_in, tuple(values.shape[1:]))
+            is_known = layer is not None
+        if not is_known:
             raise _not_supported(module, architecture, format)
         layers += [layer] if layer else []
     if not layers or prod(layers[-1].shape) != 10 or prod(layers[0].shape_in) != prod(INPUT):

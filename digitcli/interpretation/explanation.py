@@ -55,10 +55,6 @@ class Attribution:
         verb = "matters" if self.method in UNSIGNED else "speaks"
         return f"{verb} for {self.digit}{'' if self.against is None else f', not {self.against}'}"
 
-    def record(self) -> dict[str, Any]:
-        """Return it as a record for JSON."""
-        return _rounded(vars(self)) | {"values": np.round(self.values.astype(float), DECIMALS).tolist()}
-
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -73,10 +69,6 @@ class Neighbour:
     label: int
     distance: float
     image: npt.NDArray[np.uint8]
-
-    def record(self) -> dict[str, Any]:
-        """Return it without its image as a record for JSON."""
-        return {name: value for name, value in _rounded(vars(self)).items() if name != "image"}
 
 
 @dataclass(frozen=True)
@@ -97,10 +89,6 @@ class Change:
     erased: float
     largest: float
 
-    def record(self) -> dict[str, Any]:
-        """Return it as a record for JSON."""
-        return {"kind": "counterfactual", **_rounded(vars(self)), "image": self.image.tolist()}
-
 
 @dataclass(frozen=True)
 class Layer:
@@ -114,10 +102,6 @@ class Layer:
     def array_name(self) -> str:
         """Its name among arrays, for example `feature-maps/4`."""
         return f"{'filters' if self.kind == 'filters' else 'feature-maps'}/{self.name}"
-
-    def record(self) -> dict[str, Any]:
-        """Return its name, its kind and its shape as a record for JSON."""
-        return {"name": self.name, "kind": self.kind, "shape": list(self.maps.shape)}
 
 
 @dataclass(frozen=True)
@@ -199,13 +183,13 @@ class Explanation:
         """Return the explanation as a record for JSON; of layers only the shape, see `arrays`."""
         of_line = {
             "text": self.text,
-            "confidence": round(self.confidence, DECIMALS),
+            "confidence": _as_json(self.confidence),
             "position": self.position or None,
             "span": list(self.span),
         }
         of_digit = {
-            "neighbours": [each.record() for each in self.neighbours],
-            "changes": [each.record() for each in self.changes],
+            "neighbours": [_record(each, without="image") for each in self.neighbours],
+            "changes": [{"kind": "counterfactual", **_record(each)} for each in self.changes],
         }
         return {
             "file": self.file,
@@ -213,15 +197,22 @@ class Explanation:
             **({} if self.text is None else of_line),
             "digit": self.digit,
             "runner_up": self.runner_up,
-            "probabilities": [round(probability, DECIMALS) for probability in self.probabilities],
-            "attributions": [each.record() for each in self.attributions],
+            "probabilities": list(map(_as_json, self.probabilities)),
+            "attributions": [_record(each) for each in self.attributions],
             **(of_digit if self.text is None else {}),
-            "layers": [layer.record() for layer in self.layers],
+            "layers": [
+                {"name": each.name, "kind": each.kind, "shape": list(each.maps.shape)} for each in self.layers
+            ],
             "notes": list(self.notes),
         }
 
 
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: round(value, DECIMALS) if isinstance(value, float) else value for name, value in values.items()
-    }
+def _record(part: Attribution | Neighbour | Change, without: str = "") -> dict[str, Any]:
+    return {name: _as_json(value) for name, value in vars(part).items() if name != without}
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value for JSON, in which floats are rounded."""
+    if isinstance(value, np.ndarray):
+        return (np.round(value.astype(float), DECIMALS) if value.dtype.kind == "f" else value).tolist()
+    return round(value, DECIMALS) if isinstance(value, float) else value

@@ -164,14 +164,6 @@ def test_what_cannot_be_examined_is_told_before_any_training(
     assert "'.[doctor]'" in caught.value.remedy
 
 
-def test_a_label_that_is_likeliest_is_not_doubtful() -> None:
-    probabilities = np.full((2, 10), 0.05, np.float32)
-    probabilities[0, 3], probabilities[1, 4] = 0.55, 0.55
-    (doubtful,) = doubtful_labels(np.array([3, 3]), probabilities)
-    assert (doubtful.index, doubtful.label, doubtful.suggestion) == (1, 3, 4)
-    assert doubtful.probability == pytest.approx(0.05)
-
-
 def test_no_network_is_trained_on_the_digits_that_it_reads_or_on_copies_of_them(digits: Digits) -> None:
     """Flip labels, and give 24 copies of a seven the label 3: a network that saw them would learn them."""
     train, flipped = digits.take(np.arange(800)), np.arange(0, 800, 20)

@@ -18,7 +18,6 @@ from digitcli.diagnosis.picture import (
     CORRECTIONS,
     USUAL,
     digit_at_edge,
-    distances_from_edge,
     examine_picture,
     explained,
     measure_picture,
@@ -304,22 +303,6 @@ def test_light_ink_is_a_cause_only_if_inverting_gives_a_more_certain_right_answe
         assert ("inverted" in rules) is is_cause, (light, dark, label)
 
 
-def test_a_rule_and_its_remedy_are_told_once_with_all_evidence() -> None:
-    first, other, again = (
-        Finding("cut_off", "warning", "It touches the edge.", "Leave a margin."),
-        Finding("too_thin", "warning", "It is thin.", "Use a pen."),
-        Finding("cut_off", "warning", "With paper, it is read.", "Leave a margin."),
-    )
-    both = Finding("cut_off", "warning", "It touches the edge. With paper, it is read.", "Leave a margin.")
-    assert merged([first, other, again]) == (both, other)
-
-
-def test_a_damaged_picture_is_an_error(reader: Reader, tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(PictureError):
-        examine_picture(tmp_path / "bad.png", reader=reader)
-
-
 # The boxes of three digits, each 66 pixels high.
 BOXES = [(40, 40, 50, 66), (110, 40, 50, 66), (180, 40, 50, 66)]
 # Corners of the digits 4, 7 and 1, in pixels of their box.
@@ -387,10 +370,6 @@ def test_ink_at_the_edge_is_a_digit_only_if_it_is_as_high_as_one() -> None:
     dirt[60:70, -8:] = 0
     assert not digit_at_edge(dirt, BOXES)
     assert digit_at_edge(drawn()[:, :145], []) and not digit_at_edge(drawn(), [])
-
-
-def test_the_distance_from_the_edge_is_in_heights() -> None:
-    assert distances_from_edge([(10, 20, 30, 40)], np.zeros((100, 200), np.uint8)) == [0.25]
 
 
 def test_the_evidence_tells_the_limit_of_a_fault_and_common_values_otherwise() -> None:

@@ -77,12 +77,6 @@ def trials_of(
     return config, parts, [train_briefly(config, steps, part) for part in (parts.train, parts.validation)]
 
 
-def run_of_healthy(data: Path, arch: str = "mlp", **recipe: Any) -> ExaminedRun:
-    """Return a run of these settings that claims the results of a healthy one."""
-    config = TrainConfig(arch=arch, data=str(data), device="cpu", recipe=recipe)
-    return replace(run_of(data), config=config, changes=recipe, recipe=resolve_recipe(arch, **recipe))
-
-
 def epoch(number: int, train_loss: float, validation_loss: float) -> EpochDone:
     return EpochDone(number, 1e-3, train_loss, validation_loss, 1 - train_loss, 1000.0, float(number))
 
@@ -147,17 +141,6 @@ def test_a_learning_rate_is_not_blamed_for_what_a_trial_without_changes_gains(da
     usual = train_briefly(run.config, run.trial_steps, run.validation, lr=resolve_recipe("mlp").lr)
     assert usual.is_correct.mean() > 0.5
     assert rules(learning_rate(unfinished)) == []
-
-
-def test_a_command_trains_the_same_with_one_change_and_names_the_teachers(data: Path) -> None:
-    run = run_of_healthy(data, augment=False, lr=0.5, batch_size=16)
-    command = run.command(lr=0.001)
-    assert command == f"digitcli train --arch mlp --data {data} --no-augment --lr 0.001 --batch-size 16"
-    run = run_of_healthy(data, distillation_temperature=4.0)
-    taught = replace(run, config=replace(run.config, teacher=("cnn", "my models/a.safetensors")))
-    command = str(taught.command(lr=0.1))
-    assert "--teacher cnn --teacher 'my models/a.safetensors' " in command
-    assert command.endswith("--distillation-temperature 4.0 --lr 0.1")
 
 
 def test_a_fine_tuned_run_is_compared_with_the_recipe_of_fine_tuning(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from digitcli.data.dataset import Digits
 from digitcli.errors import EnvironmentFault, QualityError
 from digitcli.export import c_source, exporter
 from digitcli.export.export import export
@@ -151,21 +150,6 @@ def test_a_program_with_a_warning_or_that_stops_is_not_kept(monkeypatch: pytest.
     with pytest.raises(QualityError, match="stops before its end: exit code 1"):
         export(model_of("softmax"), "c")
     assert not Path("softmax-c").exists()
-
-
-@with_compiler
-def test_a_compiler_for_another_machine_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: Digits
-) -> None:
-    compiler = tmp_path / "other-cc"
-    compiler.write_text(
-        '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho no program > "$2"; chmod +x "$2"\n'
-    )
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CC", str(compiler))
-    with pytest.raises(EnvironmentFault, match="cannot run the compiled program") as failure:
-        c_source._run(tmp_path, [digits.images[:1]])
-    assert "CC" in failure.value.remedy
 
 
 @with_compiler

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,18 +61,6 @@ def test_a_missing_tensorflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EnvironmentFault, match="there is no tensorflow") as failure:
         export(model_of("softmax"), "saved_model")
     assert "pip install '.[saved_model]'" in failure.value.remedy and not Path("softmax-saved-model").exists()
-
-
-def test_tensorflow_is_not_imported_by_digitcli(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_process, "run_python", lambda arguments, environment: _stop())
-    monkeypatch.setattr(own_process, "check_packages", lambda format: None)
-    with pytest.raises(EnvironmentFault, match="stopped"):
-        export(model_of("softmax"), "saved_model")
-    assert "tensorflow" not in sys.modules and "digitcli.export.tensorflow_program" not in sys.modules
-
-
-def _stop() -> None:
-    raise EnvironmentFault("stopped", "")
 
 
 def test_a_process_that_fails_tells_its_last_line() -> None:

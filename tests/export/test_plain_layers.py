@@ -18,7 +18,7 @@ from digitcli.export.plain_layers import PlainLayer, plain_layers
 from digitcli.export.tflite_file import tflite_bytes
 from digitcli.inference.runtime import TfliteRuntime
 from digitcli.inference.torch_runtime import infer
-from tests.support.exports import in_blocks, randomize
+from tests.support.exports import randomize
 
 
 def logits_of(layers: tuple[PlainLayer, ...], images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -90,13 +90,5 @@ def test_a_batch_normalization_that_follows_no_weights_is_a_layer(digits: Digits
     network(torch.zeros(2, 1, 28, 28))
     layers = plain_layers(randomize(network).eval(), "own", "c")
     assert [layer.kind for layer in layers] == ["scale", "max_pool", "linear"]
-    logits = logits_of(layers, digits.images[:4])
-    np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)
-
-
-def test_a_batch_normalization_of_single_pixels_is_not_folded_into_maps(digits: Digits) -> None:
-    network = randomize(in_blocks()).eval()
-    layers = plain_layers(network, "own", "c")
-    assert [layer.kind for layer in layers][-2:] == ["scale", "linear"]
     logits = logits_of(layers, digits.images[:4])
     np.testing.assert_allclose(logits, infer(network, digits.images[:4]).numpy(), atol=1e-5)

@@ -21,7 +21,7 @@ from digitcli.inference.torch_runtime import load_model
 from digitcli.interpretation import activations, attribution
 from digitcli.interpretation.activations import NO_MAPS, SEARCHED, NeighbourSearch
 from digitcli.interpretation.attribution import COMPLETENESS, LEAST_LOGITS, counterfactual
-from digitcli.interpretation.drawing import LEGEND, percent, pictures_of, save_explanations, title_of
+from digitcli.interpretation.drawing import LEGEND, pictures_of, save_explanations, title_of
 from digitcli.interpretation.explain import explain
 from digitcli.interpretation.explanation import Explanation
 from tests.interpretation.test_attribution import QUICK
@@ -133,24 +133,6 @@ def test_explanations_are_drawn_in_each_kind_of_file(seven: Explanation, tmp_pat
         assert arrays["0/integrated-gradients/7"].shape == arrays["1/counterfactual/1"].shape == (28, 28)
         maps = {f"0/feature-maps/{layer.name}" for layer in seven.layers[1:]}
         assert {name for name in arrays if name.startswith("0/feature-maps")} == maps
-
-
-def test_pictures_are_described_in_words(seven: Explanation) -> None:
-    pictures, (change,) = pictures_of(seven), seven.changes
-    words = [picture.caption for picture in pictures]
-    changed = pictures[words.index("the added and the erased ink") - 1]
-    assert changed.caption == (
-        f"now read as 1 ({percent(change.before)} before, {percent(change.after)} after; "
-        f"{change.added:.1f} pixels of ink added, {change.erased:.1f} erased)"
-    )
-    assert (changed.pixels == change.image[:, :, None]).all()
-    nearest = seven.neighbours[0]
-    assert f"training digit #{nearest.index}, a 7, distance {nearest.distance:.2f}" in words
-    filters, layer = seven.layers[0], seven.layers[1]
-    count, height, width = filters.maps.shape
-    assert f"layer {filters.name}: {count} filters of {height}x{width}" in words
-    count, height, width = layer.maps.shape
-    assert f"layer {layer.name} ({layer.kind}): {count} maps of {height}x{width}" in words
 
 
 def test_what_cannot_be_computed_is_noted_and_costs_nothing_else(
