@@ -28,7 +28,6 @@ from digitcli.inference.runtime import RuntimeName
 from digitcli.recognition.confidence import Weights
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.models import (
-    DEFAULT_OF_KIND,
     RecognitionModels,
     complete_models,
     reads_pictures,
@@ -302,20 +301,6 @@ def _read_portion(portion: Portion) -> tuple[list[Reading], float]:
     began = time.perf_counter()
     readings = list(_worker_reader.read_all(portion))
     return readings, time.perf_counter() - began
-
-
-def reader_with(model: ResolvedModel, device: str = "auto") -> Reader | None:
-    """Return what `predict` reads with if a line model is named, and a page finder where it needs one.
-
-    There is none for a network that reads whole pictures: `predict` asks others where it is not certain.
-
-    Raises:
-        ModelError, EnvironmentFault: see `Reader`.
-    """
-    if reads_pictures(model):
-        return None
-    finders = [DEFAULT_OF_KIND["page"]] if reads_strips(model) else []
-    return Reader(*finders, model, device=device, jobs=1)
 
 
 def _load_models(

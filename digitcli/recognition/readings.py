@@ -300,13 +300,6 @@ def text_of(numbers: Sequence[Number]) -> str:
     return " ".join(number.text for number in numbers)
 
 
-def contains(reading: Reading, text: str) -> bool:
-    """Tell whether neighbouring numbers of a reading have these digits together, which may be none."""
-    texts = [number.text for number in reading.numbers] or [""]
-    places = range(len(texts) + 1)
-    return any("".join(texts[start:end]) == text for end in places for start in range(end))
-
-
 def describe_confidence(status: str, text: str | None) -> str:
     """Return of what the confidence of an answer is the probability, if it has no digits; otherwise nothing.
 

@@ -99,24 +99,25 @@ def test_a_fault_that_is_planted_is_found_by_a_real_correction(
 
 
 @pytest.mark.parametrize(
-    ("rules", "plant"),
+    ("rule", "plant"),
     [
-        (["too_thin"], lambda picture: cv2.dilate(picture, np.ones((12, 12), np.uint8))),
-        (["blurred"], lambda picture: cv2.GaussianBlur(picture, (0, 0), 12)),
-        (["uneven_background"], lambda picture: squares(picture, 0.45)),
+        ("too_thin", lambda picture, times: cv2.dilate(picture, np.ones((times + 6,) * 2, np.uint8))),
+        ("blurred", lambda picture, times: cv2.GaussianBlur(picture, (0, 0), 4 + 2 * times)),
+        ("uneven_background", lambda picture, times: squares(picture, 0.05 * times)),
     ],
 )
 def test_a_fault_that_no_correction_removes_is_measured(
     reader: Reader,
-    rules: list[str],
-    plant: Callable[[np.ndarray], np.ndarray],
+    rule: str,
+    plant: Callable[[np.ndarray, int], np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CORRECTIONS", ())
     picture = cv2.imread(str(NUMBER), cv2.IMREAD_GRAYSCALE)
-    findings = examine_picture(saved(plant(picture)), "40713", reader).findings
-    assert [finding.rule for finding in findings] == rules
-    assert "of pictures that are read well" in findings[0].evidence
+    files = (saved(plant(picture, times)) for times in range(1, 12))
+    diagnoses = (examine_picture(file, "40713", reader) for file in files)
+    (finding, *_) = next(diagnosis.findings for diagnosis in diagnoses if diagnosis.findings)  # the weakest
+    assert finding.rule == rule and "of pictures that are read well" in finding.evidence
     assert examine_picture(saved(picture), "40713", reader).findings == ()
 
 

@@ -179,9 +179,8 @@ def test_a_quantized_finder_finds_the_lines_that_the_finder_finds(
 def test_a_quantized_finder_finds_hardly_more_lines(
     lines_of_pages: list[tuple[tuple[FoundLine, ...], ...]],
 ) -> None:
-    more = [len(ours) - len(theirs) - len(theirs) // 10 for ours, theirs in lines_of_pages]
-    more.pop(6)  # rounding decides whether floats see 13 small lines there, or one as large as the page
-    assert max(more) <= 1
+    more = [len(ours) - len(theirs) > 1 + len(theirs) // 10 for ours, theirs in lines_of_pages]
+    assert sum(more) <= 1  # rounding may cut what floats take for one line, as large as a page
 
 
 def test_a_quantized_graph_runs_only_the_weights_it_was_made_of_and_names_damage(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 from digitcli.errors import PictureError
 from digitcli.imaging.network_inputs import LineBox, Strip, cut_whole, strip_ink
 from digitcli.inference.line_finding import FoundLine
-from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import LineRecognizer
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.confidence import features
@@ -28,13 +27,11 @@ from digitcli.recognition.line_reading import (
     reading_order,
     strips_of,
 )
-from digitcli.recognition.reader import Reader, reader_with
-from digitcli.recognition.readings import contains
+from digitcli.recognition.reader import Reader
 from digitcli.strip_format import ALPHABET, OTHER, STRIP_HEIGHT_PX
 from tests.support.lines import STRIP, answer, line_of, spelt
 from tests.support.networks import FakeReader, line_output, page_of_bars
 from tests.support.pictures import grey_of, written
-from tests.support.readings import reading_of
 
 
 def found(x: float, y: float, length: float, height: float, angle: float = 0.0) -> FoundLine:
@@ -131,23 +128,6 @@ def test_a_network_sees_what_the_page_finder_finds_or_the_whole_picture(paper: n
     with pytest.raises(PictureError, match=r"No number was found in page.png") as caught:
         longest_line([], "page.png")
     assert caught.value.reason == "blank"
-
-
-def test_a_line_model_reads_with_what_predict_adds_to_it() -> None:
-    for model, together in (
-        ("reader", "finder+page_reader+reader+grouper"),
-        ("page_reader", "finder+page_reader+grouper"),
-    ):
-        reader = reader_with(resolve_model(model), "cpu")
-        assert reader is not None
-        assert "+".join(part.partition("@")[0] for part in reader.name.split("+")) == together
-
-
-def test_neighbouring_numbers_have_digits_together() -> None:
-    page = [(text, (0, 0, 1, 1)) for text in ("12", "3", "45")]
-    assert all(contains(reading_of(*page), text) for text in ("12", "3", "45", "123", "345", "12345"))
-    assert not any(contains(reading_of(*page), text) for text in ("", "1", "23", "1245", "312"))
-    assert contains(reading_of(), "") and not contains(reading_of(), "1")
 
 
 def read_bars(*readers: FakeReader, count: int = 2, height: int = 40, is_alone: bool = False) -> list[Line]:
