@@ -124,6 +124,17 @@ def _read(grey: np.ndarray, models: RecognitionModels, options: PipelineOptions)
     return replace(reading, picture=picture, ink=ink, rotation=rotation)
 
 
+def held(picture: Picture | Source) -> Picture | Source:
+    """Return a picture that its owner cannot change before it is read: he may fill the array again, or seek.
+
+    An image becomes its grey pixels, float32 (H, W) in [0, 1], or the error that it has none.
+    """
+    if isinstance(picture, Image.Image):
+        ((_, page),) = _open(picture)
+        return Source("", page) if isinstance(page, PictureError) else page
+    return picture.copy() if isinstance(picture, np.ndarray) else picture
+
+
 def _name_of(picture: Picture | Source) -> str:
     if isinstance(picture, Source):
         return picture.name

@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 from digitcli.errors import DigitcliError, UsageError
 from digitcli.imaging.opening import is_stack
@@ -34,7 +34,14 @@ from digitcli.recognition.models import (
     reads_strips,
 )
 from digitcli.recognition.pages import PageNetworks
-from digitcli.recognition.pipeline import Picture, PipelineOptions, ordered_map, read_pictures, readings_of
+from digitcli.recognition.pipeline import (
+    Picture,
+    PipelineOptions,
+    held,
+    ordered_map,
+    read_pictures,
+    readings_of,
+)
 from digitcli.recognition.readings import BATCH_SIZE, TOP_K, Reading, Rotation, check_ranges
 from digitcli.recognition.sources import Source
 from digitcli.recognition.thresholds import Thresholds, find_thresholds
@@ -174,9 +181,10 @@ class Reader:
             raise UsageError(cause, "Give an array (N, H, W) or (N, H, W, 3) or a list, or call read.")
         if isinstance(pictures, str | bytes | os.PathLike | Image.Image):
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
+        held_pictures = map(held, pictures)
         if self.processes == 1:
-            return self._read_here(pictures)
-        return self._read_here_then_in_processes(iter(pictures))
+            return self._read_here(held_pictures)
+        return self._read_here_then_in_processes(held_pictures)
 
     def _read_here(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
         return read_pictures(pictures, self.models, self._options)
@@ -191,7 +199,7 @@ class Reader:
         """Read by several processes, each with a reader of its own.
 
         When a process dies, or the system cannot start one, no picture is lost: this process reads the
-        portions that the others did not finish, and then the rest; also pictures that cannot be sent.
+        portions that the others did not finish, and then the rest.
         """
         import multiprocessing  # few commands need it
         from concurrent.futures import ProcessPoolExecutor
@@ -266,15 +274,8 @@ def _portions(pictures: Iterable[Picture | Source], size: PortionSize) -> Iterat
 
 
 def _submit(pool: Executor, portion: Portion) -> Future[tuple[list[Reading], float]]:
-    """Hand a portion to the pool; where it cannot take it, the future holds an error.
-
-    That is a `BrokenExecutor`, or a `TypeError` where a picture is an image that was opened from a file: a
-    copy of it in another process has lost that.
-    """
+    """Hand a portion to the pool; where it cannot take it, the future holds a `BrokenExecutor`."""
     failed: Future[tuple[list[Reading], float]] = Future()
-    if any(isinstance(picture, ImageFile.ImageFile) for picture in portion):
-        failed.set_exception(TypeError("An opened image cannot be sent to a process."))
-        return failed
     try:
         return pool.submit(_read_portion, portion)
     except (RuntimeError, OSError) as error:

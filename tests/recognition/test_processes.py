@@ -55,7 +55,7 @@ def test_several_processes_give_the_readings_of_one(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_opened_images_are_read_in_this_process() -> None:
+def test_opened_images_are_read_by_processes() -> None:
     files = [encoded(drawn("5", 40, stroke_px=4))] * 12
     files[6] = files[6][:60]
     images = [Image.open(io.BytesIO(file)) for file in files]

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 from digitcli.errors import PictureError, UsageError
 from digitcli.imaging.network_inputs import LineBox
@@ -97,6 +97,19 @@ def test_every_way_to_give_a_picture_gives_the_same(cnn_reader: Reader, tmp_path
         assert [digit.box for digit in reading.digits] == [digit.box for digit in expected.digits]
         assert reading.confidence == pytest.approx(expected.confidence, abs=1e-5)
         assert reading.file == (str(path) if isinstance(way, str | Path) else "")
+
+
+def test_a_picture_is_read_as_it_is_when_it_is_taken(cnn_reader: Reader) -> None:
+    papers = [PAPER, np.full_like(PAPER, 255)] * 6
+    image, buffer = Image.open(io.BytesIO(pages(*papers))), np.empty_like(PAPER)
+
+    def refilled() -> Iterator[np.ndarray]:
+        for paper in papers:
+            buffer[:] = paper
+            yield buffer
+
+    for taken in (ImageSequence.Iterator(image), refilled()):
+        assert [reading.text for reading in cnn_reader.read_all(taken)] == ["3058", ""] * 6
 
 
 def test_what_is_no_picture_is_an_error_and_loses_no_other(softmax: Softmax) -> None:
