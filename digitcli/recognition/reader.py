@@ -325,8 +325,8 @@ def _load_models(
         elif model.header.task == "line":
             networks["readers"] += (load_line_recognizer(model, **later),)
             networks.setdefault("weights", weights if reads_strips(model) else Weights())
-        else:
-            is_finder = model.header.task == "page"
-            load = load_page_finder if is_finder else load_gap_splitter
-            networks["finder" if is_finder else "grouper"] = load(model, **later)
+        elif model.header.task == "page":
+            networks["finder"] = load_page_finder(model, **later)
+        else:  # it computes with floats, whose last bits depend on the number of threads
+            networks["grouper"] = load_gap_splitter(model, **later | {"threads": 1})
     return RecognitionModels(page_networks=PageNetworks(**networks))

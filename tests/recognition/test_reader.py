@@ -99,6 +99,13 @@ def test_every_way_to_give_a_picture_gives_the_same(cnn_reader: Reader, tmp_path
         assert reading.file == (str(path) if isinstance(way, str | Path) else "")
 
 
+def test_the_grouping_does_not_depend_on_the_threads() -> None:
+    gaps = np.random.default_rng(0).integers(0, 256, (1, 117, 2329), dtype=np.uint8)
+    networks = [Reader(device="cpu", threads=threads).models.page_networks for threads in (1, 5)]
+    one, five = (network.grouper(gaps) for network in networks if network and network.grouper)
+    assert np.array_equal(one, five)
+
+
 def test_a_picture_is_read_as_it_is_when_it_is_taken(cnn_reader: Reader) -> None:
     papers = [PAPER, np.full_like(PAPER, 255)] * 6
     image, buffer = Image.open(io.BytesIO(pages(*papers))), np.empty_like(PAPER)
