@@ -88,7 +88,7 @@ class Header:
 
     architecture: the name of the architecture in the registry.
     arguments: the arguments that its constructor takes; of an ensemble, the headers of its members.
-    task: `digit`, `line` or `page`.
+    task: `digit`, `line`, `page` or `gaps`.
     alphabet: the characters that a line model reads.
     recipe: the settings of the training.
     seed: the seed of the training.

@@ -119,7 +119,12 @@ class DigitClassifier:
 
 
 class LineRecognizer:
-    """A trained model that reads strips. Its attributes are those of `DigitClassifier`."""
+    """A trained model that reads strips.
+
+    name, header: the id of the model, e.g. `reader@1a2b3c4d`, and its description.
+    device, runtime: where and with which library it computes.
+    batch_size: the number of strips computed together; it is halved when the memory does not suffice.
+    """
 
     def __init__(self, model: ResolvedModel, runtime: Runtime) -> None:
         self.name, self.header = model.id, model.header
@@ -149,7 +154,7 @@ class LineRecognizer:
 
 
 class PageFinder:
-    """A trained model that finds lines on pages. Its attributes are those of `DigitClassifier`."""
+    """A trained model that finds lines on pages. `name` to `runtime` are those of `LineRecognizer`."""
 
     def __init__(self, model: ResolvedModel, runtime: Runtime) -> None:
         self.name, self.header = model.id, model.header
@@ -170,7 +175,7 @@ class PageFinder:
 
 
 class GapSplitter:
-    """A trained model that tells which digits form a number. Attributes are those of `DigitClassifier`."""
+    """A trained model that tells which digits form a number. `name` to `runtime` as in `LineRecognizer`."""
 
     def __init__(self, model: ResolvedModel, runtime: Runtime) -> None:
         self.name, self.header = model.id, model.header

@@ -40,7 +40,7 @@ LINE_WEIGHT = 0.3
 # Digits from which a row of single ones is a comb on a page of several rows: two may be a label and a mark.
 LEAST_BOXES = 3
 
-SplitGaps = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]  # see `PageNetworks`
+SplitGaps = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]  # a page's gaps to probabilities, see `GapSplitter`
 ReadAgain = Callable[[Sequence[tuple[int, FoundLine]]], list[Line]]
 
 

@@ -73,7 +73,7 @@ class Reader:
     models: shipped names, checkpoint files or run folders; without any, the default models. Models of the
         task `line` read numbers whose digits may touch, and replace the default one of their kind and the one
         for easy pictures, see `complete_models`. Models of the task `digit` alone read digits that stand
-        apart. Several are averaged.
+        apart. Several of the task `line`, or of the task `digit`, are averaged.
     device: the device that computes; `auto` is the fastest one.
     runtime: the library that runs the networks, see `inference.predictor`.
     batch_size: digit crops that a network takes at once.
