@@ -38,10 +38,6 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_line_recognizer
 from digitcli.recognition.confidence import (
     ALONE,
-    FEATURES,
-    NOTHING_FEATURES,
-    PICTURE_FEATURES,
-    PRESENCE_FEATURES,
     Weights,
     features,
     features_of_nothing,
@@ -60,6 +56,14 @@ from digitcli.training.line_task import ComposedLines
 from digitcli.training.synthetic_lines import PICTURE_SHARES, compose_scenes
 
 app = open_app(__doc__)
+# What tells whether the text of a number is right.
+FEATURES = ("reading", "surest", "nothing", "finder", "other", "digits", "pitch", "bias")
+# What tells whether a number stands there, whatever its digits are.
+PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
+# What tells whether the text of a network for whole pictures is right.
+PICTURE_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
+# What tells whether a number stands where no network found one, see `features_of_nothing`.
+NOTHING_FEATURES = ("nothing", "bias")
 Outcomes = list[tuple[float, bool]]  # the confidence of each answer, and whether it is right
 SEED = 4711  # different from the seed of `digitcli evaluate`
 PICTURE_SEED = 90210  # of the pictures for `picture_reader`; different from those of training

@@ -17,13 +17,6 @@ from digitcli.recognition.line_reading import Line
 LARGEST_LOG_ODDS = 12.0
 # Heights of a line for each of its digits: the median of synthetic numbers that were read correctly.
 TYPICAL_PITCH = 0.89
-FEATURES = ("reading", "surest", "nothing", "finder", "other", "digits", "pitch", "bias")
-# What tells whether a number stands there, whatever its digits are.
-PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
-# What tells whether the text of a network for whole pictures is right.
-PICTURE_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
-# What tells whether a number stands where no network found one, see `features_of_nothing`.
-NOTHING_FEATURES = ("nothing", "bias")
 # Begins the names of the weights for the only number of a page. It is often one that somebody cut out.
 ALONE = "alone_"
 

@@ -28,7 +28,7 @@ from digitcli.recognition.readings import LIKELY
 # Widest gap between two groups of a number, in heights of a digit. With 1, 1.5, 2, 3 and without a limit, 77,
 # 79, 79, 77 and 77 % of 2,307 numbers in rows of boxes are answered correctly, and 43, 62, 69, 73 and 73 % of
 # 81 numbers in groups, none of them wrongly, by `benchmarks/synthetic_pages.py lengths`.
-WIDEST_GAP = 2.0
+WIDEST_GROUP_GAP = 2.0
 # Distance of two digits with a space between them, in distances of those without, from which the space
 # separates numbers in the only line of a page. Chosen by hand, and not tuned: it reads 88 of 100 forms as one
 # number (53 if every space counts), and 27 of 30 pairs of numbers one height of a digit apart as two.
@@ -40,7 +40,9 @@ LINE_WEIGHT = 0.3
 # Digits from which a row of single ones is a comb on a page of several rows: two may be a label and a mark.
 LEAST_BOXES = 3
 
-SplitGaps = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]  # a page's gaps to probabilities, see `GapSplitter`
+SplitGaps = Callable[
+    [npt.NDArray[np.uint8]], npt.NDArray[np.floating]
+]  # a page's gaps to probabilities, see `GapSplitter`
 ReadAgain = Callable[[Sequence[tuple[int, FoundLine]]], list[Line]]
 
 
@@ -232,7 +234,7 @@ class _Row:
         is_comb = len(texts) >= LEAST_BOXES and all(len(text) == 1 for text in texts)
         if not constraints.sets_length or any(accepted) or (has_rows and not is_comb):
             return None
-        is_far = [gap is None or gap.length > WIDEST_GAP for gap in self.gaps]
+        is_far = [gap is None or gap.length > WIDEST_GROUP_GAP for gap in self.gaps]
         unknown = [
             0.0 if not splits else 1.0 if far or operator else LIKELY
             for splits, far, operator in zip(free, is_far, is_operator, strict=True)

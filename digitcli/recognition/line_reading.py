@@ -61,7 +61,7 @@ Hypotheses = dict[str, float]  # texts of digits with their probabilities; the e
 CutLines = Callable[[np.ndarray], list[np.ndarray]]
 
 
-class Gap(NamedTuple):
+class SeenGap(NamedTuple):
     """What stands between two digits of a strip, by a network.
 
     separator, operator: the probability of a character that separates two numbers, given that no digit stands
@@ -123,19 +123,19 @@ class Answer:
         return [place for place in self.places if place[0].isdecimal()]
 
     @functools.cached_property
-    def gaps(self) -> list[Gap]:
+    def gaps(self) -> list[SeenGap]:
         """What stands between each two of the likeliest digits."""
         found = [index for index, (character, _, _) in enumerate(self.places) if character.isdecimal()]
         return [self._gap(self.places[left : right + 1]) for left, right in itertools.pairwise(found)]
 
-    def _gap(self, places: Sequence[tuple[str, int, int]]) -> Gap:
+    def _gap(self, places: Sequence[tuple[str, int, int]]) -> SeenGap:
         (_, _, start), *between, (_, end, _) = places
         cuts = [end_of for character, _, end_of in between if character in SEPARATORS]
         no_digit = np.maximum(np.exp(self.columns[start:end, -1]), LEAST_PROBABILITY)
         separators, operators = (self._shares_of(each, start, end) for each in (SEPARATORS, OPERATORS))
         likeliest = min(end, start + 1 + int(np.argmax([*separators, 0])))
         separator = _any_of(separators / no_digit)
-        return Gap(
+        return SeenGap(
             separator,
             _any_of(operators / no_digit),
             _any_of(separators) / separator if separator else 1.0,

@@ -37,7 +37,7 @@ class Label:
     """A piece of writing on a page.
 
     kind: a number, or other writing.
-    text: its characters of `strip_format.ALPHABET`; empty for other writing, and for a number too large to be read.
+    text: its characters of `strip_format.ALPHABET`; empty for other writing and numbers too large to be read.
     corners: float32 (n, 4, 2), for each character but spaces its corners clockwise from the upper left one.
     seen: float32 (n, 4, 2), the corners of the part of each of these that its paper shows; all without paper.
     """

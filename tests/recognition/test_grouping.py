@@ -16,7 +16,7 @@ from digitcli.recognition import grouping
 from digitcli.recognition.confidence import Weights
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.grouping import (
-    WIDEST_GAP,
+    WIDEST_GROUP_GAP,
     Split,
     SplitGaps,
     group_digits,
@@ -252,7 +252,7 @@ def test_neighbours_are_joined_if_that_is_the_only_way_to_meet_the_constraints(
 
 
 def test_only_near_neighbours_of_a_row_are_joined_and_only_if_the_same_digits_are_read() -> None:
-    for gap, is_joined in ((WIDEST_GAP - 0.1, True), (WIDEST_GAP + 0.1, False)):
+    for gap, is_joined in ((WIDEST_GROUP_GAP - 0.1, True), (WIDEST_GROUP_GAP + 0.1, False)):
         assert (texts(grouped(row_of("12", "345", gap=gap), {"length": "5"})) == ["12345"]) == is_joined
     below = [*row_of("12"), shown("345", 60, row=1, y=80)]
     assert texts(grouped(below, {"length": "5"})) == ["12", "345"]

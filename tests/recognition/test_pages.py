@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 from digitcli.imaging.grayscale import rotate
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition import pages
-from digitcli.recognition.confidence import NOTHING_FEATURES
 from digitcli.recognition.constraints import Constraints, parse_constraints
 from digitcli.recognition.decision import BLANK, NOT_A_DIGIT, decide_numbers
 from digitcli.recognition.line_reading import Answer, whole_picture
@@ -244,7 +243,7 @@ def test_the_default_models_find_what_is_easy_faint_blank_or_a_column(
 
 def test_the_shipped_weights_tell_whether_a_number_was_missed(default_reader: Reader) -> None:
     networks = default_reader.models.page_networks
-    assert networks is not None and set(networks.picture_weights.presence) == set(NOTHING_FEATURES)
+    assert networks is not None and set(networks.picture_weights.presence) == {"nothing", "bias"}
     blank = [
         answer_instead(Glance(None, nothing), BLANK, networks.picture_weights).confidence or 0.0
         for nothing in (0.01, 0.5, 0.99)
