@@ -38,6 +38,11 @@ def usable_cores() -> int:
     return max(1, math.ceil(min(_cores_by_affinity(), _quota())))
 
 
+def file_threads() -> int:
+    """Return the threads that open files at once; more than 8 do not help: memory becomes the limit."""
+    return min(8, usable_cores())
+
+
 def default_threads() -> int:
     """Return the threads of a network: as many as OMP_NUM_THREADS says, or one for each usable core."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -25,6 +24,7 @@ from numpy.lib.npyio import NpzFile
 from digitcli.data.dataset import Dataset, Digits, Failure
 from digitcli.data.files import MAX_BYTES, open_decompressed
 from digitcli.errors import InputError, counted
+from digitcli.threads import file_threads
 
 NPZ_LAYOUTS = (  # names of the training images and labels, and of the test images and labels
     ("images", "labels", "test_images", "test_labels"),
@@ -39,7 +39,6 @@ MAX_LINE_BYTES = 64 * 1024  # a row of 785 numbers needs 3 kB
 SIDE_PX = 28  # of MNIST's images
 CLEAN_PAPER_SHARE = 0.3  # if this share of pixels has the same extreme value, it is paper without noise
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-THREADS = min(8, os.cpu_count() or 1)  # more do not help: memory becomes the limit
 
 Array = npt.NDArray[Any]
 _Line = tuple[int, str]  # its number and its text
@@ -225,7 +224,7 @@ def digits_from_arrays(images: Array, labels: Array, origin: str) -> tuple[Digit
 
 def map_in_order(function: Callable[[Source], Result], sources: Sequence[Source]) -> list[Result]:
     """Call a function that releases Python's global lock, in threads; return the results in order."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(file_threads()) as pool:
         return list(pool.map(function, sources))
 
 

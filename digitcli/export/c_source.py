@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from digitcli.architectures.compression import BITS, pack_integers
 from digitcli.errors import EnvironmentFault, QualityError
-from digitcli.export.exporter import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.export.exporter import TEMPLATES, Exporter, Images, Outputs, Source, describe, render
 from digitcli.export.integer_layers import IntegerLayer, integer_layers
 from digitcli.export.plain_layers import (
     ELEMENTWISE,
@@ -34,6 +34,7 @@ from digitcli.export.plain_layers import (
     count_weights,
     plain_layers,
 )
+from digitcli.strip_format import DIGITS
 from digitcli.threads import usable_cores
 
 OPTIONS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")

@@ -28,7 +28,7 @@ from digitcli.inference.checkpoint import Header
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width, width_step
 from digitcli.page_format import NUMBER
-from digitcli.strip_format import STRIP_HEIGHT_PX, STRIP_PAPER
+from digitcli.strip_format import DIGITS, STRIP_HEIGHT_PX, STRIP_PAPER
 from digitcli.templating import template_environment
 from digitcli.training.gap_task import compose_pages
 from digitcli.training.line_task import ComposedLines
@@ -36,7 +36,6 @@ from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
 
 Images = npt.NDArray[np.uint8]  # N, H, W or N, C, H, W; ink 255
 Outputs = tuple[npt.NDArray[np.float32], ...]  # the logits first
-DIGITS = "0123456789"
 TEMPLATES = Path(__file__).parent / "templates"
 # Logits differ by rounding alone: by less than this in every network of the registry. A wrong layer changes
 # them by far more, even where no answer changes.

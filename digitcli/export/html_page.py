@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from digitcli.errors import EnvironmentFault, QualityError, counted
-from digitcli.export.exporter import DIGITS, TEMPLATES, Exporter, Images, Outputs, Source, describe, render
+from digitcli.export.exporter import TEMPLATES, Exporter, Images, Outputs, Source, describe, render
 from digitcli.export.plain_layers import PlainLayer, count_weights, plain_layers
+from digitcli.strip_format import DIGITS
 from digitcli.templating import SHARED
 
 STYLES = ("page.css", "drawing.css")

@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-DIGITS = "0123456789"
+from digitcli.strip_format import DIGITS
+
 # Prefixes over all groups; without a limit, a line of noise takes minutes.
 MAX_BEAMS = 300
 # Prefixes in each group (chosen by hand: the likely texts of a line are few).

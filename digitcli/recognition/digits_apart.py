@@ -17,7 +17,7 @@ from digitcli.errors import PictureError, quoted
 from digitcli.imaging.binarization import enhance_faint_marks, find_ink, limit_size
 from digitcli.imaging.digits import ConnectedComponents, normalize_digit
 from digitcli.imaging.grayscale import Box, median
-from digitcli.inference.ctc import ANY_DIGITS, DIGITS, Grammar, beam_search
+from digitcli.inference.ctc import ANY_DIGITS, Grammar, beam_search
 from digitcli.inference.predictor import DigitClassifier
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import BLANK, NOT_A_DIGIT, all_right, decide_numbers
@@ -32,6 +32,7 @@ from digitcli.recognition.numbers import (
     without_text,
 )
 from digitcli.recognition.readings import Digit, Nothing, Number, Reading
+from digitcli.strip_format import DIGITS
 
 # All values were chosen by hand, by looking at pictures and the answers to them.
 

@@ -40,9 +40,8 @@ LINE_WEIGHT = 0.3
 # Digits from which a row of single ones is a comb on a page of several rows: two may be a label and a mark.
 LEAST_BOXES = 3
 
-SplitGaps = Callable[
-    [npt.NDArray[np.uint8]], npt.NDArray[np.floating]
-]  # a page's gaps to probabilities, see `GapSplitter`
+# Takes the gaps of a page, and returns the probability that each separates two numbers: `GapSplitter`.
+SplitGaps = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
 ReadAgain = Callable[[Sequence[tuple[int, FoundLine]]], list[Line]]
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from digitcli.imaging.grayscale import Box
-from digitcli.inference.ctc import DIGITS, align
+from digitcli.inference.ctc import align
 from digitcli.recognition.confidence import Weights, features, logistic, weights_for
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.line_reading import LEAST_PROBABILITY, MAX_LENGTH, Answer, Hypotheses, Line
 from digitcli.recognition.readings import Digit, Nothing, Number
-from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, OTHER
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, DIGITS, OTHER
 
 # Probability that no digit is written, above which a line has no number: a blank is likelier.
 EMPTY = 0.5

@@ -45,10 +45,10 @@ from digitcli.recognition.pipeline import (
 from digitcli.recognition.readings import BATCH_SIZE, TOP_K, Reading, Rotation, check_ranges
 from digitcli.recognition.sources import Source
 from digitcli.recognition.thresholds import Thresholds, find_thresholds
-from digitcli.threads import set_up_worker
+from digitcli.threads import file_threads, set_up_worker
 
 # Pictures that are opened at once.
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = file_threads()
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
 PICTURES_BEFORE_PROCESSES = 128
 # Seconds of work that a process gets at a time: much more than the time to send it (chosen by hand).
