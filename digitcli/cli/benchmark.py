@@ -65,7 +65,7 @@ def benchmark(options: BenchmarkOptions, settings: dict[str, Any]) -> None:
     The latency is the time of one call with a whole batch of MNIST test digits, which is on the device
     already. After a warm-up, calls are timed for a second or more; the table shows their median and 95th
     percentile. The memory is the most that PyTorch allocates on a CUDA device. The accuracy is measured on
-    the 10,000 MNIST test digits. Several values of an option are separated by commas.
+    the 10,000 MNIST test digits; an architecture without shipped weights has none. Several values of an option are separated by commas.
 
     Examples:
 
@@ -226,7 +226,7 @@ COLUMNS: dict[str, Callable[[BenchmarkResult], str]] = {
     "\nMACs": lambda row: _short(row.macs),
     "\nsize": lambda row: console.size(row.size_bytes),
     "peak\nmemory": lambda row: "" if row.peak_memory_bytes is None else console.size(row.peak_memory_bytes),
-    "\naccuracy": lambda row: console.percent(row.accuracy),
+    "\naccuracy": lambda row: console.percent(row.accuracy) or "not trained",
 }
 LEAST_IMPORTANT_FIRST = ("\nMACs", "\nparams", "\nsize", "peak\nmemory", "p95\nms", "\naccuracy")
 
