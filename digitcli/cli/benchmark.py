@@ -65,7 +65,8 @@ def benchmark(options: BenchmarkOptions, settings: dict[str, Any]) -> None:
     The latency is the time of one call with a whole batch of MNIST test digits, which is on the device
     already. After a warm-up, calls are timed for a second or more; the table shows their median and 95th
     percentile. The memory is the most that PyTorch allocates on a CUDA device. The accuracy is measured on
-    the 10,000 MNIST test digits; an architecture without shipped weights has none. Several values of an option are separated by commas.
+    the 10,000 MNIST test digits; an architecture without shipped weights has none. Several values of an
+    option are separated by commas.
 
     Examples:
 

@@ -86,6 +86,7 @@ def compare(options: CompareOptions) -> None:
 
       digitcli compare lenet5 cnn resnet --seeds 3
       digitcli compare cnn cnn:augment=off cnn:augment=off,dropout=0 --split validation
+      digitcli compare fast:time=15s lenet5:time=15s --seeds 3  # takes 2 minutes
       digitcli compare shipped/cnn shipped/fast -o models.svg
     """
     check_device_name(options.device)

@@ -76,8 +76,12 @@ class ComparedModel:
     @property
     def may_equal_best(self) -> bool:
         """Whether the difference from the best is not significant, over images or over known seeds."""
-        by_seeds = self.behind_low is not None and self.behind_low <= 0
-        return self.p is not None and (self.p >= SIGNIFICANCE or by_seeds)
+        return self.p is not None and (self.p >= SIGNIFICANCE or self.interval_includes_0)
+
+    @property
+    def interval_includes_0(self) -> bool:
+        """Whether its distance from the best has a known interval over seeds, which includes 0."""
+        return self.behind_low is not None and self.behind_low <= 0
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,17 @@ class Comparison:
         """Return a sentence that says which of several models is better, or why none is."""
         if self.winner is None:
             by_accuracy = sorted(self.models, key=lambda model: -model.accuracy)
-            rivals = [model.label for model in by_accuracy if model.may_equal_best]
+            rivals = [model for model in by_accuracy if model.may_equal_best]
+            names = listed([model.label for model in rivals], LONGEST_LABELS)
+            causes, remedy = [], ""
+            if any(model.p is not None and model.p >= SIGNIFICANCE for model in rivals):
+                causes.append(f"p is not below {SIGNIFICANCE}")
+            if any(model.interval_includes_0 for model in rivals):
+                causes.append("the interval of the difference over seeds includes 0")
+                remedy = f" Run more seeds: --seeds {2 * max(len(model.runs) for model in self.models)}."
+            cause = (" and " if len(rivals) == 1 else ", or ").join(causes)
             return (
-                f"No winner: the difference between {self.best} and {listed(rivals, LONGEST_LABELS)} may be "
-                f"chance. A winner needs p below {SIGNIFICANCE} and, over several seeds, an interval that "
-                "excludes 0."
+                f"No winner: the difference between {self.best} and {names} may be chance: {cause}.{remedy}"
             )
         over_seeds = all(model.behind_low is not None for model in self.models if model.behind is not None)
         caveat = "" if over_seeds else " on these images; other seeds may give another result"

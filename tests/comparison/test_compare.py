@@ -165,7 +165,22 @@ def test_the_conclusion_names_the_nearest_rivals_first() -> None:
     best, *rivals = (model_with(name, 0.99 - 0.01 * rank) for rank, name in enumerate("abcdef"))
     models = (*(replace(rival, behind=0.01, p=1.0) for rival in reversed(rivals)), best)
     result = Comparison("mnist", "", "test", 100, models, "a", None, (), (), 0, np.zeros(0, np.int64))
-    assert "the difference between a and b, c, d and 2 more may be chance" in result.conclusion()
+    assert "between a and b, c, d and 2 more may be chance: p is not below 0.05." in result.conclusion()
+
+
+def test_the_conclusion_says_which_condition_failed() -> None:
+    for p, low, said in (
+        (
+            1e-7,
+            -0.001,
+            "chance: the interval of the difference over seeds includes 0. Run more seeds: --seeds ",
+        ),
+        (0.2, 0.001, "chance: p is not below 0.05."),
+        (0.2, -0.001, "p is not below 0.05 and the interval"),
+    ):
+        models = model_with("a", 0.99), model_with("b", 0.98, behind=0.01, behind_low=low, p=p)
+        result = Comparison("mnist", "", "test", 100, models, "a", None, (), (), 0, np.zeros(0, np.int64))
+        assert said in result.conclusion()
 
 
 def test_models_with_corrections_are_compared_on_the_same_digits_and_reused(
