@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.inference.ctc import DIGITS, best_path, digit_columns, log_softmax
+from digitcli.inference.ctc import best_path, digit_columns, log_softmax
+from digitcli.strip_format import DIGITS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from digitcli.architectures.registry import find_architecture
 from digitcli.errors import ModelError, UsageError
 from digitcli.inference.checkpoint import Header
-from digitcli.inference.ctc import DIGITS, beam_search, digit_columns, divide
+from digitcli.inference.ctc import beam_search, digit_columns, divide
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_model
 from digitcli.inference.runtime import count_columns, pad_lines, padded_width, paper_level, width_step
 from digitcli.inference.torch_runtime import as_input, device_of, load_model
 from digitcli.interpretation.activations import NO_MAPS, NeighbourSearch, layers_of
 from digitcli.interpretation.attribution import attributions_of, backward_pass, counterfactual
 from digitcli.interpretation.explanation import LINE_PANEL, PANEL, Change, Explanation, Method
-from digitcli.strip_format import COLUMN_PX
+from digitcli.strip_format import COLUMN_PX, DIGITS
 
 NamedImages = Iterable[tuple[str, npt.NDArray[np.uint8]]]
 
