@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
@@ -236,7 +235,7 @@ def _explained(error: Any) -> UsageError:
         return UsageError(f"{error.option_name} needs a value.", "Give one after it.")
     if message.startswith("No such command"):
         word = next(word for word in command_line_arguments() if not word.startswith("-"))
-        is_file = Path(word).exists()
+        is_file = bool(word) and os.path.lexists(word)
         remedy = f"To read a picture: digitcli predict {word}" if is_file else did_you_mean(word, COMMANDS)
         return UsageError(f"There is no command '{word}'.", remedy)
     if "unexpected extra argument" in message:

@@ -14,7 +14,7 @@ from digitcli import console
 from digitcli.atomic_write import check_writable
 from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, Interrupted, PartialInputError, UsageError, counted
+from digitcli.errors import InputError, Interrupted, OutputError, PartialInputError, UsageError, counted
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
@@ -192,6 +192,10 @@ def _check_input(options: PredictOptions) -> None:
 
 
 def _check_output(options: PredictOptions) -> None:
+    if options.output is None and sys.stdout is None:
+        raise OutputError("Standard output is closed.", "Write to a file with -o.")
+    if options.output and options.annotate and options.output.resolve() == options.annotate.resolve():
+        raise UsageError(f"-o and --annotate both name {options.output}.", "Name a file and another folder.")
     if options.output and options.form == "table":
         cause = "A table is for a terminal, not for a file."
         raise UsageError(cause, "Give --format jsonl, json or csv.")

@@ -65,11 +65,14 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
             another row, or more cells than there are columns.
     """
     table = folder / LABELS
-    if not folder.is_dir():
-        cause = f"{folder} is not a folder." if folder.exists() else f"There is no folder {folder}."
-        raise InputError(cause, "Name a folder of pictures.")
-    if not table.exists():
-        raise InputError(f"There is no {LABELS} in {folder}.", REMEDY)
+    try:
+        if not folder.is_dir():
+            cause = f"{folder} is not a folder." if folder.exists() else f"There is no folder {folder}."
+            raise InputError(cause, "Name a folder of pictures.")
+        if not table.exists():
+            raise InputError(f"There is no {LABELS} in {folder}.", REMEDY)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}.", "Name another folder.") from error
     columns, rows = _read_table(table, REMEDY)
     text_column = "label" if "label" in columns and "text" not in columns else "text"
     _check_columns(table, columns, ("file", text_column), REMEDY)

@@ -154,6 +154,9 @@ def adapted_checkpoints(folder: Path) -> tuple[str, ...]:
     try:
         if (folder / MODEL_FILE).exists() or not path.is_file():
             return ()
+    except OSError:
+        return ()
+    try:
         names = json.loads(path.read_text(encoding="utf-8"))["models"]
         if not names or any(Path(name).name != name for name in names):
             raise ValueError(f"it names the models {names}")
@@ -202,13 +205,13 @@ def _find_checkpoint(name: str, shipped: dict[str, Path]) -> Path:
     """Return a checkpoint file, or the checkpoint of a run folder."""
     path = Path(name)
     try:
-        if path.is_dir():
+        if name and path.is_dir():  # Path("") is the current folder
             if (path / MODEL_FILE).is_file():
                 return path / MODEL_FILE
             if any((path / file).is_file() for file in EXPORTED_FILES):
                 raise exported_model(path)
             raise ModelError(f"The folder {path} holds no {MODEL_FILE}.", _remedy_for_unfinished(path))
-        if path.exists():
+        if name and path.exists():
             return path
     except (OSError, ValueError) as error:
         raise ModelError(f"{name} cannot be read: {error}.", "Name another file.") from error

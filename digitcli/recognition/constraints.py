@@ -59,7 +59,7 @@ class Constraints:
     def options(self) -> dict[str, str]:
         """Return the options of `digitcli predict` that give these constraints, with their values."""
         values = {
-            "--length": self.lengths and "{}-{}".format(*self.lengths),
+            "--length": None if self.is_single else self.lengths and "{}-{}".format(*self.lengths),
             "--range": self.values and "{}-{}".format(*self.values),
             "--pattern": self.pattern and self.pattern.pattern,
             "--check-digit": self.check_digit,
@@ -134,15 +134,18 @@ def parse_constraints(
         check_digit,  # type: ignore[arg-type]
         single_digit,
     )
-    if not _matches_digits(constraints.pattern):
+    if not _accepts_any(Constraints(pattern=constraints.pattern)):
         cause = f"--pattern '{pattern}' matches no digits."
         raise UsageError(cause, "It is for the digits without marks: for 24/07 give '\\d{4}'.")
+    if not _accepts_any(constraints):
+        cause = f"No number meets {' and '.join(constraints.options())} together."
+        raise UsageError(cause, "Leave one of them out, or change it.")
     return None if constraints == Constraints() else constraints
 
 
-def _matches_digits(pattern: regex.Pattern[str] | None) -> bool:
-    """Tell whether a pattern matches any digits; also true if a short search does not tell."""
-    constraints, texts, end = Constraints(pattern=pattern), [""], time.monotonic() + SEARCH_SECONDS
+def _accepts_any(constraints: Constraints) -> bool:
+    """Tell whether any number meets the constraints; also true if a short search does not tell."""
+    texts, end = [""], time.monotonic() + SEARCH_SECONDS
     while texts:  # depth first
         text = texts.pop()
         if constraints.accepts(text) or time.monotonic() > end:

@@ -113,7 +113,7 @@ def read_digits(
     reading = decide_digits(places, constraints)
     are_digits = constraints is not None and constraints.is_of_single_digits
     if len(reading.numbers) == 2 and not are_digits and shows_fraction(as_levels(grey), reading.numbers):
-        reading = replace(NOT_A_DIGIT, confidence=reading.confidence)
+        reading = NOT_A_DIGIT
     if layout.is_faint:
         reading = decide_faint_page(reading, can_reject=classifier.can_reject)
     return replace(reading, ink=layout.ink)

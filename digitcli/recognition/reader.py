@@ -49,6 +49,7 @@ from digitcli.threads import file_threads, set_up_worker
 
 # Pictures that are opened at once.
 THREADS = file_threads()
+MAX_PROCESSES = 61  # Python starts no more on Windows
 # Pictures that are read before other processes are worth their start, which takes seconds (chosen by hand).
 PICTURES_BEFORE_PROCESSES = 128
 # Seconds of work that a process gets at a time: much more than the time to send it (chosen by hand).
@@ -117,9 +118,10 @@ class Reader:
         rotate: Rotation | int = "auto",
     ) -> None:
         check_ranges(min_confidence, max_error, top_k)
-        for name, number in (("batch_size", batch_size), ("jobs", jobs), ("processes", processes)):
-            if number < 1:
-                raise UsageError(f"{name} is {number}.", "Give 1 or more.")
+        counts = {"batch_size": batch_size, "jobs": jobs, "processes": processes, "threads": threads}
+        for name, number in counts.items():
+            if number < (least := 0 if name == "threads" else 1):
+                raise UsageError(f"{name} is {number}.", f"Give {least} or more.")
         if str(rotate) not in get_args(Rotation):
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
         resolved = complete_models(resolve_models(models))
@@ -179,7 +181,7 @@ class Reader:
         if isinstance(pictures, np.ndarray) and not is_stack(pictures):
             cause = f"read_all takes several pictures, but an array of shape {pictures.shape} is none or one."
             raise UsageError(cause, "Give an array (N, H, W) or (N, H, W, 3) or a list, or call read.")
-        if isinstance(pictures, str | bytes | os.PathLike | Image.Image):
+        if isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike | Image.Image):
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
         held_pictures = map(held, pictures)
         if self.processes == 1:
@@ -206,7 +208,9 @@ class Reader:
 
         spawn = multiprocessing.get_context("spawn")
         try:
-            pool = ProcessPoolExecutor(self.processes, spawn, _begin_worker, (self._create_worker,))
+            pool = ProcessPoolExecutor(
+                min(self.processes, MAX_PROCESSES), spawn, _begin_worker, (self._create_worker,)
+            )
         except (OSError, NotImplementedError):  # no shared memory, or too few open files
             yield from self._read_here(pictures)
             return

@@ -23,6 +23,7 @@ MAX_NAME_BYTES = 32_768  # of a name in a list: no system takes a longer path
 BLOCK_BYTES = 65_536  # of a list that are read at once
 GIVE_PICTURES = "Name a picture or a folder of pictures."
 ANY_FOLDERS = re.compile(r"(?:^|(?<=/))\*\*(?:/+|$)")  # `**` as a part of a pattern
+UTF16_START = re.compile(rb"\xff\xfe.\0|\xfe\xff\0")  # its mark and a Latin character
 # The start of an address on the web; `Path` would drop one of its slashes.
 WEB_ADDRESS = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 
@@ -83,6 +84,8 @@ def read_list(stream: BinaryIO) -> Iterator[str]:
     try:
         while block := read(BLOCK_BYTES):
             rest += block
+            if UTF16_START.match(rest):
+                raise InputError("The list is UTF-16.", "Save it as UTF-8.")
             separator = separator or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
             if separator is not None:
                 *names, rest = rest.split(separator)

@@ -178,6 +178,7 @@ def test_a_mistake_is_a_cause_and_an_exit_code(predict: Run) -> None:
             "- -": "more than once",
             "- --files-from -": "more than once",
             "5.png --force": "--annotate",
+            "5.png -o out.csv --annotate ./out.csv": "both name",
             "5.png -o out.txt": "--format",
             "5.png -o out.csv --format table": "--format",
             "5.png --per number -o out.jsonl": "for CSV",
@@ -237,7 +238,7 @@ def test_a_full_disk_is_code_7_and_closed_streams_are_no_crash(tmp_path: Path) -
     assert done.returncode == 7, done.stderr
     assert "cannot be written: No space left" in done.stderr and "Exception ignored" not in done.stderr
     done = shell("$DIGITS 5.png --format jsonl >&- 2>&- <&-", tmp_path)
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.returncode == 7 and done.stderr == ""
 
 
 def test_where_text_is_ascii_so_is_everything(tmp_path: Path) -> None:

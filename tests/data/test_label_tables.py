@@ -84,7 +84,9 @@ def test_tables_of_labels_that_cannot_be_used_are_refused(tmp_path: Path) -> Non
         with pytest.raises(InputError, match=message) as caught:
             read_labelled_pictures(tmp_path)
         assert caught.value.remedy
-    for name, message in (("none", "There is no folder"), ("labels.csv", "is not a folder")):
+    for name, message in (
+        ("none", "There is no folder"), ("labels.csv", "is not a folder"), ("a" * 300, "cannot be read"),
+    ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             read_labelled_pictures(tmp_path / name)
 

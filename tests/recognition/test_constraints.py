@@ -6,7 +6,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from digitcli.errors import UsageError
@@ -63,19 +63,28 @@ def meets(text: str, chosen: dict[str, str]) -> bool:
     )
 
 
+def parsed(chosen: dict[str, str], text: str) -> Constraints:
+    """Parse constraints; those that no number meets are refused, and this text meets them neither."""
+    try:
+        constraints = parse_constraints(**chosen)  # type: ignore[arg-type]
+    except UsageError:
+        assert not meets(text, chosen)
+        reject()
+    assert constraints is not None
+    return constraints
+
+
 @given(options(), SHORT)
 def test_constraints_accept_a_text_exactly_if_it_meets_each_of_them(
     chosen: dict[str, str], text: str
 ) -> None:
-    constraints = parse_constraints(**chosen)
-    assert constraints is not None
+    constraints = parsed(chosen, text)
     assert constraints.accepts(text) == meets(text, chosen)
 
 
 @given(options(), SHORT)
 def test_every_beginning_of_an_accepted_text_is_allowed(chosen: dict[str, str], text: str) -> None:
-    constraints = parse_constraints(**chosen)
-    assert constraints is not None
+    constraints = parsed(chosen, text)
     if constraints.accepts(text):
         assert all(constraints.may_begin(text[:end]) for end in range(len(text) + 1))
     elif not constraints.may_begin(text):  # then nothing that begins so is accepted
@@ -87,8 +96,7 @@ def test_every_beginning_of_an_accepted_text_is_allowed(chosen: dict[str, str], 
 @settings(max_examples=20)
 @given(options())
 def test_a_search_by_beginnings_finds_all_short_texts(chosen: dict[str, str]) -> None:
-    constraints = parse_constraints(**chosen)
-    assert constraints is not None
+    constraints = parsed(chosen, "")
     beginnings, accepted = [""], set()
     for _ in range(3):
         beginnings = [
@@ -174,6 +182,13 @@ def test_a_pattern_that_matches_no_digits_is_refused() -> None:
     for pattern in (r"\d{2}/\d{2}", "24/07", r"A\d", r"\d\d\D\d\d", "[^0-9]*", ""):
         with pytest.raises(UsageError, match="matches no digits"):
             parse_constraints(pattern=pattern)
+    for together in (
+        {"length": "1", "values": "50-99"},
+        {"length": "3", "pattern": r"\d{5}"},
+        {"check_digit": "luhn", "single_digit": True, "values": "1-9"},
+    ):
+        with pytest.raises(UsageError, match="No number meets"):
+            parse_constraints(**together)  # type: ignore[arg-type]
     for pattern in (
         r"\d{16}", r"(\d+)+", "17|23", r"\d{4} ?\d{4}", ".*", r"(\d\d)+0", r"(\d{1,8})+(?<=12345678)",
     ):  # fmt: skip

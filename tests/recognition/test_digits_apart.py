@@ -292,6 +292,7 @@ def test_two_numbers_at_a_bar_are_a_fraction_and_no_number(cnn_reader: Reader) -
         bar = np.pad(np.zeros((8, width - 60), np.uint8), ((0, 0), (30, 30)), constant_values=255)
         reading = cnn_reader.read(np.vstack([above, bar, below]))
         assert (reading.reason, reading.text, reading.numbers) == ("not_a_digit", "", ())
+        assert reading.confidence == 0.5
         assert cnn_reader.read(np.vstack([above, below])).text == f"{upper} {lower}"
 
 

@@ -144,7 +144,14 @@ def test_what_is_no_picture_is_an_error_and_loses_no_other(softmax: Softmax) -> 
 
 def test_one_picture_is_not_several_and_a_stack_is(softmax: Softmax) -> None:
     reader = softmax(min_confidence=0.0)
-    for picture in ("image.png", Path("image.png"), b"bytes", PAPER, np.stack([PAPER] * 3, axis=-1)):
+    for picture in (
+        "image.png",
+        Path("image.png"),
+        b"bytes",
+        bytearray(b"bytes"),
+        PAPER,
+        np.stack([PAPER] * 3, axis=-1),
+    ):
         with pytest.raises(UsageError, match="several") as of_one:
             reader.read_all(picture)  # type: ignore[arg-type]
         assert "call read" in of_one.value.remedy

@@ -207,7 +207,11 @@ def test_what_is_no_list_is_an_error_and_not_read_into_memory() -> None:
         def read1(self, size: int | None = -1) -> bytes:
             return bytes(size or 1)
 
-    for stream, cause in ((Broken(), "Input/output error"), (Endless(), "zero bytes without names")):
+    for stream, cause in (
+        (Broken(), "Input/output error"),
+        (Endless(), "zero bytes without names"),
+        (io.BytesIO("a.png\n".encode("utf-16")), "UTF-16"),
+    ):
         with pytest.raises(InputError, match=cause):
             list(read_list(stream))
 
