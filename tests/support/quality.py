@@ -69,5 +69,5 @@ def _covered(box: list[float], other: list[float]) -> float:
 
 def failures(counts: Counter[str]) -> list[str]:
     """Return which limits of the gate the counts of a reader break."""
-    limits = {"correct": (176, 217), "answered": (164, 172), "wrong": (0, 8)}
+    limits = {"correct": (177, 217), "answered": (161, 172), "wrong": (0, 8)}
     return [name for name, (low, high) in limits.items() if not low <= counts[name] <= high]
