@@ -168,6 +168,18 @@ class Page:
         self.labels.append(Label(kind, text, corners))
         return True
 
+    def draw_beside(self, draw: Callable[[], None]) -> None:
+        """Draw something that leaves what is written already, and a margin around it, as it is."""
+        layers = (self.layers.writing, self.layers.rules)
+        before, taken = [layer.copy() for layer in layers], list(self._taken)
+        draw()
+        for x0, y0, x1, y1 in taken:
+            margin = 0.3 * (y1 - y0)
+            rows = slice(max(0, int(y0 - margin)), max(0, int(y1 + margin)))
+            columns = slice(max(0, int(x0 - margin)), max(0, int(x1 + margin)))
+            for layer, old in zip(layers, before, strict=True):
+                layer[rows, columns] = old[rows, columns]
+
     def is_free(self, box: npt.ArrayLike, overlap: float = 0.0) -> bool:
         """Tell whether a box x0, y0, x1, y1 and each label share at most `overlap` of the smaller of both."""
         if not self._taken:

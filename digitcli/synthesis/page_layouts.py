@@ -12,17 +12,20 @@ import numpy as np
 
 from digitcli.strip_format import DIGITS, OTHER
 from digitcli.synthesis.glyphs import CLEAR_LETTERS, draw_strokes
+from digitcli.synthesis.lists import (
+    fill_with_address,
+    fill_with_axis,
+    fill_with_calendar,
+    fill_with_menu,
+)
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.page_marks import (
     Desk,
     decorate,
-    draw_curve,
-    draw_discs,
     draw_edges_of_cell,
-    draw_rubber_stamp,
-    draw_shape,
     draw_table_lines,
     draw_tick,
+    put_freely,
     rule_width,
 )
 from digitcli.synthesis.page_parts import (
@@ -33,10 +36,12 @@ from digitcli.synthesis.page_parts import (
     fill_with_letters,
     fill_with_one_box,
     fill_with_one_comb,
+    fill_with_spaced_numbers,
     fill_with_sums,
 )
 from digitcli.synthesis.stamps import Scribe, Stamp, side_by_side
 from digitcli.synthesis.texts import LOWER, UPPER, sample_integer, sample_number, sample_word
+from digitcli.synthesis.things import cross_out, draw_things
 
 # Range of the gap between two numbers in a line, in heights of a digit.
 NUMBER_GAP = (0.45, 0.9)
@@ -64,13 +69,13 @@ def fill_with_free_numbers(desk: Desk) -> None:
     words = desk.label_scribe()
     for _ in range(desk.count(1, 14)):
         if desk.chance(0.2):
-            _put_freely(desk, desk.word(words, 0.7, 1.1), tilt)
+            put_freely(desk, desk.word(words, 0.7, 1.1), tilt)
             continue
         text, stamp = _line_of_numbers(desk)
         if desk.chance(FRACTION_SHARE):
-            _put_freely(desk, _fraction(desk), tilt)
+            put_freely(desk, _fraction(desk), tilt)
             continue
-        place = _put_freely(desk, stamp, tilt, Kind.NUMBER, text)
+        place = put_freely(desk, stamp, tilt, Kind.NUMBER, text)
         if place and desk.chance(0.25):
             decorate(desk, place)
 
@@ -98,6 +103,7 @@ def fill_with_table(desk: Desk) -> None:
     lines_x = np.concatenate([[left], xs]) if has_labels else xs
     draw_table_lines(desk, lines_x, ys, rows=has_row_lines, columns=has_column_lines)
     words, filled = desk.label_scribe(), desk.uniform(0.5, 1)
+    crossed = desk.uniform(0, 0.15) if desk.chance(0.15) else 0.0  # share of the numbers that are crossed out
     kind = desk.random.random()
     for row in range(rows):
         if has_labels and not (row == 0 and has_heads):
@@ -112,7 +118,7 @@ def fill_with_table(desk: Desk) -> None:
                 _put_word_in_cell(desk, words, cell)
             elif desk.chance(filled):
                 text = _cell_text(desk, kind, longest)
-                _put_in_cell(desk, desk.number(text), cell, text, desk.uniform(0, 1))
+                _put_in_cell(desk, desk.number(text), cell, text, desk.uniform(0, 1), crossed)
             elif desk.chance(0.3):
                 draw_tick(desk, (cell[0] + cell[2]) / 2, (cell[1] + cell[3]) / 2)
 
@@ -240,27 +246,11 @@ def fill_with_no_number(desk: Desk) -> None:
 
 
 def fill_with_nothing(desk: Desk) -> None:
-    """Draw what is no number: words, ticks, scribbles, shapes, frames, or digits too large for the page."""
-    kinds = desk.random.random(6) < 0.4
-    if kinds[0]:
-        words = desk.label_scribe()
-        for _ in range(desk.count(1, 10)):
-            _put_freely(desk, desk.word(words, 0.6, 1.5), 5)
-    for _ in range(desk.count(1, 6) if kinds[1] else 0):
-        draw_tick(desk, desk.uniform(0, desk.page.width), desk.uniform(0, desk.page.height))
-    for _ in range(desk.count(1, 8) if kinds[2] else 0):
-        draw_curve(desk)
-    for _ in range(desk.count(1, 5) if kinds[3] else 0):
-        (draw_shape if desk.chance(0.5) else draw_discs)(desk)
-    if kinds[3] and desk.chance(0.3):
-        draw_rubber_stamp(desk)
-    if kinds[4]:
-        sides = (desk.page.width, desk.page.height)
-        xs, ys = (np.sort(desk.random.uniform(0, side, desk.count(2, 9))) for side in sides)
-        draw_table_lines(desk, xs, ys, rows=desk.chance(0.75), columns=desk.chance(0.65))
+    """Draw things that are no numbers, or digits too large for the page."""
+    draw_things(desk)
     if desk.chance(0.5) and not desk.page.labels:  # a photograph of things, without paper
         desk.page.layers.sheet[:] = 0
-    if kinds[5] and desk.chance(0.5):
+    if desk.chance(0.2):
         large = min(desk.uniform(1.5, 3) * min(desk.page.height, desk.page.width), 400)
         stamp = desk.scribe.number(desk.random, str(desk.random.choice(list(DIGITS))), large)
         spare = desk.page.width - stamp.width
@@ -278,48 +268,33 @@ def fill_with_words(desk: Desk) -> None:
     words = desk.label_scribe()
     for _ in range(desk.count(3, 16)):
         text = next(word for word in iter(lambda: sample_word(desk.random), "") if len(word) > 1)
-        _put_freely(desk, words.word(desk.random, text, desk.height_px * desk.uniform(0.6, 1.5)), 5)
+        put_freely(desk, words.word(desk.random, text, desk.height_px * desk.uniform(0.6, 1.5)), 5)
 
 
 # Fills a page.
 Layout = Callable[[Desk], None]
-# The shares of the layouts on large squares, and on small ones.
-LAYOUTS: tuple[tuple[float, float, Layout], ...] = (
-    (0.15, 0.12, fill_with_free_numbers),
-    (0.20, 0.12, fill_with_table),
-    (0.08, 0.06, fill_with_form),
-    (0.10, 0.00, fill_with_combs),
-    (0.12, 0.06, fill_with_text),
-    (0.04, 0.03, fill_with_letters),
-    (0.04, 0.01, fill_with_sums),
-    (0.06, 0.03, fill_with_exercises),
-    (0.06, 0.04, fill_with_choices),
-    (0.06, 0.38, fill_with_one_number),
-    (0.04, 0.12, fill_with_one_comb),
-    (0.00, 0.04, fill_with_one_fraction),
-    (0.00, 0.02, fill_with_one_box),
-    (0.12, 0.12, fill_with_nothing),
-)
-
-
-def _put_freely(
-    desk: Desk, stamp: Stamp, tilt: float, kind: Kind = Kind.OTHER, text: str = ""
-) -> tuple[float, float, float, float] | None:
-    """Put a stamp at a free place, turned at random by a standard deviation of `tilt` degrees.
-
-    Return its box; None if there was no free place.
-    """
-    degrees = float(desk.random.normal(0, tilt))
-    page, grown = desk.page, abs(np.sin(np.radians(degrees))) * stamp.width / 2
-    across, along = 0.35 * desk.height_px, 0.175 * desk.height_px + grown
-    for _ in range(6):
-        x = desk.uniform(-0.05, 1) * max(page.width - 0.9 * stamp.width, 1)
-        y = desk.uniform(-0.02, 1) * max(page.height - 0.9 * stamp.height, 1)
-        right, bottom = x + stamp.width, y + stamp.height
-        is_free = page.is_free((x - across, y - along, right + across, bottom + along))
-        if is_free and page.put(stamp, x, y, kind, text, degrees):
-            return x, y, right, bottom
-    return None
+LAYOUTS: dict[str, Layout] = {
+    "free_numbers": fill_with_free_numbers,
+    "table": fill_with_table,
+    "marks": fill_with_marks,
+    "form": fill_with_form,
+    "combs": fill_with_combs,
+    "text": fill_with_text,
+    "letters": fill_with_letters,
+    "sums": fill_with_sums,
+    "exercises": fill_with_exercises,
+    "choices": fill_with_choices,
+    "menu": fill_with_menu,
+    "calendar": fill_with_calendar,
+    "axis": fill_with_axis,
+    "address": fill_with_address,
+    "spaced_numbers": fill_with_spaced_numbers,
+    "one_number": fill_with_one_number,
+    "one_comb": fill_with_one_comb,
+    "one_fraction": fill_with_one_fraction,
+    "one_box": fill_with_one_box,
+    "nothing": fill_with_nothing,
+}
 
 
 def _line_of_numbers(desk: Desk) -> tuple[str, Stamp]:
@@ -374,15 +349,23 @@ def _cell_text(desk: Desk, kind: float, longest: int) -> str:
     return text if len(text) <= longest + 2 else sample_integer(desk.random, 1, longest)
 
 
-def _put_in_cell(desk: Desk, stamp: Stamp, cell: Sequence[float], text: str, align: float) -> None:
-    """Put a number into a cell x0 y0 x1 y1, or a word, whose text is empty; `align` is 0 at its left side."""
+def _put_in_cell(
+    desk: Desk, stamp: Stamp, cell: Sequence[float], text: str, align: float, crossed: float = 0.0
+) -> None:
+    """Put a number into a cell x0 y0 x1 y1, or a word, whose text is empty; `align` is 0 at its left side.
+
+    crossed: the share of the numbers that are crossed out, which makes them none.
+    """
     x0, y0, x1, y1 = cell
     spare_x, spare_y = x1 - x0 - stamp.width, y1 - y0 - stamp.height
     if spare_x < -LARGEST_OVERFLOW * desk.height_px:
         return
     jitter_x, jitter_y = desk.random.normal(0, 0.12, 2) * desk.height_px
-    y = y0 + spare_y * desk.uniform(0.3, 0.7) + jitter_y
-    desk.page.put(stamp, x0 + align * spare_x + jitter_x, y, Kind.NUMBER if text else Kind.OTHER, text)
+    x, y = x0 + align * spare_x + jitter_x, y0 + spare_y * desk.uniform(0.3, 0.7) + jitter_y
+    if not text or not desk.chance(crossed):
+        desk.page.put(stamp, x, y, Kind.NUMBER if text else Kind.OTHER, text)
+    elif desk.page.put(stamp.as_one(), x, y, Kind.OTHER):
+        cross_out(desk, (x, y, x + stamp.width, y + stamp.height))
 
 
 def _put_word_in_cell(desk: Desk, words: Scribe, cell: Sequence[float]) -> None:

@@ -60,6 +60,26 @@ class Desk:
         return self.room.penman(self.random) if kind < 0.8 else self.scribe
 
 
+def put_freely(
+    desk: Desk, stamp: Stamp, tilt: float, kind: Kind = Kind.OTHER, text: str = ""
+) -> tuple[float, float, float, float] | None:
+    """Put a stamp at a free place, turned at random by a standard deviation of `tilt` degrees.
+
+    Return its box; None if there was no free place.
+    """
+    degrees = float(desk.random.normal(0, tilt))
+    page, grown = desk.page, abs(np.sin(np.radians(degrees))) * stamp.width / 2
+    across, along = 0.35 * desk.height_px, 0.175 * desk.height_px + grown
+    for _ in range(6):
+        x = desk.uniform(-0.05, 1) * max(page.width - 0.9 * stamp.width, 1)
+        y = desk.uniform(-0.02, 1) * max(page.height - 0.9 * stamp.height, 1)
+        right, bottom = x + stamp.width, y + stamp.height
+        is_free = page.is_free((x - across, y - along, right + across, bottom + along))
+        if is_free and page.put(stamp, x, y, kind, text, degrees):
+            return x, y, right, bottom
+    return None
+
+
 def draw_table_lines(
     desk: Desk, xs: npt.NDArray[np.floating], ys: npt.NDArray[np.floating], *, rows: bool, columns: bool
 ) -> None:
@@ -108,7 +128,7 @@ def decorate(desk: Desk, box: tuple[float, float, float, float]) -> None:
         angles = np.linspace(0, desk.uniform(5.8, 7.5), 40) + desk.uniform(0, 6)
         radii = np.array([(x1 - x0) / 2 + desk.uniform(0.1, 0.5) * height, height * desk.uniform(0.6, 0.95)])
         centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-        desk.page.line(centre + radii * _directions(angles), pen, level)
+        desk.page.line(centre + radii * directions(angles), pen, level)
     else:
         ends = [(x0 - 0.1 * height, desk.uniform(y0, y1)), (x1 + 0.1 * height, desk.uniform(y0, y1))]
         desk.page.line(ends, pen * 0.6, level * 0.6)
@@ -168,15 +188,16 @@ def draw_discs(desk: Desk) -> None:
         place = np.round(centre).astype(int).tolist()
         cv2.circle(desk.page.layers.rules, place, max(1, round(radius)), int(fill), -1, cv2.LINE_AA)
         angles = np.linspace(0, 2 * np.pi, 24)
-        desk.page.line(centre + radius * _directions(angles), width_px, rim)
+        desk.page.line(centre + radius * directions(angles), width_px, rim)
         if bars == 0 and desk.chance(0.5):
             cv2.circle(desk.page.layers.rules, place, max(1, round(0.4 * radius)), int(rim), -1, cv2.LINE_AA)
         for turn in range(bars):
-            half = 0.8 * radius * _directions(np.array([angle + turn * np.pi / 2]))[0]
+            half = 0.8 * radius * directions(np.array([angle + turn * np.pi / 2]))[0]
             desk.page.line([centre - half, centre + half], width_px, rim)
 
 
-def _directions(angles: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+def directions(angles: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Return the points (n, 2) of the unit circle at angles (n,), in radians."""
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
@@ -185,7 +206,7 @@ def draw_shape(desk: Desk) -> None:
     centre = desk.anywhere()
     radii = desk.random.uniform(0.5, 5, 2) * desk.height_px
     angles = np.sort(desk.random.uniform(0, 2 * np.pi, desk.count(3, 14)))
-    outline = centre + radii * _directions(angles)
+    outline = centre + radii * directions(angles)
     layer = desk.page.layers.rules
     cv2.fillPoly(layer, [np.round(outline).astype(np.int32)], int(desk.uniform(30, 256)), cv2.LINE_AA)
     if desk.chance(0.3):

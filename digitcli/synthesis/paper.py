@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from digitcli.strip_format import STRIP_HEIGHT_PX
 from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.page import Layers
 from digitcli.synthesis.writers import CANVAS_PX
 
 MIN_WIDTH_PX = 8  # of a line; the networks need two columns
 FINE_SIGMA_PX = 3.0  # least standard deviation, in its own pixels, of a blur that is computed on fewer pixels
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # standard deviations of the blurs of the prepared noise
 _NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut; wider than most lines
-SCREEN_SHARE = 0.08  # of the pictures are drawn on a screen, as with a mouse or a stylus; chosen by hand
 
 Light = npt.NDArray[np.float32]
 
@@ -48,7 +46,7 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
     )
     if random.random() < 0.3:  # a pencil, or a pen that runs dry
         depth, grain = random.uniform(0.1, 0.45), int(random.integers(0, 4))
-        left = np.clip(1 - depth * np.abs(_cut_noise(random, shape, grain)), 0, 1)
+        left = np.clip(1 - depth * np.abs(cut_noise(random, shape, grain)), 0, 1)
         strokes = np.asarray(strokes * left, np.float32)
     dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
     light = _light_paper(random, shape, dark)
@@ -56,97 +54,20 @@ def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mas
     light *= 1 - np.float32(dark) * strokes
     if random.random() < 0.3:  # the grain of the paper
         strength, grain = np.float32(random.uniform(0.005, 0.04)), int(random.integers(1, 5))
-        light = light + strength * _cut_noise(random, shape, grain)
+        light = light + strength * cut_noise(random, shape, grain)
     if random.random() < 0.7:
-        light = _blur(light, random.uniform(0.2, 0.9))
+        light = blur(light, random.uniform(0.2, 0.9))
     if random.random() < 0.3:  # a camera of fewer pixels
         share = random.uniform(0.5, 0.95)
         fewer = max(4, int(width * share)), max(12, int(STRIP_HEIGHT_PX * share))
         small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
         light = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if random.random() < 0.7:
-        light = light + np.float32(random.uniform(0, 0.025)) * _cut_noise(random, shape, 0)
+        light = light + np.float32(random.uniform(0, 0.025)) * cut_noise(random, shape, 0)
     return _stored(random, light, 0.5, 25)
 
 
-def photograph_page(
-    random: np.random.Generator,
-    layers: Layers,
-    digit_px: float,
-    screen_share: float | None = None,
-    dark: float | None = None,
-) -> Mask:
-    """Return a grey picture (H, W) of a page, dark on light or light on dark.
-
-    `digit_px` is the height of a digit, to which blur and grain are relative. `screen_share` of the pictures
-    are drawn on a screen, by default `SCREEN_SHARE`. `dark` is the darkness of the ink, by default random.
-    """
-    shape = layers.writing.shape
-    strokes, marks = (np.asarray(ink / np.float32(255), np.float32) for ink in (layers.writing, layers.rules))
-    if random.random() < (SCREEN_SHARE if screen_share is None else screen_share):
-        # Plain ink on plain ground, dark on light or light on dark, which no camera has seen.
-        covered = np.maximum(strokes, np.float32(random.uniform(0.2, 1)) * marks)
-        dark_on_light = 1 - np.float32(random.uniform(0.7, 1)) * covered
-        light = dark_on_light if random.random() < 0.5 else 1 - dark_on_light
-        return np.asarray(255 * light + 0.5, np.uint8)
-    if random.random() < 0.25:  # a pencil, or a pen that runs dry
-        strokes *= np.clip(1 - random.uniform(0.1, 0.45) * np.abs(_cut_noise(random, shape, 1)), 0, 1)
-    if dark is None:
-        dark = random.uniform(0.35, 0.97) if random.random() < 0.8 else random.uniform(0.12, 0.4)
-    light = _light_of_page(random, shape, dark, digit_px)
-    if random.random() < 0.06:  # the writing on the other side shows through
-        mirrored = _blur(np.ascontiguousarray(strokes[:, ::-1], np.float32), 0.08 * digit_px)
-        light *= 1 - np.float32(random.uniform(0.05, 0.3) * dark) * mirrored
-    light *= 1 - np.float32(min(0.97, 0.95 * dark * random.uniform(0.2, 1.2))) * marks
-    light *= 1 - np.float32(dark) * strokes
-    if layers.reversed.any():
-        light = np.where(layers.reversed > 127, _reverse(random, light), light)
-    if random.random() < 0.12:  # a blackboard or a display
-        light = _reverse(random, light)
-    if not layers.sheet.all():
-        light = np.where(layers.sheet > 127, light, draw_surface(random, shape))
-    if random.random() < 0.5:
-        light = _blur(light, random.uniform(0.2, 0.05 * digit_px + 0.4))
-    if random.random() < 0.6:
-        grain = int(random.integers(0, len(_GRAINS_PX)))
-        light = light + np.float32(0.045 * random.random() ** 2) * _cut_noise(random, shape, grain)
-    return _stored(random, light, 0.45, 20)
-
-
-def _reverse(random: np.random.Generator, light: Light) -> Light:
-    """Return light ink on dark paper."""
-    return np.float32(random.uniform(0.85, 1)) - np.float32(random.uniform(0.6, 0.95)) * light
-
-
-def _light_of_page(
-    random: np.random.Generator, shape: tuple[int, int], dark: float, digit_px: float
-) -> Light:
-    """Return the paper of a page: tone, print, ruling, texture, shade, and edges of shadows."""
-    height, width = shape
-    light = np.full(shape, random.uniform(0.4, 1), np.float32)
-    if random.random() < 0.2:
-        reduced = max(8, round(height * 12 / digit_px)), max(8, round(width * 12 / digit_px))
-        pattern = security_pattern(random, reduced) * np.float32(random.uniform(0.03, 0.5) * dark)
-        light *= 1 - cv2.resize(pattern, (width, height), interpolation=cv2.INTER_LINEAR)
-    if random.random() < 0.25:
-        light *= 1 - np.float32(random.uniform(0.05, 0.6) * dark) * _ruled_paper(random, shape, digit_px)
-    if random.random() < 0.5:
-        cells = int(random.integers(2, 12)), int(random.integers(2, 12))
-        blotches = random.standard_normal(cells).astype(np.float32)
-        texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
-        light *= 1 + np.float32(0.1 * random.random() ** 2 + 0.005) * texture
-    if random.random() < 0.35:
-        x = np.linspace(-0.5, 0.5, width, dtype=np.float32) * np.float32(random.normal(0, 0.4))
-        y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.float32(random.normal(0, 0.4))
-        light *= np.maximum(1 + x + y, 0.15)
-    if random.random() < 0.15:
-        light *= _shadow(random, shape)
-    if random.random() < 0.06:
-        light *= _fold(random, shape)
-    return light
-
-
-def _fold(random: np.random.Generator, shape: tuple[int, int]) -> Light:
+def fold(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     """Return the light on paper that was folded along a line: two tones and a thin edge."""
     height, width = shape
     tones = np.full(shape, random.uniform(0.8, 1), np.float32)
@@ -160,7 +81,7 @@ def _fold(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     return np.asarray(tones * (1 - edge), np.float32)
 
 
-def _ruled_paper(random: np.random.Generator, shape: tuple[int, int], digit_px: float) -> Light:
+def ruled_paper(random: np.random.Generator, shape: tuple[int, int], digit_px: float) -> Light:
     """Return the lines of ruled or squared paper, 1 on 0."""
     height, width = shape
     step, line_px = random.uniform(0.35, 2.2) * digit_px, max(1, round(random.uniform(0.02, 0.08) * digit_px))
@@ -174,13 +95,13 @@ def _ruled_paper(random: np.random.Generator, shape: tuple[int, int], digit_px: 
     return np.asarray(lines / np.float32(255), np.float32)
 
 
-def _shadow(random: np.random.Generator, shape: tuple[int, int]) -> Light:
+def shadow(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     """Return the light under the shadow of something with a straight, sharp or soft edge."""
     height, width = shape
     side = np.full(shape, 1, np.float32)
     points = random.uniform([-0.5 * width, -0.5 * height], [1.5 * width, 1.5 * height], (3, 2))
     cv2.fillPoly(side, [np.round(points).astype(np.int32)], random.uniform(0.3, 0.9))
-    return _blur(side, random.uniform(0.5, 0.08 * max(shape)))
+    return blur(side, random.uniform(0.5, 0.08 * max(shape)))
 
 
 def _stored(random: np.random.Generator, light: Light, share: float, lowest_quality: int) -> Mask:
@@ -245,7 +166,7 @@ def _light_paper(random: np.random.Generator, shape: tuple[int, int], dark: floa
     return light
 
 
-def _cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:
+def cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:
     """Return a random window (H, W) of prepared noise, which is faster than new noise."""
     height, width = shape
     pool = _prepare_noise()[grain]
@@ -260,11 +181,11 @@ def _cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) 
 def _prepare_noise() -> list[Light]:
     """Return noise of mean 0 and standard deviation 1 for each grain, the same in every process."""
     random = np.random.default_rng(0)
-    pools = [_blur(random.standard_normal(_NOISE_SHAPE).astype(np.float32), grain) for grain in _GRAINS_PX]
+    pools = [blur(random.standard_normal(_NOISE_SHAPE).astype(np.float32), grain) for grain in _GRAINS_PX]
     return [pool / pool.std() for pool in pools]
 
 
-def _blur(light: Light, sigma_px: float) -> Light:
+def blur(light: Light, sigma_px: float) -> Light:
     """Return light (H, W) after a Gaussian blur; a wide one is computed on fewer pixels."""
     if not sigma_px:
         return light
@@ -299,11 +220,11 @@ def draw_surface(random: np.random.Generator, shape: tuple[int, int]) -> Light:
                 points = np.round(outline * size + place + move).astype(np.int32)
                 for canvas, tone in zip((first, second), tones, strict=True):
                     cv2.fillPoly(canvas, [points], float(tone))  # the light changes between both tones
-    ramp = _smooth(random, shape, (2, 5))
+    ramp = smooth_noise(random, shape, (2, 5))
     light = first + (second - first) * np.clip(ramp + np.float32(0.5), 0, 1)
     if random.random() < SOFT_SHARE:
         light = cv2.GaussianBlur(light, (0, 0), random.uniform(*SOFTNESS_PX)).astype(np.float32)
-    light = light * (1 + np.float32(random.uniform(0, TEXTURE)) * _smooth(random, shape, GRID))
+    light = light * (1 + np.float32(random.uniform(0, TEXTURE)) * smooth_noise(random, shape, GRID))
     return np.asarray(light.clip(0, 1), np.float32)
 
 
@@ -342,7 +263,7 @@ def _sample_leaf(random: np.random.Generator) -> npt.NDArray[np.float64]:
     return np.asarray(outline @ turn, np.float64)
 
 
-def _smooth(random: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Light:
+def smooth_noise(random: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> Light:
     """Return smooth noise (H, W) of a variance below 1, with random numbers of cells in each direction."""
     rows, columns = (round(float(np.exp(random.uniform(*np.log(cells))))) for _ in shape)
     noise = random.standard_normal((rows, columns)).astype(np.float32)

@@ -9,27 +9,30 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.synthesis.camera import photograph_page
 from digitcli.synthesis.glyphs import Mask
 from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.one_line import page_of_one_line, sample_line_text
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of
 from digitcli.synthesis.page_layouts import (
     LAYOUTS,
     Layout,
     fill_with_no_number,
+    fill_with_nothing,
     fill_with_one_character,
 )
-from digitcli.synthesis.page_marks import Desk, draw_discs
+from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.page_parts import fill_with_column
-from digitcli.synthesis.paper import photograph_page
+from digitcli.synthesis.shares import choose
 from digitcli.synthesis.stamps import WritingRoom
+from digitcli.synthesis.things import draw_things
 
 # All values were chosen by hand.
 HEIGHTS_PX = (10.0, 80.0)  # range of the height of a digit in a scene
 TINY_SHARE = 0.12  # of the scenes have digits of a height that is searched at a finer scale
 TINY_PX = (3.5, 10.0)  # range of this height
 FINENESS = {1: 0.45, 2: 0.3, 3: 0.15, 4: 0.1}  # times finer than the finder sees it: share of scenes
-DISCS_SHARE = 0.1  # of the pages show screws, buttons or the like beside the writing
-MOST_DISCS = 4  # rows of them
+THINGS_SHARE = 0.12  # of the pages show things beside the writing
 LEVEL_SHARE = 0.5  # of the pages are neither turned nor in perspective
 STEEP_SHARE = 0.5  # of the others are turned by any angle up to the steepest
 STEEPEST_DEGREES = 30.0
@@ -48,7 +51,14 @@ SMALL_PICTURES_SHARE = 0.5  # of the single pictures are small
 SMALL_SIDES_PX = (24, 140)  # range of the height of small pictures
 SMALL_FINENESS = (1, 1, 2, 3)  # times finer a small picture is drawn, each with the same probability
 SMALL_DIGIT_PX = 14.0  # height of a digit in small pictures that are drawn finer
-REVERSED_SHARE = 0.1  # of the lines are light on dark
+LINE_SIDES_PX = (18, 160)  # log-uniform range of the height of a picture of one line
+SMALL_WRITING_SHARE = 0.35  # of these pictures have digits of the first of these shares of the height
+LINE_DIGITS = ((0.42, 0.62), (0.55, 0.95))
+EMPTY_SHARE = 0.08  # of these pictures show no number
+EMPTY_WIDTH = (0.6, 6)  # range of the width of these, in heights
+LINE_DEGREES = (
+    1.8  # standard deviation of the turns of lines; larger ones are corrected before a line is read
+)
 CHARACTER_SIDES_PX = (16, 480)  # range of the height of a picture of one character
 CHARACTER_SQUARENESS = 0.15  # standard deviation of the logarithm of its width over its height
 CHARACTER_SCREEN_SHARE = 0.35  # of these pictures are drawn on a screen
@@ -116,13 +126,9 @@ class SceneComposer:
         tallest = max(HEIGHTS_PX[0], min(HEIGHTS_PX[1], 0.8 * min(height, width)))
         digit_px = digit_px or _log_uniform(random, (HEIGHTS_PX[0], tallest))
         desk = Desk(random, page, self._room, self._room.scribe(random), digit_px)
-        shares = np.array([layout[1 if small else 0] for layout in LAYOUTS])
-        if layout is None:
-            layout = LAYOUTS[int(random.choice(len(LAYOUTS), p=shares / shares.sum()))][2]
-        layout(desk)
-        if desk.chance(DISCS_SHARE):
-            for _ in range(int(random.integers(1, MOST_DISCS + 1))):
-                draw_discs(desk)
+        (layout or LAYOUTS[choose(random, "layouts.small" if small else "layouts.page")])(desk)
+        if desk.chance(THINGS_SHARE):
+            draw_things(desk)
         page, digit_px = _lay_down(random, page, digit_px)
         layers, labels = _change_view(random, page)
         return Scene(photograph_page(random, layers, digit_px), labels)
@@ -191,11 +197,24 @@ class SceneComposer:
         return Scene(np.asarray((255 * light + 0.5).clip(0, 255), np.uint8), (label,))
 
     def line(self, random: np.random.Generator) -> Scene:
-        """Compose a strip of paper with one line, such as an amount or a date, or with nothing to read."""
-        picture, text, boxes = self.lines.synthesize_photograph(random)
-        if random.random() < REVERSED_SHARE:
-            picture = 255 - picture
-        return Scene(picture, (Label(Kind.NUMBER, text, corners_of(boxes)),) if text else ())
+        """Compose a picture that was cut out closely around one line, such as an amount, or nothing."""
+        height = round(_log_uniform(random, LINE_SIDES_PX))
+        digit_px = height * random.uniform(*LINE_DIGITS[random.random() >= SMALL_WRITING_SHARE])
+        scribe = self._room.scribe(random)
+        if random.random() < EMPTY_SHARE:
+            page = Page.blank(height, max(8, round(height * random.uniform(*EMPTY_WIDTH))))
+            fill_with_nothing(Desk(random, page, self._room, scribe, digit_px))
+        else:
+            text = sample_line_text(random)
+            stamp = scribe.number(random, text, digit_px)
+            if stamp.height > height:
+                digit_px *= random.uniform(0.8, 1) * height / stamp.height
+                stamp = scribe.number(random, text, digit_px)
+            page = page_of_one_line(
+                lambda page: Desk(random, page, self._room, scribe, digit_px), stamp, height, text
+            )
+        layers, labels = _change_view(random, page, LINE_DEGREES)
+        return Scene(photograph_page(random, layers, digit_px), labels)
 
     def square(self, random: np.random.Generator, side: int) -> list[PlacedScene]:
         """Compose scenes that share a square: one page, a mosaic of small pictures, or nothing at all."""
@@ -277,20 +296,27 @@ def _lay_down(random: np.random.Generator, page: Page, digit_px: float) -> tuple
     return page.shrunk(share, x, y), share * digit_px
 
 
-def _change_view(random: np.random.Generator, page: Page) -> tuple[Layers, tuple[Label, ...]]:
-    """Turn half of the pages, and show some in perspective; of these, some end inside the picture."""
+def _change_view(
+    random: np.random.Generator, page: Page, degrees: float | None = None
+) -> tuple[Layers, tuple[Label, ...]]:
+    """Turn half of the pages, and show some in perspective; of these, some end inside the picture.
+
+    degrees: the standard deviation of the turns of a line; its paper has no end.
+    """
     if random.random() < LEVEL_SHARE:
         return page.layers, tuple(page.labels)
-    is_steep = random.random() < STEEP_SHARE
-    degrees = random.uniform(-1, 1) * STEEPEST_DEGREES if is_steep else random.normal(0, TURN_DEGREES)
+    is_steep = degrees is None and random.random() < STEEP_SHARE
+    turned = (
+        random.uniform(-1, 1) * STEEPEST_DEGREES if is_steep else random.normal(0, degrees or TURN_DEGREES)
+    )
     width, height = page.width, page.height
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), turned, 1.0)
     moved = corners @ turn[:, :2].T + turn[:, 2]
     if random.random() < PERSPECTIVE_SHARE:
         moved = moved + random.normal(0, PERSPECTIVE, (4, 2)) * min(width, height)
     view = np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
     layers = page.layers.map(lambda layer: cv2.warpPerspective(layer, view, (width, height)))
-    if page.layers.sheet.all() and random.random() >= SURFACE_SHARE:
+    if degrees or (page.layers.sheet.all() and random.random() >= SURFACE_SHARE):
         layers = replace(layers, sheet=page.layers.sheet)
     return layers, tuple(page.moved_labels(view))

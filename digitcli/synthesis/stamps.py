@@ -51,6 +51,10 @@ class Stamp:
     mask: Mask
     boxes: npt.NDArray[np.float32]
 
+    def as_one(self) -> Stamp:
+        """Return the stamp as one piece, with one box."""
+        return Stamp(self.mask, np.array([[0, 0, self.width, self.height]], np.float32))
+
     @property
     def height(self) -> int:
         """The height of the mask in pixels."""

@@ -23,33 +23,11 @@ from digitcli.recognition.gaps import PlacedDigit, digits_of, gaps_between, netw
 from digitcli.recognition.line_reading import read_lines, reading_order
 from digitcli.recognition.pages import PageNetworks
 from digitcli.synthesis.page import Kind, Label, numbers_of
-from digitcli.synthesis.page_layouts import (
-    Layout,
-    fill_with_form,
-    fill_with_free_numbers,
-    fill_with_marks,
-    fill_with_table,
-    fill_with_text,
-)
-from digitcli.synthesis.page_parts import (
-    fill_with_choices,
-    fill_with_combs,
-    fill_with_exercises,
-    fill_with_one_comb,
-    fill_with_spaced_numbers,
-    fill_with_sums,
-)
+from digitcli.synthesis.page_layouts import LAYOUTS
 from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.shares import choose
 from digitcli.training.task import SceneKind
 
-# What the pages show. Whether a row of boxes is a comb or a row of cells depends on these shares: with 0.09
-# of the pages as tables of single digits, 17 % of the gaps in other such tables were decided wrongly, with
-# 0.25 none.
-LAYOUT_SHARES: dict[Layout, float] = {
-    fill_with_marks: 0.22, fill_with_combs: 0.15, fill_with_table: 0.17, fill_with_form: 0.11,
-    fill_with_exercises: 0.1, fill_with_sums: 0.04, fill_with_text: 0.06, fill_with_free_numbers: 0.06,
-    fill_with_one_comb: 0.02, fill_with_choices: 0.02, fill_with_spaced_numbers: 0.05,
-}  # fmt: skip
 SIDES_PX, DIGIT_PX = (350.0, 1300.0), (14.0, 60.0)  # of the pages, and of the digits on them
 NEAR = 0.45  # heights of a digit between its middle and that of the character that it shows
 SIZES = (0.5, 2.0)  # range of the height of that character, in heights of the digit
@@ -74,9 +52,8 @@ class GapsOfPage:
 def compose_pages(composer: SceneComposer, random: np.random.Generator, count: int) -> list[GapsOfPage]:
     """Compose pages with gaps between digits, at least one of which is known."""
     networks, pages = page_networks(), list[GapsOfPage]()
-    layouts, shares = list(LAYOUT_SHARES), np.array(list(LAYOUT_SHARES.values()))
     while len(pages) < count:
-        layout = layouts[int(random.choice(len(layouts), p=shares / shares.sum()))]
+        layout = LAYOUTS[choose(random, "layouts.gaps")]
         height, width = (round(float(np.exp(random.uniform(*np.log(SIDES_PX))))) for _ in range(2))
         digit_px = float(np.exp(random.uniform(*np.log(DIGIT_PX))))
         scene = composer.page(random, height, width, digit_px=digit_px, layout=layout)

@@ -27,12 +27,13 @@ from digitcli.inference.torch_runtime import infer_lines
 from digitcli.strip_format import ALPHABET as STRIP_ALPHABET
 from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, STRIP_PAPER
 from digitcli.synthesis.line_folders import hash_lines, read_lines, split_lines
-from digitcli.synthesis.lines import ALPHABET, Line
+from digitcli.synthesis.lines import ALPHABET, Line, count_ctc_columns
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.strips import LabelledStrip
 from digitcli.synthesis.strokes import EMBEDDED_STROKES
 from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.strip_changes import change_strip
 from digitcli.training.synthetic_lines import (
     STRIP_COMPOSERS,
     TRAINING_COMPOSERS,
@@ -51,7 +52,7 @@ EPOCH_LINES = 20_480  # composed lines that count as an epoch; chosen by hand, a
 POOL_BATCHES = 128  # that are composed together and sorted by width, so that batches need little padding
 VALIDATION_LINES = 1_000  # composed lines, so few that epochs stay short
 TEST_LINES = 5_000  # makes the standard error of an exact match of 98 % smaller than 0.2 percentage points
-STRIP_USES = 2  # how often a strip is used: to compose strips takes much of the time; chosen by hand
+STRIP_USES = 4  # how often a strip is used, changed each time: to compose strips takes much of the time
 # The share of the lines of a `reader` that are the ink of such strips, as a page finder shows them. Chosen by
 # hand.
 INK_OF_STRIPS_SHARE = 0.5
@@ -145,7 +146,9 @@ class ComposedPools:
         strips = TRAINING_COMPOSERS[self.architecture](self.composer, random, size // STRIP_USES)
         batches: list[LineBatch] = []
         for order in [random.permutation(len(strips)) for _ in range(STRIP_USES)]:
-            ordered = [strips[index] for index in order]
+            ordered = [
+                change_strip(strips[index], random, count_ctc_columns(strips[index].text)) for index in order
+            ]
             batches += as_batches(ordered, self.batch_size, random, STRIP_ALPHABET, BUCKET_PX)
         return batches
 

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from digitcli.synthesis.lines import ALPHABET, Line, LineSynthesizer, count_ctc_
 from digitcli.synthesis.page_layouts import fill_with_things, fill_with_words
 from digitcli.synthesis.page_parts import fill_with_choices
 from digitcli.synthesis.scenes import Scene, SceneComposer
+from digitcli.synthesis.shares import choose
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strips import (
     LabelledStrip,
@@ -39,17 +40,11 @@ from digitcli.synthesis.strokes import EMBEDDED, load_writers, split_writers
 ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[LabelledStrip]]
 
 SCENE_SIDE_PX = 256  # of the squares of scenes out of which strips are cut
-LINES_SHARE = 0.6  # of the scenes that are one line, such as an amount or a date; chosen by hand
 # The share of the scenes that one number fills that are shown whole, as `reader` sees them: a page finder may
 # miss a thin stroke at an end. Chosen by hand.
 WHOLE_SHARE = 0.25
-CHARACTER_SCENES_SHARE = 0.15  # of the other scenes that show one character; chosen by hand
 HARD_NEGATIVES_SHARE = 0.07  # of the strips to learn from; chosen by hand
 SCENES_FOR_NEGATIVE = 50  # searched for each of them at most; about two suffice for the shipped networks
-# The shares of what a `picture_reader` learns from: pictures of one character, images of the dataset, lines,
-# pages, pictures without a number, and columns; the rest are small pictures. Chosen by hand; with 15 lines
-# in 100 in place of 36 it read 57 in place of 78 % of new lines, and characters no better.
-PICTURE_SHARES = {"character": 0.2, "image": 0.18, "line": 0.34, "page": 0.05, "empty": 0.05, "column": 0.08}
 LONGEST_PX = 420  # of lines to train on: longer ones show the network the same short stretches again
 FINDER, READER = "finder", "page_reader"  # the shipped networks that choose the places
 # The sides of the squares on which places are looked for, in pixels, and what these show. Chosen by hand.
@@ -88,10 +83,10 @@ def compose_strips(composer: SceneComposer, random: np.random.Generator, count: 
     """Cut `count` strips that are at most `LONGEST_PX` wide out of scenes, or show these whole."""
     strips: list[LabelledStrip] = []
     while len(strips) < count:
-        kind = random.random()
-        if kind < LINES_SHARE:
+        kind = choose(random, "scenes.strips")
+        if kind == "line":
             scene = composer.line(random)
-        elif kind < LINES_SHARE + CHARACTER_SCENES_SHARE:
+        elif kind == "character":
             scene = composer.character(random)
         else:
             scene = composer.picture(random, SCENE_SIDE_PX)
@@ -133,24 +128,20 @@ def compose_pictures(composer: SceneComposer, random: np.random.Generator, count
 
 
 def compose_scenes(
-    composer: SceneComposer,
-    random: np.random.Generator,
-    count: int | None = None,
-    shares: Mapping[str, float] = PICTURE_SHARES,
+    composer: SceneComposer, random: np.random.Generator, count: int | None = None
 ) -> Iterator[Scene]:
     """Yield what a `picture_reader` learns from: `count` scenes, or without end."""
-    kinds: list[Callable[[], Scene]] = [
-        lambda: composer.character(random),
-        lambda: composer.image(random),
-        lambda: composer.line(random),
-        lambda: composer.page(random, SCENE_SIDE_PX, SCENE_SIDE_PX),
-        lambda: composer.empty(random),
-        lambda: composer.column(random),
-        lambda: composer.small_picture(random),
-    ]
-    probabilities = [*shares.values(), 1 - sum(shares.values())]
+    kinds: dict[str, Callable[[], Scene]] = {
+        "character": lambda: composer.character(random),
+        "image": lambda: composer.image(random),
+        "line": lambda: composer.line(random),
+        "page": lambda: composer.page(random, SCENE_SIDE_PX, SCENE_SIDE_PX),
+        "empty": lambda: composer.empty(random),
+        "column": lambda: composer.column(random),
+        "small": lambda: composer.small_picture(random),
+    }
     for _ in itertools.count() if count is None else range(count):
-        yield kinds[int(random.choice(len(kinds), p=probabilities))]()
+        yield kinds[choose(random, "scenes.pictures")]()
 
 
 def _is_trainable(line: Line | LabelledStrip) -> bool:
