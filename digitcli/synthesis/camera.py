@@ -89,7 +89,10 @@ def _pencil(random: np.random.Generator, ink: Light, digit_px: float) -> Light:
 
 
 def _pressure(random: np.random.Generator, ink: Light, digit_px: float) -> Light:
-    return ink * np.clip(1 - 0.25 * _waves(random, ink.shape, random.uniform(0.3, 2) * digit_px), 0.3, 1)
+    return np.asarray(
+        ink * np.clip(1 - 0.25 * _waves(random, ink.shape, random.uniform(0.3, 2) * digit_px), 0.3, 1),
+        np.float32,
+    )
 
 
 def _skipping(random: np.random.Generator, ink: Light, digit_px: float) -> Light:
@@ -117,7 +120,7 @@ def _hollow(random: np.random.Generator, ink: Light, digit_px: float) -> Light:
 def _dotted(random: np.random.Generator, ink: Light, digit_px: float) -> Light:
     period, (height, width) = max(2.5, random.uniform(0.06, 0.13) * digit_px), ink.shape
     x, y = (np.cos(2 * np.pi * np.arange(side) / period).astype(np.float32) for side in (width, height))
-    return ink * np.clip(1.2 + 1.5 * (x[None] + y[:, None]), 0, 1)
+    return np.asarray(ink * np.clip(1.2 + 1.5 * (x[None] + y[:, None]), 0, 1), np.float32)
 
 
 def _chalk(random: np.random.Generator, ink: Light, digit_px: float) -> Light:
@@ -241,7 +244,7 @@ def _vignette(
 
 def _glare(random: np.random.Generator, light: Light, strokes: Light, dark: float, digit_px: float) -> Light:
     spot = np.exp(-_distance(random, light.shape, 1.0) * np.float32(random.uniform(2, 12)))
-    return light + np.float32(random.uniform(0.1, 0.5)) * (1 - light) * spot
+    return np.asarray(light + np.float32(random.uniform(0.1, 0.5)) * (1 - light) * spot, np.float32)
 
 
 def _shadow(random: np.random.Generator, light: Light, strokes: Light, dark: float, digit_px: float) -> Light:
@@ -372,13 +375,13 @@ def _speckles(random: np.random.Generator, light: Light, digit_px: float) -> Lig
 def _scanlines(random: np.random.Generator, light: Light, digit_px: float) -> Light:
     period = max(2.0, random.uniform(0.04, 0.12) * digit_px)
     rows = np.cos(2 * np.pi * np.arange(len(light), dtype=np.float32) / period)[:, None]
-    return light * (1 + np.float32(random.uniform(0.03, 0.15)) * rows)
+    return np.asarray(light * (1 + np.float32(random.uniform(0.03, 0.15)) * rows), np.float32)
 
 
 def _compressed(random: np.random.Generator, light: Light, digit_px: float) -> Light:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(20, 95))]
     grey = np.clip(255 * light, 0, 255).astype(np.uint8)
-    stored = cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE)
+    stored = np.asarray(cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE))
     return np.asarray(stored / np.float32(255), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Change strips at random each time they are used, since to compose them takes longer than to learn from them.
+"""Change strips at random at each use, since to compose them takes longer than to learn from them.
 
 All values were chosen by hand.
 """
@@ -52,4 +52,5 @@ def _moved_boxes(boxes: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -
     moved = matrix[0, 0] * np.stack([x0, x1]) + matrix[0, 1] * (y0 + y1) / 2 + matrix[0, 2]
     rows = matrix[1, 1] * np.stack([y0, y1]) + matrix[1, 2]
     limits = np.tile(np.array(size, np.float32), 2)
-    return np.clip(np.stack([moved[0], rows[0], moved[1], rows[1]], axis=1), 0, limits).astype(np.float32)
+    changed = np.stack([moved[0], rows[0], moved[1], rows[1]], axis=1)
+    return np.asarray(np.clip(changed, 0, limits), np.float32)

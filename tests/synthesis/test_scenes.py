@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import cv2
@@ -10,17 +11,21 @@ import pytest
 
 from digitcli.imaging.network_inputs import LineBox, line_ink
 from digitcli.strip_format import ALPHABET, OTHER
-from digitcli.synthesis import page_parts, paper
+from digitcli.synthesis import page_parts
+from digitcli.synthesis.camera import CAMERAS, PAPERS, PENS, photograph_page
 from digitcli.synthesis.glyphs import CLEAR_LETTERS
+from digitcli.synthesis.one_line import AROUND
 from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box, numbers_of
 from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.page_parts import CHOICES, CombStyle, draw_comb, fill_with_combs, fill_with_letters
 from digitcli.synthesis.paper import draw_surface, photograph, security_pattern
-from digitcli.synthesis.scenes import MOST_ROWS, Scene, SceneComposer
+from digitcli.synthesis.scenes import LINE_SIDES_PX, MOST_ROWS, Scene, SceneComposer
+from digitcli.synthesis.shares import choose, sample, shares
 from digitcli.synthesis.stamps import PenScribe, Stamp, WritingRoom
 from digitcli.synthesis.strips import fills_picture, strip_of_picture, strips_of, strips_of_mistakes
 from digitcli.synthesis.strokes import LETTERS
+from digitcli.synthesis.things import THINGS
 
 
 def desk(room: WritingRoom, seed: int, height: int = 300, width: int = 400, digit_px: float = 30.0) -> Desk:
@@ -43,7 +48,7 @@ def blank(height: int, width: int, *labels: Label) -> Scene:
 
 
 def test_every_layout_labels_each_character_where_its_ink_is(room: WritingRoom) -> None:
-    for _, _, layout in LAYOUTS:
+    for layout in LAYOUTS.values():
         for seed in range(4):
             at = desk(room, seed)
             layout(at)
@@ -254,9 +259,11 @@ def test_a_column_has_rows_below_each_other_or_one_number(composer: SceneCompose
 def test_pictures_of_a_line_a_character_or_nothing_have_one_label_at_most(composer: SceneComposer) -> None:
     random = np.random.default_rng(4)
     lines = [composer.line(random) for _ in range(40)]
-    assert {len(scene.labels) for scene in lines} == {0, 1}
-    assert all(scene.picture.shape[0] == 40 for scene in lines)
-    assert all(len(label.corners) == len(label.text) for scene in lines for label in scene.labels)
+    numbers = [[label for label in scene.labels if label.text] for scene in lines]
+    assert {len(labels) for labels in numbers} == {0, 1}
+    assert all(len(label.corners) == len(label.text) for labels in numbers for label in labels)
+    heights = [scene.picture.shape[0] for scene in lines]
+    assert min(heights) >= LINE_SIDES_PX[0] and max(heights) <= LINE_SIDES_PX[1] and len(set(heights)) > 20
     characters = [composer.character(random) for _ in range(60)]
     assert {scene.labels[0].kind for scene in characters} == {Kind.NUMBER, Kind.OTHER}
     for scene in characters:
@@ -268,6 +275,53 @@ def test_pictures_of_a_line_a_character_or_nothing_have_one_label_at_most(compos
     assert not any(label.text for scene in scenes for label in scene.labels)
     assert {strip_of_picture(scene).text for scene in scenes} == {"", OTHER}
     assert sum(float(scene.picture.std()) > 2 for scene in scenes) >= 20  # most show something
+
+
+def test_every_share_is_of_something_that_can_be_drawn_and_every_kind_has_one() -> None:
+    assert set(shares("things")) == set(THINGS) and set(shares("around")) == set(AROUND)
+    assert set(shares("pens")) == set(PENS) and set(shares("papers")) == set(PAPERS)
+    assert set(shares("cameras")) == set(CAMERAS)
+    layouts = [set(shares(f"layouts.{name}")) for name in ("page", "small", "gaps")]
+    assert set().union(*layouts) == set(LAYOUTS)
+    random = np.random.default_rng(0)
+    counts = Counter(choose(random, "scenes.strips") for _ in range(400))
+    assert abs(counts["line"] / 400 - shares("scenes.strips")["line"]) < 0.1
+    drawn = Counter(name for _ in range(400) for name in sample(random, "papers"))
+    assert all(abs(drawn[name] / 400 - share) < 0.1 for name, share in shares("papers").items())
+
+
+def test_every_pen_paper_and_camera_keeps_a_picture_that_can_be_seen() -> None:
+    random, ink = np.random.default_rng(0), np.zeros((60, 90), np.float32)
+    ink[20:40, 30:40] = 1
+    for name, pen in PENS.items():
+        changed = pen(random, ink.copy(), 20.0)
+        assert changed.shape == ink.shape and changed.dtype == np.float32, name
+        assert 0.05 < changed[20:40, 30:40].mean() <= 1 and changed[:10].max() < 0.3, name
+    for name, paper_kind in PAPERS.items():
+        light = paper_kind(random, np.full(ink.shape, 0.8, np.float32), ink, 0.8, 20.0)
+        assert light.shape == ink.shape and np.isfinite(light).all() and light.mean() > 0.3, name
+    for name, camera in CAMERAS.items():
+        light = np.asarray(camera(random, 0.8 - 0.6 * ink, 20.0), np.float32)
+        assert light.shape == ink.shape, name
+        assert light[25:35, 33:37].mean() < light[5:15].mean() - 0.2, name
+
+
+def test_things_leave_the_writing_as_it_is_and_are_no_numbers(room: WritingRoom) -> None:
+    drawn = set()
+    for seed, (name, thing) in enumerate(THINGS.items()):
+        for further in range(3):
+            at = desk(room, seed + 100 * further)
+            at.page.put(at.number("38"), 100, 100, Kind.NUMBER, "38")
+            (label,), before = at.page.labels, at.page.layers.writing.copy()
+            at.page.draw_beside(lambda at=at, thing=thing: thing(at))  # type: ignore[misc]
+            points = label.corners.reshape(-1, 2).astype(int)
+            (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+            assert np.array_equal(before[y0:y1, x0:x1], at.page.layers.writing[y0:y1, x0:x1]), name
+            assert not at.page.layers.rules[y0:y1, x0:x1].any(), name
+            assert [each.text for each in at.page.labels if each.kind is Kind.NUMBER] == ["38"], name
+            if at.page.layers.rules.any() or not np.array_equal(before, at.page.layers.writing):
+                drawn.add(name)
+    assert drawn == set(THINGS)
 
 
 def test_an_image_of_the_dataset_is_a_picture_with_its_digit_in_the_box(composer: SceneComposer) -> None:
@@ -309,15 +363,14 @@ def test_photographed_lines_are_paper_with_darker_ink_that_normalization_finds()
     assert line_ink(np.full((40, 90), 200, np.uint8)).max() == 0
 
 
-def test_some_pictures_are_drawn_on_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paper, "SCREEN_SHARE", 1.0)
+def test_some_pictures_are_drawn_on_a_screen() -> None:
     writing = np.zeros((40, 60), np.uint8)
     writing[10:30, 20:40] = 255
     blank = np.zeros_like(writing)
     layers = Layers(writing, blank, blank, blank + 255)
     grounds = set()
     for seed in range(20):
-        picture = paper.photograph_page(np.random.default_rng(seed), layers, 20.0)
+        picture = photograph_page(np.random.default_rng(seed), layers, 20.0, screen_share=1.0)
         assert len(np.unique(picture)) == 2
         assert abs(int(picture[20, 30]) - int(picture[0, 0])) > 150
         grounds.add(int(picture[0, 0]))
