@@ -33,7 +33,7 @@ from digitcli.synthesis.strips import LabelledStrip
 from digitcli.synthesis.strokes import EMBEDDED_STROKES
 from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
-from digitcli.training.strip_changes import change_strip
+from digitcli.training.scene_changes import change_strip
 from digitcli.training.synthetic_lines import (
     STRIP_COMPOSERS,
     TRAINING_COMPOSERS,

@@ -18,6 +18,7 @@ from digitcli.imaging.network_inputs import NEUTRAL, finder_input
 from digitcli.page_format import AXIS, HEIGHT, NUMBER, OTHER, REFERENCE_PX, SHORTENED, SLOPE, SMALL, STRIDE_PX
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.synthesis.scenes import PlacedScene, SceneComposer
+from digitcli.training.scene_changes import change_square
 from digitcli.training.task import SceneKind
 
 # The targets are the maps of `page_format` and after them the weights of the loss.
@@ -221,6 +222,7 @@ def _measure(network: nn.Module, batches: list[list[Square]], device: torch.devi
 # An epoch has a size that was chosen by hand, since composed squares have no natural epoch. To compose a
 # square takes three times as long as to train on it in bfloat16.
 SQUARES = SceneKind(
-    "square", epoch=8_000, validation=96, test=400, pool_batches=32, uses=4,
+    "square", epoch=8_000, validation=96, test=400, pool_batches=64, uses=8,
     compose=compose_squares, loss=_loss, measure=_measure,
+    change=lambda square, random: change_square(*square, random),
 )  # fmt: skip

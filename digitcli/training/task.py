@@ -158,6 +158,8 @@ class SceneKind(Generic[Example]):
     # Returns the loss and the accuracy on batches.
     measure: Callable[[nn.Module, list[list[Example]], torch.device], tuple[float, float]]
     networks: tuple[str, ...] = ()  # the shipped models with which examples are made
+    # Changes an example at random at each use.
+    change: Callable[[Example, np.random.Generator], Example] = lambda example, random: example
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,8 @@ class ScenePools(Generic[Example]):
         count = self.kind.pool_batches * self.batch_size // uses
         examples = self.kind.compose(self.composer, random, count)
         order = np.concatenate([random.permutation(count) for _ in range(uses)])
-        return [[examples[index] for index in batch] for batch in order.reshape(-1, self.batch_size)]
+        batches = order.reshape(-1, self.batch_size)
+        return [[self.kind.change(examples[index], random) for index in batch] for batch in batches]
 
 
 class SceneTask(Generic[Example]):
