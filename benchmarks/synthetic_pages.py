@@ -169,7 +169,8 @@ def groups(composer: SceneComposer, random: np.random.Generator) -> Example | No
 def cut_row(composer: SceneComposer, random: np.random.Generator) -> Example | None:
     """Cut the first and the last of two or three numbers in groups."""
     scene, length = _row_of_groups(composer, random, numbers=int(random.integers(2, 4)))
-    labels = sorted(scene.labels, key=lambda label: label.corners[0, 0, 0])
+    numbers = (label for label in scene.labels if label.kind is Kind.NUMBER)
+    labels = sorted(numbers, key=lambda label: label.corners[0, 0, 0])
     kept = int(random.integers(1, length))  # digits of the last number; of the first one those up to a whole
     left, right = _edge(labels[0].corners, kept), _edge(labels[-1].corners, kept)
     if not 0 < left < right < scene.picture.shape[1]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
 from digitcli.settings import REQUIRED, setting
 
+Purpose = Literal["lines", "finder", "strip_reader", "picture_reader"]
 LINES_PER_NOTICE = 1_000  # between two progress lines where no progress bar can be drawn
 
 
@@ -20,7 +22,16 @@ class SynthesizeOptions:
         REQUIRED, "", "Write the lines into this folder; it is created if necessary.", letter="-o",
         unit="dir", aliases=("--out",),
     )  # fmt: skip
-    count: int = setting(1_000, "", "Write this many lines.", letter="-n", unit="N", at_least=1)
+    purpose: Purpose = setting(
+        "lines", "", "Write lines with their labels, or what this network learns from: squares of pages with "
+        "targets, or strips.",
+    )  # fmt: skip
+    count: int = setting(
+        1_000, "", "Write this many lines, squares or strips.", letter="-n", unit="N", at_least=1
+    )
+    jobs: int = setting(
+        1, "", "Compose squares or strips by this many processes.", letter="-j", unit="N", at_least=1,
+    )  # fmt: skip
     seed: int = setting(
         0, "", "Derive all random numbers from this seed; equal seeds give equal lines.", unit="N",
         at_least=0,
@@ -41,7 +52,14 @@ def synthesize(options: SynthesizeOptions) -> None:
     Example: digitcli synthesize -o lines --count 100
 
     Then: digitcli evaluate reader --data lines, or digitcli train --arch reader --data lines
+
+    With --for, the folder gets examples that are composed once and used again, for example with digitcli
+    synthesize --for finder -o pool -n 20000, then digitcli train --arch finder --data pool. The same command
+    continues what was interrupted.
     """
+    if options.purpose != "lines":
+        _write_pool(options)
+        return
     from digitcli.synthesis import line_folders
 
     line_folders.check_output_folder(options.output, options.force)
@@ -61,5 +79,28 @@ def synthesize(options: SynthesizeOptions) -> None:
         "digits": console.thousands(summary.digits),
         "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
         "seed": str(summary.seed),
+    }
+    console.show_table(console.pairs(rows))
+
+
+def _write_pool(options: SynthesizeOptions) -> None:
+    """Write examples for a network, and show what the folder holds."""
+    with console.Busy("Loading PyTorch"), wait_with_signals():
+        from digitcli.training.pools import write_pool
+        from digitcli.training.storages import STORAGES
+    with console.CountingBar("examples", LINES_PER_NOTICE) as bar:
+        summary = write_pool(
+            options.output, options.purpose, STORAGES[options.purpose], options.count, options.seed,
+            options.jobs, on_event=bar,
+        )  # fmt: skip
+    if options.format == "json":
+        console.show_json(summary)
+        return
+    rows = {
+        "folder": summary.folder,
+        "examples": f"{summary.count:,} for {summary.kind}",
+        "size": f"{summary.bytes / 1e6:,.1f} MB",
+        "seed": str(summary.seed),
+        "SHA-256": summary.digest,
     }
     console.show_table(console.pairs(rows))

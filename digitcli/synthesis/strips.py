@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,29 @@ class LabelledStrip:
     def digits(self) -> str:
         """The text without anything but digits."""
         return "".join(character for character in self.text if character.isdecimal())
+
+
+def pack_strips(strips: Sequence[LabelledStrip]) -> dict[str, npt.NDArray[Any]]:
+    """Return strips as arrays, to store them."""
+    return {
+        "pixels": np.concatenate([strip.image.reshape(-1) for strip in strips]),
+        "widths": np.array([strip.image.shape[-1] for strip in strips]),
+        "texts": np.array([strip.text for strip in strips]),
+        "boxes": np.concatenate([strip.boxes.reshape(-1, 4) for strip in strips]),
+        "counts": np.array([len(strip.boxes) for strip in strips]),
+    }
+
+
+def unpack_strips(arrays: Mapping[str, npt.NDArray[Any]]) -> list[LabelledStrip]:
+    """Return the strips that `pack_strips` has made into arrays."""
+    widths = arrays["widths"]
+    ends = np.cumsum(3 * STRIP_HEIGHT_PX * widths)[:-1]
+    images = np.split(arrays["pixels"], ends)
+    boxes = np.split(arrays["boxes"], np.cumsum(arrays["counts"])[:-1])
+    return [
+        LabelledStrip(image.reshape(3, STRIP_HEIGHT_PX, width), str(text), places)
+        for image, width, text, places in zip(images, widths.tolist(), arrays["texts"], boxes, strict=True)
+    ]
 
 
 def strips_of(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:

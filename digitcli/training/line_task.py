@@ -33,6 +33,7 @@ from digitcli.synthesis.strips import LabelledStrip
 from digitcli.synthesis.strokes import EMBEDDED_STROKES
 from digitcli.threads import usable_cores
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.pools import StoredExamples
 from digitcli.training.scene_changes import change_strip
 from digitcli.training.synthetic_lines import (
     STRIP_COMPOSERS,
@@ -135,6 +136,7 @@ class ComposedPools:
     architecture: str
     batch_size: int
     seed: int
+    stored: StoredExamples[LabelledStrip] | None = None
 
     def __getitem__(self, number: int) -> list[LineBatch]:
         """Compose the lines of a pool."""
@@ -143,7 +145,11 @@ class ComposedPools:
             ink = compose_ink_of_strips(self.composer, random, round(INK_OF_STRIPS_SHARE * size))
             lines = compose(self.composer.lines, random, size - len(ink))
             return as_batches([*lines, *ink], self.batch_size, random)
-        strips = TRAINING_COMPOSERS[self.architecture](self.composer, random, size // STRIP_USES)
+        count = size // STRIP_USES
+        if self.stored is None:
+            strips = TRAINING_COMPOSERS[self.architecture](self.composer, random, count)
+        else:
+            strips = self.stored.take(number * count, count)
         batches: list[LineBatch] = []
         for order in [random.permutation(len(strips)) for _ in range(STRIP_USES)]:
             ordered = [
@@ -183,15 +189,24 @@ class ComposedLines:
 
     composes = True
 
-    def __init__(self, dataset: Dataset, seed: int, architecture: str = "reader") -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        seed: int,
+        architecture: str = "reader",
+        stored: StoredExamples[LabelledStrip] | None = None,
+    ) -> None:
         self.name, self.failures = dataset.name, dataset.failures
         is_of_strips = architecture in STRIP_COMPOSERS
         self.alphabet = STRIP_ALPHABET if is_of_strips else ALPHABET
         self.digest = handwriting_digest(dataset) if is_of_strips else _strokes_digest(dataset)
         if TRAINING_COMPOSERS.get(architecture, compose_training_strips) is compose_training_strips:
             self.digest = hashlib.sha256((self.digest + networks_digest()).encode()).hexdigest()
+        if stored:
+            self.digest = stored.digest
         self.sizes = {"train": EPOCH_LINES, "validation": VALIDATION_LINES, "test": TEST_LINES}
-        self._splits, self._seed, self._architecture = split(dataset), seed, architecture
+        self._splits, self._seed = split(dataset), seed
+        self._architecture, self._stored = architecture, stored
 
     def composer(self, part: Literal["train", "validation", "test"]) -> SceneComposer:
         """Return a composer with the digits of a split; writers and fonts are held out but for training."""
@@ -199,7 +214,8 @@ class ComposedLines:
 
     def pools(self, batch_size: int) -> Pools[LineBatch]:
         """Return pools of lines that are composed from the training digits."""
-        return ComposedPools(self.composer("train"), self._architecture, batch_size, self._seed)
+        composer = self.composer("train")
+        return ComposedPools(composer, self._architecture, batch_size, self._seed, self._stored)
 
     def validation(self) -> Sequence[AnyLine]:
         """Compose lines from the validation digits."""

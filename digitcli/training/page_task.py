@@ -5,7 +5,8 @@ The targets are maps at a quarter of the resolution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -182,6 +183,17 @@ def compose_squares(composer: SceneComposer, random: np.random.Generator, count:
             _place(page, maps, placed)
         squares.append((page, maps))
     return squares
+
+
+def pack_squares(squares: Sequence[Square]) -> dict[str, npt.NDArray[Any]]:
+    """Return squares as arrays, to store them; targets in half precision."""
+    inputs, maps = (np.stack(each) for each in zip(*squares, strict=True))
+    return {"inputs": inputs, "maps": maps.astype(np.float16)}
+
+
+def unpack_squares(arrays: Mapping[str, npt.NDArray[Any]]) -> list[Square]:
+    """Return the squares that `pack_squares` has made into arrays."""
+    return list(zip(arrays["inputs"], arrays["maps"].astype(np.float32), strict=True))
 
 
 def _place(page: npt.NDArray[np.uint8], maps: _Maps, placed: PlacedScene) -> None:

@@ -17,6 +17,7 @@ from digitcli.architectures.compression import Change
 from digitcli.architectures.model_surgery import freeze, initialize, set_stochastic_depth
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import TORCHVISION, accepts_argument, create_model, find_architecture
+from digitcli.data import DEFAULT_DATASET
 from digitcli.data.dataset import Dataset, describe_failures
 from digitcli.data.loading import PUBLISHED_DATASETS, find_dataset, load_dataset
 from digitcli.errors import UsageError
@@ -46,6 +47,7 @@ from digitcli.training.optimization import (
     is_large,
 )
 from digitcli.training.page_task import SQUARES
+from digitcli.training.pools import POOL_FILE, StoredExamples
 from digitcli.training.start_model import (
     OriginalDigits,
     OriginalLines,
@@ -55,6 +57,7 @@ from digitcli.training.start_model import (
     load_original,
 )
 from digitcli.training.state import Saved, TrainingState, restore_state, run_recipe
+from digitcli.training.storages import STORAGES
 from digitcli.training.synthetic_lines import STRIP_COMPOSERS
 from digitcli.training.task import SceneTask, TrainingTask
 
@@ -233,16 +236,33 @@ def _load_task(
         teachers = resolve_teachers(config.teacher)
         return DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
+    path = find_dataset(config.data)
+    if path is not None and (path / POOL_FILE).is_file():
+        return _task_of_pool(config, recipe, path, device, workers, processes)
     if kind == "page":
         return SceneTask(SQUARES, load_dataset(config.data), recipe, config.seed, device, workers, processes)
     if kind == "gaps":
         return SceneTask(GAPS, load_dataset(config.data), recipe, config.seed, device, workers, processes)
-    path = find_dataset(config.data)
     if path is not None and is_line_folder(path) and config.arch not in STRIP_COMPOSERS:
         source: ComposedLines | StoredLines = StoredLines(path, config.seed)
     else:
         source = ComposedLines(load_dataset(config.data), config.seed, config.arch)
     return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
+
+
+def _task_of_pool(
+    config: TrainConfig, recipe: Recipe, path: Path, device: torch.device, workers: int, processes: Processes
+) -> TrainingTask:
+    """Return the task of learning from stored examples; those to validate and to test on are composed."""
+    if config.arch not in STORAGES:
+        cause = f"{config.arch} does not learn from a pool of examples."
+        raise UsageError(cause, f"Pools are for {', '.join(STORAGES)}.")
+    stored = StoredExamples(path, config.arch, STORAGES[config.arch].unpack)
+    mnist = load_dataset(DEFAULT_DATASET)
+    if find_architecture(config.arch).task == "page":
+        return SceneTask(SQUARES, mnist, recipe, config.seed, device, workers, processes, stored)
+    lines = ComposedLines(mnist, config.seed, config.arch, stored)
+    return LineTask(lines, recipe, device, workers, processes, guided=config.start is None)
 
 
 def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, on_event: OnEvent) -> Recipe:

@@ -19,6 +19,7 @@ from digitcli.inference.model_resolution import resolve_model
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.threads import set_up_worker
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
+from digitcli.training.pools import StoredExamples
 from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
 
 VALIDATION_SEED, TEST_SEED = (0, 1), (0, 2)  # parts of the seeds of held-out examples, which no pool has
@@ -170,12 +171,16 @@ class ScenePools(Generic[Example]):
     composer: SceneComposer
     batch_size: int
     seed: int
+    stored: StoredExamples[Example] | None = None
 
     def __getitem__(self, number: int) -> list[list[Example]]:
         """Compose the examples of a pool, and return batches in which each of them occurs `uses` times."""
         random, uses = np.random.default_rng(derive_seed(self.seed, number)), self.kind.uses
         count = self.kind.pool_batches * self.batch_size // uses
-        examples = self.kind.compose(self.composer, random, count)
+        if self.stored is None:
+            examples = self.kind.compose(self.composer, random, count)
+        else:
+            examples = self.stored.take(number * count, count)
         order = np.concatenate([random.permutation(count) for _ in range(uses)])
         batches = order.reshape(-1, self.batch_size)
         return [[self.kind.change(examples[index], random) for index in batch] for batch in batches]
@@ -198,9 +203,10 @@ class SceneTask(Generic[Example]):
         device: torch.device,
         workers: int,
         processes: Processes = ONE_PROCESS,
+        stored: StoredExamples[Example] | None = None,
     ) -> None:
         self.unit, self.name, self.failures = kind.unit, dataset.name, dataset.failures
-        self.digest = handwriting_digest(dataset)
+        self.digest = stored.digest if stored else handwriting_digest(dataset)
         self.sizes = {"train": kind.epoch, "validation": kind.validation, "test": kind.test}
         self.sources = {name: resolve_model(name).sha256 for name in kind.networks}
         self.header: dict[str, Any] = {}
@@ -212,7 +218,7 @@ class SceneTask(Generic[Example]):
         share = self.batch_size // processes.size  # of a step, for this process
 
         def pools() -> ScenePools[Example]:
-            return ScenePools(kind, scene_composer(self._splits.train, held_out=False), share, seed)
+            return ScenePools(kind, scene_composer(self._splits.train, held_out=False), share, seed, stored)
 
         self._pools = PoolReader(pools, workers, processes)
 
