@@ -1,6 +1,7 @@
-"""Synthetic lines, characters and pages of handwriting with exact labels; free of torch.
+"""Synthetic scenes, lines and characters of handwriting with exact labels; free of torch.
 
-`lines` composes a line in these steps: sample a text and a writer (`writers`), draw each character with a pen
-(`glyphs`, from `strokes` or MNIST), place the characters side by side (`writers`), put them on paper among
-`distractors`, and photograph the `paper`. `scenes` composes whole pages, and `strips` cuts lines out of them.
+`scenes` composes pages and lines in these steps: a layout (`page_layouts`, `one_line`) puts what scribes write
+(`stamps`, by `writers`, from `strokes`, `glyphs` or fonts) and `things` on a `page`, and a `camera` photographs
+it on `paper`. `shares.toml` says how often each kind occurs. `strips` cuts lines out of scenes. `lines` composes
+the lines and characters of networks for amounts and single digits.
 """
