@@ -236,5 +236,5 @@ def _measure(network: nn.Module, batches: list[list[Square]], device: torch.devi
 SQUARES = SceneKind(
     "square", epoch=8_000, validation=96, test=400, pool_batches=64, uses=8,
     compose=compose_squares, loss=_loss, measure=_measure,
-    change=lambda square, random: change_square(*square, random),
+    change=change_square,
 )  # fmt: skip

@@ -66,11 +66,12 @@ def _moved_boxes(boxes: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -
     return np.asarray(np.clip(changed, 0, limits), np.float32)
 
 
-def change_square(inputs: Grey, maps: Maps, random: np.random.Generator) -> tuple[Grey, Maps]:
+def change_square(square: tuple[Grey, Maps], random: np.random.Generator) -> tuple[Grey, Maps]:
     """Return a square (4, H, W) and its maps (9, H / 4, W / 4), moved and with other tones.
 
     Where nothing was before there is paper without labels.
     """
+    inputs, maps = square
     if random.random() < KEPT_SHARE:
         return inputs, maps
     down, right = random.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, 2).tolist()

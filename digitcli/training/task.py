@@ -144,6 +144,10 @@ def _unchanged(pool: list[Batch]) -> list[Batch]:
     return pool
 
 
+def _unchanged_example(example: Example, random: np.random.Generator) -> Example:
+    return example
+
+
 @dataclass(frozen=True)
 class SceneKind(Generic[Example]):
     """What a `SceneTask` learns from and is measured by."""
@@ -160,7 +164,7 @@ class SceneKind(Generic[Example]):
     measure: Callable[[nn.Module, list[list[Example]], torch.device], tuple[float, float]]
     networks: tuple[str, ...] = ()  # the shipped models with which examples are made
     # Changes an example at random at each use.
-    change: Callable[[Example, np.random.Generator], Example] = lambda example, random: example
+    change: Callable[[Example, np.random.Generator], Example] = _unchanged_example
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from digitcli.page_format import SMALL
 from digitcli.synthesis.page import Kind, Label, line_box
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
+from digitcli.training.gap_task import GAPS
 from digitcli.training.page_task import SQUARES, WEIGHTS, draw_targets, f_measure, page_counts, page_loss
 from digitcli.training.synthetic_lines import scene_composer
 from digitcli.training.task import ScenePools
@@ -154,3 +156,9 @@ def test_a_pool_has_batches_of_any_size(few_squares: None) -> None:
     for size in (2, 3, 10):
         pool = ScenePools(replace(SQUARES, pool_batches=8), composer, size, seed=0)[0]
         assert [len(batch) for batch in pool] == [size] * 8
+
+
+def test_other_processes_compose_examples_of_each_kind() -> None:
+    for kind in (SQUARES, GAPS):
+        passed = ForkingPickler.loads(ForkingPickler.dumps(kind))
+        assert passed.change is kind.change  # a lambda cannot be passed on
