@@ -1,6 +1,6 @@
 """Measure which digits of a page form one number: `python benchmarks/grouping.py`.
 
-The generators of `held_out/grids.py` draw pages whose rows are hard to group: combs, tables with and without
+The generators of `judging/grids.py` draw pages whose rows are hard to group: combs, tables with and without
 rules, exercises, lists, score cards and widely spaced numbers. Nothing is trained or chosen on them. A gap is
 a pair of neighbouring digits of one number, or the last and the first digit of two numbers that stand side by
 side with at most `MOST_GAP` heights between them. Of the gaps whose two digits are found, a row shows the
@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from held_out.grids import GRIDS, grid_page
-from held_out.judging import page_row, score_page
-from held_out.sheet import HeldOutScene, held_out_room
+from judging.grids import GRIDS, grid_page
+from judging.ink import judging_room
+from judging.score import page_row, score_page
+from scenes import DrawnScene
 from support import Models, Output, Rows, open_app
 
 from digitcli.data.dataset import split
@@ -32,7 +33,7 @@ Gap = tuple[int, int, bool]  # two digits of a page, and whether two numbers mee
 @app.command()
 def main(model: Models = (), pages: int = 40, seed: int = 1, output: Output = None) -> None:
     """Read `--pages` of each generator."""
-    reader, room, rows = Reader(*model), held_out_room(split(load_mnist()).test), Rows()
+    reader, room, rows = Reader(*model), judging_room(split(load_mnist()).test), Rows()
     for index, (name, fill) in enumerate(GRIDS.items()):
         scenes = [grid_page(np.random.default_rng([seed, index, page]), room, fill) for page in range(pages)]
         readings = [reader.read(scene.picture) for scene in scenes]
@@ -44,7 +45,7 @@ def main(model: Models = (), pages: int = 40, seed: int = 1, output: Output = No
     rows.save(output)
 
 
-def judge_gaps(scene: HeldOutScene, reading: Reading) -> npt.NDArray[np.int64]:
+def judge_gaps(scene: DrawnScene, reading: Reading) -> npt.NDArray[np.int64]:
     """Count the gaps within and between numbers, and those of each that are decided wrongly."""
     digits, gaps = gaps_of(scene)
     places = [(digit.box, index) for index, number in enumerate(reading.numbers) for digit in number.digits]
@@ -59,7 +60,7 @@ def judge_gaps(scene: HeldOutScene, reading: Reading) -> npt.NDArray[np.int64]:
     return counts
 
 
-def gaps_of(scene: HeldOutScene) -> tuple[npt.NDArray[np.float64], list[Gap]]:
+def gaps_of(scene: DrawnScene) -> tuple[npt.NDArray[np.float64], list[Gap]]:
     """Return the upright boxes (N, 4) of the digits of a page, x0 y0 x1 y1, and the gaps between them."""
     numbers = [_digit_boxes(label.corners, label.text) for label in scene.labels if label.kind is Kind.NUMBER]
     starts = np.cumsum([0, *map(len, numbers)])

@@ -2,7 +2,7 @@
 
 Each row leaves a part of the way of a picture out: a reader of strips, the further strips, the glance, or the
 network that groups digits. What is read are pictures of one number and pages by the generators of
-`benchmarks/held_out`, which training never sees. FOLDER holds sets of labelled pictures, as for
+`benchmarks/judging`, which training never sees. FOLDER holds sets of labelled pictures, as for
 `benchmarks/reading.py`, which are read too.
 
 right: the share of the numbers that are read, answered or not. answered: the share of them that is answered
@@ -21,10 +21,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from held_out.grids import GRIDS, grid_page
-from held_out.judging import WORLDS, judge, single_number
-from held_out.sheet import HeldOutScene, held_out_room
+from judging.grids import GRIDS, grid_page
+from judging.ink import judging_room
+from judging.score import WORLDS, judge, single_number
 from reading import labels_below
+from scenes import DrawnScene
 from support import Output, Rows, digits_of, open_app
 
 from digitcli.data.dataset import split
@@ -77,16 +78,16 @@ def main(
     rows.save(output)
 
 
-def single_numbers(count: int, seed: int) -> Iterator[HeldOutScene]:
+def single_numbers(count: int, seed: int) -> Iterator[DrawnScene]:
     """Yield pictures of one number by each generator in turn."""
-    room, worlds = held_out_room(split(load_mnist()).test), list(WORLDS.values())
+    room, worlds = judging_room(split(load_mnist()).test), list(WORLDS.values())
     for number in range(count):
         yield single_number(worlds[number % len(worlds)], np.random.default_rng([seed, number]), room)
 
 
-def scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
+def scenes(count: int, seed: int) -> Iterator[DrawnScene]:
     """Yield pages of several numbers by each generator."""
-    room = held_out_room(split(load_mnist()).test)
+    room = judging_room(split(load_mnist()).test)
     for index, fill in enumerate(GRIDS.values()):
         yield from (
             grid_page(np.random.default_rng([seed, index, page]), room, fill) for page in range(count)
@@ -95,7 +96,7 @@ def scenes(count: int, seed: int) -> Iterator[HeldOutScene]:
         yield from (world(np.random.default_rng([seed, index, page]), room, None) for page in range(count))
 
 
-def read_scenes(reader: Reader, held_out: Sequence[HeldOutScene]) -> tuple[list[Outcome], int, float]:
+def read_scenes(reader: Reader, held_out: Sequence[DrawnScene]) -> tuple[list[Outcome], int, float]:
     """Return what is read, the numbers that are shown, and the seconds it took."""
     outcomes: list[Outcome] = []
     start = time.perf_counter()

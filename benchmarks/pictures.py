@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import typer
-from held_out.camera import bow, lay, take_picture
-from held_out.judging import WORLDS, single_number
-from held_out.sheet import HeldOutRoom, Pen, held_out_room, new_sheet
+from judging.camera import bow, lay, take_picture
+from judging.ink import JudgingRoom, judging_room
+from judging.score import WORLDS, single_number
+from judging.sheet import Pen, new_sheet
 from PIL import Image, ImageDraw, ImageFont
 from support import Models, Output, Picture, Rows, digits_of, open_app, shares
 
@@ -197,7 +198,7 @@ def conditions(pictures: int = 60, seed: int = 1, output: Output = None) -> None
 
     The pictures are those of one number by generators that training never sees, `--pictures` of each.
     """
-    room, reader, rows = held_out_room(split(load_mnist()).test), Reader(), Rows()
+    room, reader, rows = judging_room(split(load_mnist()).test), Reader(), Rows()
     for condition, change in CONDITIONS.items():
         readings, texts = [], []
         for index, world in enumerate(WORLDS.values()):
@@ -264,13 +265,13 @@ def photographs(folder: Path, count: int = 400, seed: int = 7, output: Output = 
 
     FOLDER holds photographs that show no number, for example those of scikit-image, scikit-learn and
     Matplotlib. A sheet of paper with one number lies on a part of one of them; writers and camera are those
-    of `held_out_scenes.py`, which training never sees. On a part without a sheet, every answer is wrong.
+    of `judged_scenes.py`, which training never sees. On a part without a sheet, every answer is wrong.
     """
     read = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(folder.iterdir()))
     backgrounds = [np.asarray(photograph, np.uint8) for photograph in read if photograph is not None]
     if not backgrounds:
         raise typer.BadParameter(f"{folder} holds no picture.")
-    room, reader, rows = held_out_room(split(load_mnist()).test), Reader(), Rows()
+    room, reader, rows = judging_room(split(load_mnist()).test), Reader(), Rows()
     for name, shown in (
         ("numbers", with_number(room, backgrounds, count, seed)),
         ("no number", without_number(backgrounds, count, seed)),
@@ -281,7 +282,7 @@ def photographs(folder: Path, count: int = 400, seed: int = 7, output: Output = 
 
 
 def with_number(
-    room: HeldOutRoom, photographs: Sequence[Picture], count: int, seed: int
+    room: JudgingRoom, photographs: Sequence[Picture], count: int, seed: int
 ) -> Iterator[tuple[Picture, str]]:
     """Yield pictures of a sheet on a part of a photograph, and the digits that are written on it."""
     number = 0

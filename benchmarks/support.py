@@ -86,7 +86,7 @@ def _rounded(row: Row) -> dict[str, float | int]:
 
 def held_out_composer() -> SceneComposer:
     """Compose scenes by people and fonts that training holds out, with MNIST's validation digits."""
-    return scene_composer(split(load_mnist()).validation, held_out=True)
+    return scene_composer(split(load_mnist()).validation, "calibrate")
 
 
 def digits_of(text: str | None) -> str:

@@ -4,7 +4,7 @@
     python benchmarks/synthetic_pages.py lengths
     python benchmarks/synthetic_pages.py lines
 
-The columns of pages are those of `held_out_scenes.py`. Training composes such pages, and
+The columns of pages are those of `judged_scenes.py`. Training composes such pages, and
 `scripts/calibrate.py pages` fits the confidence on pages by the same people, so that the figures say less
 about other pages: they show which layout gains or loses. A number of which more than a tenth of a character
 lies outside of the picture counts neither as right nor as wrong.
@@ -20,8 +20,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from held_out.judging import judged_scene, page_row, score_page
-from held_out.sheet import HeldOutScene
+from judging.score import judged_scene, page_row, score_page
+from scenes import DrawnScene
 from support import Models, Output, Rows, held_out_composer, open_app, shares
 
 from digitcli.recognition.constraints import parse_constraints
@@ -51,7 +51,7 @@ from digitcli.synthesis.stamps import side_by_side
 from digitcli.synthesis.texts import sample_amount, sample_decimal, sample_integer
 
 app = open_app(__doc__)
-Example = tuple[HeldOutScene, int]  # a page, and the digits of each of its numbers
+Example = tuple[DrawnScene, int]  # a page, and the digits of each of its numbers
 
 LAYOUTS = {
     "free": fill_with_free_numbers,
@@ -176,7 +176,7 @@ def cut_row(composer: SceneComposer, random: np.random.Generator) -> Example | N
     if not 0 < left < right < scene.picture.shape[1]:
         return None
     whole = tuple(replace(label, corners=label.corners - np.float32([left, 0])) for label in labels[1:-1])
-    return HeldOutScene(np.ascontiguousarray(scene.picture[:, left:right]), whole, ()), length
+    return DrawnScene(np.ascontiguousarray(scene.picture[:, left:right]), whole, ()), length
 
 
 def _row_of_groups(composer: SceneComposer, random: np.random.Generator, numbers: int) -> tuple[Scene, int]:
@@ -234,7 +234,7 @@ def table(composer: SceneComposer, random: np.random.Generator) -> Example | Non
     return (scene, 1) if {len(label.text) for label in scene.labels} == {1} else None
 
 
-def _page(composer: SceneComposer, random: np.random.Generator, layout: Layout) -> HeldOutScene:
+def _page(composer: SceneComposer, random: np.random.Generator, layout: Layout) -> DrawnScene:
     height, width = np.exp(random.uniform(*np.log(SIDES_PX), 2)).astype(int).tolist()
     digit_px = float(np.exp(random.uniform(*np.log(DIGIT_PX))))
     return judged_scene(composer.page(random, height, width, digit_px=digit_px, layout=layout))

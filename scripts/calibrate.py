@@ -3,7 +3,7 @@
 Run `pictures` and `pages` first: they fit the weights of the confidence. Then `limits` measures which
 confidence keeps the share of wrong answers below which limit. Each writes into checkpoints in models/. What
 is read was never trained on: people and fonts that training holds out, MNIST's validation digits, and the
-generators of `benchmarks/held_out_scenes.py`.
+generators of `benchmarks/judged_scenes.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from held_out.handwritten import exam, letter
-from held_out.judging import LARGEST_CUT, WORLDS, judge, single_number
-from held_out.printed import receipt
-from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, held_out_room, overlap
+from judging.handwritten import exam, letter
+from judging.ink import JudgingRoom, judging_room
+from judging.printed import receipt
+from judging.score import LARGEST_CUT, WORLDS, judge, single_number
+from judging.sheet import bounds, overlap
+from scenes import DrawnScene
 from support import digits_of, held_out_composer, open_app
 
 from digitcli.data.dataset import Dataset, split
@@ -153,7 +155,7 @@ def limits(lines: int = 1500, pages: int = 50) -> None:
     of `reader`, numbers beside others in those of `page_reader`, as in `digitcli predict`.
     """
     reader, mnist = Reader(device="cpu", min_confidence=0.0), load_mnist()
-    room, composer = held_out_room(split(mnist).validation), held_out_composer()
+    room, composer = judging_room(split(mnist).validation), held_out_composer()
     scenes = itertools.chain(
         composed_lines(mnist, lines),
         single_numbers(room, lines),
@@ -247,7 +249,7 @@ def values_of(line: Line, number: Number) -> Mapping[str, float]:
 
 def compose_examples(composed: int, held_out: int) -> Iterator[Example]:
     """Yield composed pictures, and pictures of generators that training never sees."""
-    composer, room = held_out_composer(), held_out_room(split(load_mnist()).validation)
+    composer, room = held_out_composer(), judging_room(split(load_mnist()).validation)
     for scene in compose_scenes(composer, np.random.default_rng(PICTURE_SEED), composed):
         text = strip_of_picture(scene).text
         is_number = any(label.kind is Kind.NUMBER and label.text for label in scene.labels)
@@ -312,23 +314,23 @@ def _expected(box: LineBox, scene: Scene) -> set[str] | None:
     return {digits_of(number.text) for label in numbers for number in numbers_of(label)}
 
 
-def composed_lines(mnist: Dataset, count: int) -> Iterator[HeldOutScene]:
+def composed_lines(mnist: Dataset, count: int) -> Iterator[DrawnScene]:
     """Yield lines, some of which are empty."""
     synthesizer = ComposedLines(mnist, SEED).composer("validation").lines
     for number in range(count):
         picture, text, boxes = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
         label = Label(Kind.NUMBER, text, corners_of(boxes))
-        yield HeldOutScene(picture, (label,) if digits_of(text) else (), ())
+        yield DrawnScene(picture, (label,) if digits_of(text) else (), ())
 
 
-def single_numbers(room: HeldOutRoom, count: int) -> Iterator[HeldOutScene]:
+def single_numbers(room: JudgingRoom, count: int) -> Iterator[DrawnScene]:
     """Yield pictures of one number by each generator in turn."""
     worlds = itertools.cycle(enumerate(WORLDS.values()))
     for number, (index, world) in zip(range(count), worlds, strict=False):
         yield single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
 
 
-def pages_of_worlds(room: HeldOutRoom, count: int) -> Iterator[HeldOutScene]:
+def pages_of_worlds(room: JudgingRoom, count: int) -> Iterator[DrawnScene]:
     """Yield pages by each generator."""
     for index, world in enumerate(WORLDS.values()):
         for number in range(count):
@@ -336,8 +338,8 @@ def pages_of_worlds(room: HeldOutRoom, count: int) -> Iterator[HeldOutScene]:
 
 
 def pictures_without_number(
-    room: HeldOutRoom, composer: SceneComposer, count: int, sides_px: tuple[int, int]
-) -> Iterator[HeldOutScene]:
+    room: JudgingRoom, composer: SceneComposer, count: int, sides_px: tuple[int, int]
+) -> Iterator[DrawnScene]:
     """Yield composed pictures without a number, and parts of pages by generators, in turn."""
     parts = parts_without_number(np.random.default_rng([SEED, 2, *sides_px]), room, sides_px)
     random = np.random.default_rng([SEED, 3, *sides_px])
@@ -346,12 +348,12 @@ def pictures_without_number(
             yield next(parts)
         else:
             scene = composer.page(random, *sample_size(random, sides_px), layout=fill_with_nothing)
-            yield HeldOutScene(scene.picture, (), ())
+            yield DrawnScene(scene.picture, (), ())
 
 
 def parts_without_number(
-    random: np.random.Generator, room: HeldOutRoom, sides_px: tuple[int, int]
-) -> Iterator[HeldOutScene]:
+    random: np.random.Generator, room: JudgingRoom, sides_px: tuple[int, int]
+) -> Iterator[DrawnScene]:
     """Yield parts of pages by generators that show no number, without end; some of them overlap."""
     while True:
         scene = PARTS_OF[int(random.integers(len(PARTS_OF)))](random, room, None)
@@ -363,7 +365,7 @@ def parts_without_number(
             bottom, right = (sides + (y, x)).tolist()
             box = x - MARGIN_PX, y - MARGIN_PX, right + MARGIN_PX, bottom + MARGIN_PX
             if not any(overlap(box, number)[0] > 0 for number in (*numbers, *scene.ignored)):
-                yield HeldOutScene(scene.picture[y:bottom, x:right], (), ())
+                yield DrawnScene(scene.picture[y:bottom, x:right], (), ())
 
 
 def sample_size(random: np.random.Generator, sides_px: tuple[int, int]) -> tuple[int, int]:
@@ -373,7 +375,7 @@ def sample_size(random: np.random.Generator, sides_px: tuple[int, int]) -> tuple
     return height, width
 
 
-def answers(reader: Reader, scenes: Iterable[HeldOutScene]) -> tuple[Outcomes, Outcomes]:
+def answers(reader: Reader, scenes: Iterable[DrawnScene]) -> tuple[Outcomes, Outcomes]:
     """Return the answers to pictures where one number is read, and those to pictures where several are."""
     alone: Outcomes = []
     beside: Outcomes = []

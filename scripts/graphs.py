@@ -193,7 +193,7 @@ def batches_of_lines(model: ResolvedModel) -> Inputs:
 
 def levels_of_pages(model: ResolvedModel) -> Inputs:
     """Yield the levels of the image pyramids of synthetic pages that a page finder looks at."""
-    composer = scene_composer(split(load_mnist()).train, held_out=False)
+    composer = scene_composer(split(load_mnist()).train, "train")
     finder = load_page_finder(model, device="cpu", runtime="onnxruntime")
     levels: list[npt.NDArray[np.uint8]] = []
 

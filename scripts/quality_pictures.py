@@ -1,6 +1,6 @@
 """Make the pictures of the quality gate, `tests/test_quality.py`: `python scripts/quality_pictures.py`.
 
-The generators are those that training never uses: four kinds of papers of `benchmarks/held_out`, and scenes
+The generators are those that training never uses: four kinds of papers of `benchmarks/judging`, and scenes
 by writers and in fonts that training holds out. The pictures are stored in `tests/quality/`, so that the gate
 judges the reader alone. Whoever makes them anew has to set the floors of the gate anew, too.
 """
@@ -19,8 +19,10 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from held_out.judging import WORLDS, judged_scene, single_number  # noqa: E402
-from held_out.sheet import HeldOutScene, digits_box, held_out_room  # noqa: E402
+from judging.ink import judging_room  # noqa: E402
+from judging.score import WORLDS, judged_scene, single_number  # noqa: E402
+from judging.sheet import digits_box  # noqa: E402
+from scenes import DrawnScene  # noqa: E402
 from synthetic_pages import LAYOUTS  # noqa: E402
 
 from digitcli.data.dataset import split  # noqa: E402
@@ -53,9 +55,9 @@ def main() -> None:
     print(f"{len(records)} pictures, {sum(path.stat().st_size for path in FOLDER.iterdir()):,} bytes")
 
 
-def scenes() -> Iterator[tuple[str, HeldOutScene]]:
+def scenes() -> Iterator[tuple[str, DrawnScene]]:
     """Yield pictures of one number, sloping and blurred ones, and pages of several numbers or of none."""
-    room, mnist = held_out_room(split(load_mnist()).test), split(load_mnist())
+    room, mnist = judging_room(split(load_mnist()).test), split(load_mnist())
     for index, (name, world) in enumerate(WORLDS.items()):
         for number in range(SINGLE + SLOPING + HARD):
             random = np.random.default_rng([SEED, index, number])
@@ -65,7 +67,7 @@ def scenes() -> Iterator[tuple[str, HeldOutScene]]:
             elif number >= SINGLE:
                 scene = rotated(scene, random.choice([-1, 1]) * SLOPES[number - SINGLE])
             yield f"{name}-{number}.jpg", scene
-    composer = scene_composer(mnist.validation, held_out=True)
+    composer = scene_composer(mnist.validation, "calibrate")
     for index, (layout, fill) in enumerate(LAYOUTS.items()):
         for number in range(PAGES):
             random = np.random.default_rng([SEED, index, number, 1])
@@ -73,7 +75,7 @@ def scenes() -> Iterator[tuple[str, HeldOutScene]]:
             yield f"{layout}-{number}.jpg", judged_scene(page)
 
 
-def rotated(scene: HeldOutScene, degrees: float) -> HeldOutScene:
+def rotated(scene: DrawnScene, degrees: float) -> DrawnScene:
     """Return a picture of one number rotated by some degrees, on a border of its own kind."""
     height, width = scene.picture.shape
     pad = width // 3
@@ -81,14 +83,14 @@ def rotated(scene: HeldOutScene, degrees: float) -> HeldOutScene:
     middle = (width / 2 + pad, height / 2 + pad)
     matrix = cv2.getRotationMatrix2D(middle, degrees, 1)
     picture = cv2.warpAffine(picture, matrix, picture.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-    return HeldOutScene(picture, scene.labels, scene.ignored)
+    return DrawnScene(picture, scene.labels, scene.ignored)
 
 
-def blurred(scene: HeldOutScene, random: np.random.Generator) -> HeldOutScene:
+def blurred(scene: DrawnScene, random: np.random.Generator) -> DrawnScene:
     """Return a picture of one number out of focus and with noise, so that its reading is doubtful."""
     picture = cv2.GaussianBlur(scene.picture, (0, 0), 0.05 * scene.picture.shape[0]).astype(float)
     noise = random.normal(0, 12, picture.shape)
-    return HeldOutScene(np.clip(picture + noise, 0, 255).astype(np.uint8), scene.labels, scene.ignored)
+    return DrawnScene(np.clip(picture + noise, 0, 255).astype(np.uint8), scene.labels, scene.ignored)
 
 
 if __name__ == "__main__":

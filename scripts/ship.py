@@ -97,21 +97,21 @@ def predict(path: Path) -> list[str]:
 @functools.cache
 def strips_for(architecture: str) -> list[LabelledStrip]:
     """Compose strips for an architecture, by held-out writers."""
-    composer = scene_composer(split(load_mnist()).validation, held_out=True)
+    composer = scene_composer(split(load_mnist()).validation, "calibrate")
     return STRIP_COMPOSERS[architecture](composer, np.random.default_rng(0), STRIPS)
 
 
 @functools.cache
 def pages() -> list[Mask]:
     """Compose pages by held-out writers."""
-    composer = scene_composer(split(load_mnist()).validation, held_out=True)
+    composer = scene_composer(split(load_mnist()).validation, "calibrate")
     return [composer.page(np.random.default_rng(number), *PAGE).picture for number in range(PAGES)]
 
 
 @functools.cache
 def gaps() -> list[GapsOfPage]:
     """Compose the gaps of pages by held-out writers, as the shipped networks see them."""
-    composer = scene_composer(split(load_mnist()).validation, held_out=True)
+    composer = scene_composer(split(load_mnist()).validation, "calibrate")
     return compose_pages(composer, np.random.default_rng(0), PAGES)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import compression
 import cv2
@@ -14,10 +16,14 @@ import pytest
 import support
 import synthetic_pages
 import transfer
+from calibrating.ink import Room, calibration_room
+from calibrating.kinds import KINDS, NUMBERS
 from ensembles import measure_group, members_of, views_of
-from held_out.camera import crumple, lay, speckled
-from held_out.judging import WORLDS, judge, page_row, score_page, single_number
-from held_out.sheet import HeldOutRoom, Pen, digits_box, held_out_room, new_sheet, overlap
+from judging.camera import crumple, lay, speckled
+from judging.ink import JudgingRoom, judging_room
+from judging.nothing import NOTHING
+from judging.score import WORLDS, judge, page_row, score_page, single_number
+from judging.sheet import Pen, digits_box, new_sheet, overlap
 
 from digitcli.compression.steps import TriedModel
 from digitcli.data.dataset import Digits
@@ -26,6 +32,8 @@ from digitcli.inference.model_resolution import resolve_model, resolve_models
 from digitcli.inference.torch_runtime import write_ensemble
 from digitcli.strip_format import ALPHABET
 from digitcli.synthesis.page import Kind
+from digitcli.synthesis.stamps import load_fonts
+from digitcli.synthesis.strokes import Group, load_writers, split_writers
 from tests.support.models import as_npz, saved
 from tests.support.readings import reading_of
 
@@ -33,8 +41,13 @@ LENGTHS = {"groups": (5, 16), "field": (1, 10), "combs": (3, 8), "table": (1, 1)
 
 
 @pytest.fixture(scope="module")
-def room(digits: Digits) -> HeldOutRoom:
-    return held_out_room(Digits(digits.images[:400], digits.labels[:400]))
+def room(digits: Digits) -> JudgingRoom:
+    return judging_room(Digits(digits.images[:400], digits.labels[:400]))
+
+
+@pytest.fixture(scope="module")
+def calibration(digits: Digits) -> Room:
+    return calibration_room(Digits(digits.images[:400], digits.labels[:400]))
 
 
 def test_rows_are_saved_with_what_is_needed_to_repeat_them(tmp_path: Path) -> None:
@@ -49,7 +62,7 @@ def test_rows_are_saved_with_what_is_needed_to_repeat_them(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_every_generator_labels_numbers_where_their_ink_is(room: HeldOutRoom, name: str) -> None:
+def test_every_generator_labels_numbers_where_their_ink_is(room: JudgingRoom, name: str) -> None:
     scene, again = (WORLDS[name](np.random.default_rng(3), room, None) for _ in range(2))
     assert np.array_equal(scene.picture, again.picture) and scene.ignored == again.ignored
     height, width = scene.picture.shape
@@ -65,9 +78,71 @@ def test_every_generator_labels_numbers_where_their_ink_is(room: HeldOutRoom, na
     assert [label.kind for label in alone.labels] == [Kind.NUMBER] and not alone.ignored
 
 
-def test_labels_follow_the_ink_when_a_sheet_is_crumpled_and_photographed(room: HeldOutRoom) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_the_calibration_labels_what_is_written(calibration: Room, name: str) -> None:
+    scenes = [KINDS[name](np.random.default_rng([5, number]), calibration) for number in range(4)]
+    again = KINDS[name](np.random.default_rng([5, 0]), calibration)
+    assert np.array_equal(scenes[0].picture, again.picture) and scenes[0].ignored == again.ignored
+    numbers = [(scene, label) for scene in scenes for label in scene.labels if label.kind is Kind.NUMBER]
+    assert bool(numbers) == (name in NUMBERS)
+    for scene, label in numbers:
+        assert len(label.corners) == len(label.text)
+        x0, y0, x1, y1 = (round(side) for side in digits_box(label))
+        assert np.ptp(scene.picture[max(y0, 0) : y1, max(x0, 0) : x1]) > 30
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_judges_show_pictures_without_a_number(room: JudgingRoom, name: str) -> None:
+    scene, again = (NOTHING[name](np.random.default_rng(6), room) for _ in range(2))
+    assert np.array_equal(scene.picture, again.picture)
+    assert not scene.ignored and all(label.kind is Kind.OTHER for label in scene.labels)
+
+
+def test_training_calibration_and_judges_share_no_code() -> None:
+    root = Path(__file__).parents[1]
+    allowed = {"page": {"Corners", "Kind", "Label"}, "stamps": {"load_fonts"}}
+    allowed["strokes"] = {"WriterStrokes", "load_writers", "split_writers"}
+    for group, other in (("judging", "calibrating"), ("calibrating", "judging")):
+        for path in sorted((root / "benchmarks" / group).glob("*.py")):
+            if path.name == "score.py":  # judges answers, and draws nothing
+                continue
+            for module, name in imports_of(path):
+                assert module.split(".")[0] != other, path
+                *_, last = module.split(".")
+                if module.startswith("digitcli."):
+                    is_data = module in ("digitcli.data.dataset", "digitcli.synthesis." + last)
+                    assert is_data and (last == "dataset" or name in allowed.get(last, ())), (
+                        path,
+                        module,
+                        name,
+                    )
+    for path in (root / "digitcli").rglob("*.py"):
+        assert not {module.split(".")[0] for module, _ in imports_of(path)} & {"judging", "calibrating"}
+
+
+def imports_of(path: Path) -> list[tuple[str, str]]:
+    """Return the modules and names that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    named = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    whole = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return [(node.module or "", each.name) for node in named for each in node.names] + [
+        (n, "") for n in whole
+    ]
+
+
+def test_each_group_has_writers_and_fonts_of_its_own() -> None:
+    writers, fonts = load_writers(), load_fonts()
+    parts = [[id(writer) for writer in split_writers(writers, group)] for group in get_args(Group)]
+    assert sorted(sum(parts, [])) == sorted(map(id, writers))
+    for kind in ("handwritten", "printed"):
+        groups = [set(getattr(fonts.split(group), kind)) for group in get_args(Group)]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == len(getattr(fonts, kind))
+        assert all(groups)
+
+
+def test_labels_follow_the_ink_when_a_sheet_is_crumpled_and_photographed(room: JudgingRoom) -> None:
     sheet = new_sheet(np.random.default_rng(0), room, (30, 31), "x" * 10, 8)
-    sheet.write(Pen(room.fonts.printer(sheet.random), 0.0), "407", 100, 120)
+    sheet.write(Pen(room.printer(sheet.random), 0.0), "407", 100, 120)
     crumple(sheet, 1.0)
     lay(sheet, speckled(sheet, 0.9), 3.0, 0.05)
     x, y, width, height = cv2.boundingRect((sheet.light < 0.4).astype(np.uint8))
@@ -75,7 +150,7 @@ def test_labels_follow_the_ink_when_a_sheet_is_crumpled_and_photographed(room: H
     assert iou > 0.75 and share_in_label > 0.97
 
 
-def test_a_page_is_scored_by_digits_and_places(room: HeldOutRoom) -> None:
+def test_a_page_is_scored_by_digits_and_places(room: JudgingRoom) -> None:
     scene = single_number(WORLDS["exam"], np.random.default_rng(4), room)
     text = support.digits_of(scene.labels[0].text)
     x0, y0, x1, y1 = (round(side) for side in digits_box(scene.labels[0]))

@@ -195,7 +195,7 @@ def example_batches(source: Source, count: int | None = None) -> list[Images]:
 def _lines(architecture: str, count: int) -> list[Images]:
     """Return batches of lines that are padded to the same width."""
     if compose := STRIP_COMPOSERS.get(architecture):
-        composer = scene_composer(split(load_mnist()).test, held_out=True)
+        composer = scene_composer(split(load_mnist()).test, "calibrate")
         lines = [strip.image for strip in compose(composer, np.random.default_rng(0), count)]
     else:
         lines = [line.image for line in ComposedLines(load_mnist(), seed=0).test(count)]
@@ -212,7 +212,7 @@ def _lines(architecture: str, count: int) -> list[Images]:
 @functools.cache
 def _pages(task: str, count: int) -> list[Images]:
     """Return batches of one page each, or of the gaps of one page."""
-    composer = scene_composer(split(load_mnist()).test, held_out=True)
+    composer = scene_composer(split(load_mnist()).test, "calibrate")
     if task == "gaps":
         pages = compose_pages(composer, np.random.default_rng(0), count)
         return [page.rows[None] for page in pages]

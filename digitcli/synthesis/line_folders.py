@@ -85,7 +85,7 @@ def write_lines(
     from digitcli.synthesis.strokes import load_writers, split_writers
 
     check_output_folder(folder, force)
-    synthesizer = LineSynthesizer(split(load_mnist()).train, split_writers(load_writers(), held_out=False))
+    synthesizer = LineSynthesizer(split(load_mnist()).train, split_writers(load_writers(), "train"))
     with faults_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in (LABELS, BOXES):  # of the lines that will be replaced

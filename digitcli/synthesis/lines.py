@@ -296,7 +296,7 @@ class CharacterSynthesizer:
     """
 
     def __init__(self, digits: Digits, letters: Sequence[Mask]) -> None:
-        self._lines = LineSynthesizer(digits, split_writers(load_writers(), held_out=False))
+        self._lines = LineSynthesizer(digits, split_writers(load_writers(), "train"))
         self._letters = [np.stack(letters)] * 10
 
     def synthesize(self, random: np.random.Generator, count: int) -> Digits:

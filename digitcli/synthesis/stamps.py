@@ -18,7 +18,9 @@ from digitcli.synthesis.glyphs import Mask, draw_strokes
 from digitcli.synthesis.strokes import (
     EMBEDDED,
     LETTERS,
+    Group,
     WriterStrokes,
+    group_of,
     invent_writer,
     seven_segment_writer,
     write_shape,
@@ -37,6 +39,7 @@ FONT_STEP = 1.2  # ratio of the sizes in which fonts are loaded; sizes between a
 PAD_PX = 4  # around what is printed
 SMALLEST_FONT_PX = 8
 LARGEST_FONT_PX = 160
+HELD_OUT_FONTS = 3  # one of this many fonts is held out from training
 LEAST_DRAWN_PX = 9.0  # smaller digits are drawn at this height and shrunk, so that they have ink
 
 
@@ -149,10 +152,12 @@ class Fonts:
     handwritten: tuple[bytes, ...]
     printed: tuple[bytes, ...]
 
-    def split(self, *, held_out: bool) -> Fonts:
-        """Return the fonts to train with, or one third that is held out."""
+    def split(self, group: Group) -> Fonts:
+        """Return the fonts of a group; one of `HELD_OUT_FONTS` is not trained with."""
         parts = (self.handwritten, self.printed)
-        return Fonts(*(tuple(f for i, f in enumerate(part) if (i % 3 == 2) == held_out) for part in parts))
+        return Fonts(
+            *(tuple(f for i, f in enumerate(part) if group_of(i, HELD_OUT_FONTS) == group) for part in parts)
+        )
 
 
 class WritingRoom:

@@ -16,6 +16,7 @@ import lzma
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ EMBEDDED_STROKES = EMBEDDED / "strokes.npz.xz"
 STROKE_SCALE = 1000  # steps of the embedded strokes for each height of a digit
 HELD_OUT_WRITERS = 10  # one of this many writers is held out from training
 
+# Who has writers and fonts of their own: networks learn from them, choices and confidences, or the judges.
+Group = Literal["train", "calibrate", "judge"]
 Stroke = npt.NDArray[np.float32]  # points (P, 2): x to the right, y downwards, in heights of the digit
 DigitStrokes = list[Stroke]  # one digit, whose upper left corner is at 0, 0
 WriterStrokes = dict[int, list[DigitStrokes]]  # all samples of each digit by one writer
@@ -56,10 +59,17 @@ def load_writers() -> tuple[WriterStrokes, ...]:
     return tuple(writers)
 
 
-def split_writers(writers: Sequence[WriterStrokes], *, held_out: bool) -> list[WriterStrokes]:
-    """Return the writers to train on, or those that are held out."""
-    last = HELD_OUT_WRITERS - 1
-    return [writer for i, writer in enumerate(writers) if (i % HELD_OUT_WRITERS == last) == held_out]
+def split_writers(writers: Sequence[WriterStrokes], group: Group) -> list[WriterStrokes]:
+    """Return the writers of a group."""
+    return [writer for i, writer in enumerate(writers) if group_of(i, HELD_OUT_WRITERS) == group]
+
+
+def group_of(index: int, every: int) -> Group:
+    """Return the group of a writer or a font; one of `every` is held out, by turns for the two others."""
+    turn, place = divmod(index, every)
+    if place != every - 1:
+        return "train"
+    return "judge" if turn % 2 else "calibrate"
 
 
 def invent_writer(random: np.random.Generator, digits: Iterable[int]) -> WriterStrokes:

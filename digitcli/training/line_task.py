@@ -210,7 +210,7 @@ class ComposedLines:
 
     def composer(self, part: Literal["train", "validation", "test"]) -> SceneComposer:
         """Return a composer with the digits of a split; writers and fonts are held out but for training."""
-        return scene_composer(getattr(self._splits, part), held_out=part != "train")
+        return scene_composer(getattr(self._splits, part), "train" if part == "train" else "calibrate")
 
     def pools(self, batch_size: int) -> Pools[LineBatch]:
         """Return pools of lines that are composed from the training digits."""

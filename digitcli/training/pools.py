@@ -149,7 +149,7 @@ def _write_file(folder: Path, storage: Storage[Any], seed: int, number: int, cou
     path = folder / FILE_NAME.format(number)
     if path.exists():
         return
-    composer = scene_composer(split(load_mnist()).train, held_out=False)
+    composer = scene_composer(split(load_mnist()).train, "train")
     examples = storage.compose(composer, np.random.default_rng([seed, number]), count)
     content = io.BytesIO()
     np.savez_compressed(content, **storage.pack(examples))  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ from digitcli.synthesis.strips import (
     strips_of,
     strips_of_mistakes,
 )
-from digitcli.synthesis.strokes import EMBEDDED, load_writers, split_writers
+from digitcli.synthesis.strokes import EMBEDDED, Group, load_writers, split_writers
 
 # Composes a number of strips, with writing by a composer.
 ComposeStrips = Callable[[SceneComposer, np.random.Generator, int], list[LabelledStrip]]
@@ -55,10 +55,10 @@ LAYOUT_SHARES = {fill_with_things: 0.55, fill_with_words: 0.25, fill_with_choice
 LIKE_A_NUMBER = 0.5
 
 
-def scene_composer(digits: Digits, *, held_out: bool) -> SceneComposer:
-    """Return a composer with digits, and with the writers and fonts to train on, or the held-out ones."""
-    writers = split_writers(load_writers(), held_out=held_out)
-    room = WritingRoom(digits, writers, load_fonts().split(held_out=held_out))
+def scene_composer(digits: Digits, group: Group) -> SceneComposer:
+    """Return a composer with digits, and with the writers and fonts of a group."""
+    writers = split_writers(load_writers(), group)
+    room = WritingRoom(digits, writers, load_fonts().split(group))
     return SceneComposer(room, LineSynthesizer(digits, writers))
 
 

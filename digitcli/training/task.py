@@ -222,7 +222,7 @@ class SceneTask(Generic[Example]):
         share = self.batch_size // processes.size  # of a step, for this process
 
         def pools() -> ScenePools[Example]:
-            return ScenePools(kind, scene_composer(self._splits.train, held_out=False), share, seed, stored)
+            return ScenePools(kind, scene_composer(self._splits.train, "train"), share, seed, stored)
 
         self._pools = PoolReader(pools, workers, processes)
 
@@ -260,4 +260,4 @@ class SceneTask(Generic[Example]):
 
     def _held_out(self, digits: Digits, seed: tuple[int, ...], count: int) -> list[Example]:
         random = np.random.default_rng(derive_seed(self._seed, *seed))
-        return self._kind.compose(scene_composer(digits, held_out=True), random, count)
+        return self._kind.compose(scene_composer(digits, "calibrate"), random, count)

@@ -142,7 +142,7 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
 @pytest.mark.parametrize("name", READING[:3])
 def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits) -> None:
     header = resolve_model(name).header
-    composer, random = scene_composer(digits, held_out=True), np.random.default_rng(0)
+    composer, random = scene_composer(digits, "calibrate"), np.random.default_rng(0)
     if header.architecture in STRIP_COMPOSERS:
         lines = [strip.image for strip in STRIP_COMPOSERS[header.architecture](composer, random, COUNT)]
     else:
@@ -160,7 +160,7 @@ def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits
 @pytest.fixture(scope="module")
 def lines_of_pages(digits: Digits) -> list[tuple[tuple[FoundLine, ...], ...]]:
     """The lines on eight pages that the quantized finder finds, and those that it finds with floats."""
-    composer, random = scene_composer(digits, held_out=True), np.random.default_rng(1)
+    composer, random = scene_composer(digits, "calibrate"), np.random.default_rng(1)
     finders = [load_page_finder("finder", "cpu", runtime) for runtime in ("auto", "onnxruntime")]
     pages = [composer.page(random, 200, 300).picture for _ in range(8)]
     return [tuple(find_lines(page, finder.maps).lines for finder in finders) for page in pages]

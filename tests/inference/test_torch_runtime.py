@@ -37,7 +37,7 @@ from tests.support.models import saved
 def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> None:
     model = resolve_model(name)
     network, header = open_network(model), model.header
-    random, composer = np.random.default_rng(0), scene_composer(digits, held_out=True)
+    random, composer = np.random.default_rng(0), scene_composer(digits, "calibrate")
     if header.task == "page":
         squares = compose_squares(composer, random, 24)  # of six, three may show no number
         with torch.inference_mode():

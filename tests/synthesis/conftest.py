@@ -27,7 +27,7 @@ def from_strokes(digits: Digits) -> LineSynthesizer:
 @pytest.fixture(scope="session")
 def room() -> WritingRoom:
     """Return a room with MNIST's digits, and the writers and fonts of the package."""
-    return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split(held_out=False))
+    return WritingRoom(split(load_mnist()).train, load_writers(), load_fonts().split("train"))
 
 
 @pytest.fixture(scope="session")

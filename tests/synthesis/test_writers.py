@@ -14,7 +14,6 @@ from digitcli.strip_format import ALPHABET, DIGITS, MARKS
 from digitcli.synthesis import glyphs
 from digitcli.synthesis.glyphs import draw_mark, glyph_of_image, glyph_of_strokes, hash_fonts, render_letters
 from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.synthesis.stamps import load_fonts
 from digitcli.synthesis.strokes import load_writers
 from digitcli.synthesis.texts import sample_amount, sample_integer, sample_number, sample_word
 from digitcli.synthesis.writers import (
@@ -51,17 +50,12 @@ def test_an_amount_separates_cents_and_thousands_by_different_marks() -> None:
     assert all(1 <= sum(map(str.isdecimal, text)) <= 10 for text in texts)
 
 
-def test_the_package_has_the_strokes_of_163_writers_and_fonts_of_which_a_third_is_held_out() -> None:
+def test_the_package_has_the_strokes_of_163_writers() -> None:
     writers = load_writers()
     assert len(writers) == 163 and all(sorted(writer) == list(range(10)) for writer in writers)
     samples = [sample for writer in writers for digit in writer.values() for sample in digit]
     points = np.concatenate([stroke for sample in samples[::50] for stroke in sample])
     assert len(samples) == 33_168 and points.min() >= 0 and points[:, 1].max() <= 1.001
-    fonts = load_fonts()
-    train, held_out = fonts.split(held_out=False), fonts.split(held_out=True)
-    assert not set(train.handwritten) & set(held_out.handwritten)
-    assert len(train.handwritten) + len(held_out.handwritten) == len(fonts.handwritten)
-    assert len(train.printed) + len(held_out.printed) == len(fonts.printed)
 
 
 def test_letters_are_rendered_in_the_fonts_of_a_folder(fonts: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_folder_contains_the_lines_that_were_written(line_folder: Path, digits
     lines = read_lines(line_folder)
     assert len(lines) == 60
 
-    writers = split_writers(load_writers(), held_out=False)
+    writers = split_writers(load_writers(), "train")
     synthesizer = LineSynthesizer(split(load_mnist()).train, writers)
     for number in (0, 7, 59):
         line = synthesizer.synthesize_line(np.random.default_rng([3, number]))

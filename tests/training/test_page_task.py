@@ -152,7 +152,7 @@ def test_a_finder_is_trained_and_resumed_bit_for_bit(few_squares: None, tmp_path
 
 
 def test_a_pool_has_batches_of_any_size(few_squares: None) -> None:
-    composer = scene_composer(split(load_mnist()).test, held_out=True)
+    composer = scene_composer(split(load_mnist()).test, "calibrate")
     for size in (2, 3, 10):
         pool = ScenePools(replace(SQUARES, pool_batches=8), composer, size, seed=0)[0]
         assert [len(batch) for batch in pool] == [size] * 8

@@ -23,7 +23,7 @@ from digitcli.training.synthetic_lines import (
 
 
 def test_hard_negatives_show_nothing_or_a_word(digits: Digits) -> None:
-    composer = scene_composer(digits, held_out=False)
+    composer = scene_composer(digits, "train")
     random = np.random.default_rng(2)
     strips = [strip for _ in range(30) for strip in synthetic_lines.mine(composer, random)]
     assert {strip.text for strip in strips} == {"", OTHER}
@@ -31,7 +31,7 @@ def test_hard_negatives_show_nothing_or_a_word(digits: Digits) -> None:
 
 
 def test_places_that_look_like_numbers_are_left_out(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    composer = scene_composer(digits, held_out=False)
+    composer = scene_composer(digits, "train")
 
     def count(like_a_number: float) -> int:
         monkeypatch.setattr(synthetic_lines, "LIKE_A_NUMBER", like_a_number)
@@ -48,7 +48,7 @@ def test_hard_negatives_are_learned_from_and_not_measured_on(
         raise AssertionError("strips to measure on are hard negatives")
 
     monkeypatch.setattr(synthetic_lines, "mine", fail)
-    composer = scene_composer(digits, held_out=False)
+    composer = scene_composer(digits, "train")
     negative = STRIP_COMPOSERS["strip_reader"](composer, np.random.default_rng(1), 1)[0]
     monkeypatch.setattr(synthetic_lines, "mine", lambda *_: [negative])
     strips = TRAINING_COMPOSERS["strip_reader"](composer, np.random.default_rng(0), 100)
@@ -59,7 +59,7 @@ def test_hard_negatives_are_learned_from_and_not_measured_on(
 
 def test_equal_seeds_give_equal_hard_negatives(digits: Digits) -> None:
     def places() -> list[tuple[str, bytes]]:
-        composer, random = scene_composer(digits, held_out=False), np.random.default_rng(2)
+        composer, random = scene_composer(digits, "train"), np.random.default_rng(2)
         strips = [strip for _ in range(5) for strip in synthetic_lines.mine(composer, random)]
         return [(strip.text, strip.image.tobytes()) for strip in strips]
 
@@ -80,7 +80,7 @@ def test_the_networks_that_choose_them_belong_to_the_data(monkeypatch: pytest.Mo
 
 
 def test_strips_of_scenes_are_lines_whose_other_characters_are_nothing_to_read(digits: Digits) -> None:
-    composer = scene_composer(digits, held_out=False)
+    composer = scene_composer(digits, "train")
     strips = compose_training_strips(composer, np.random.default_rng(3), 20)
     lines = compose_ink_of_strips(composer, np.random.default_rng(3), 20)
     assert any(set(strip.text) - set(ALPHABET) for strip in strips)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scenes import DrawnScene
 
 from digitcli.synthesis.page import Kind, Label
-from digitcli.synthesis.texts import sample_integer
-from held_out.camera import (
+from judging.camera import (
     crumple,
     lay,
     reflect,
@@ -15,17 +15,21 @@ from held_out.camera import (
     speckled,
     take_picture,
 )
-from held_out.sheet import (
-    HeldOutRoom,
-    HeldOutScene,
-    Pen,
-    Sheet,
-    blend,
-    bounds,
-    corners_of,
-    new_sheet,
+from judging.ink import JudgingRoom
+from judging.sheet import Pen, Sheet, blend, bounds, corners_of, new_sheet
+from judging.texts import (
+    CITIES,
+    GOODS,
+    METERS,
+    SHOPS,
+    STREETS,
+    UNITS,
+    clock,
+    date,
+    postcode,
+    price,
+    sample_integer,
 )
-from held_out.texts import CITIES, GOODS, METERS, SHOPS, STREETS, UNITS, clock, date, postcode, price
 
 # All sizes, tones and shares were chosen by hand, so that a person can read every number.
 SEGMENTS = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
@@ -40,10 +44,10 @@ SEGMENT_ENDS = {  # in heights of a digit, whose width is a half
 }
 
 
-def receipt(random: np.random.Generator, room: HeldOutRoom, single: str | None = None) -> HeldOutScene:
+def receipt(random: np.random.Generator, room: JudgingRoom, single: str | None = None) -> DrawnScene:
     """Draw a crumpled receipt whose print fades, with prices that are corrected by hand."""
     sheet = new_sheet(random, room, (11, 42), single or "x" * 24, 60)
-    print_pen, h = Pen(room.fonts.printer(random), 0.0), sheet.digit_px
+    print_pen, h = Pen(room.printer(random), 0.0), sheet.digit_px
     wrong_prices: list[tuple[float, float, float]] = []
     width, y = sheet.light.shape[1], 2.0 * h
     if single:
@@ -105,7 +109,7 @@ def _print_receipt(sheet: Sheet, pen: Pen, wrong_prices: list[tuple[float, float
     return y + 7 * h
 
 
-def meter(random: np.random.Generator, room: HeldOutRoom, single: str | None = None) -> HeldOutScene:
+def meter(random: np.random.Generator, room: JudgingRoom, single: str | None = None) -> DrawnScene:
     """Draw the counters of a meter behind glass."""
     text = single or sample_integer(random, 4, 8)
     sheet = new_sheet(random, room, (24, 90), text + "x" * (0 if single else 6), 12, pitch=1.3)
@@ -130,7 +134,7 @@ def meter(random: np.random.Generator, room: HeldOutRoom, single: str | None = N
 def _write_plate(sheet: Sheet, tone: float, right: float) -> None:
     """Write the name, unit, serial number and rating of a meter; draw its screws and pointers."""
     random, h, (height, width) = sheet.random, sheet.digit_px, sheet.light.shape
-    ink, small = Pen(sheet.room.fonts.printer(random), 0.08 if tone > 0.45 else 0.9), max(0.4, 12 / h)
+    ink, small = Pen(sheet.room.printer(random), 0.08 if tone > 0.45 else 0.9), max(0.4, 12 / h)
     sheet.write(ink, sheet.choose(METERS), 2 * h, 2 * h, 0.6)
     sheet.write(ink, sheet.choose(UNITS), right + 0.7 * h, 4.5 * h, 0.7)
     name, year = sheet.choose(["No.", "Nr.", "Serial", "Type"]), f"{random.integers(1985, 2025)}"
@@ -155,7 +159,7 @@ def _draw_disc(sheet: Sheet, x: float, y: float, radius: float, tone: float, rim
 def draw_counter(sheet: Sheet, text: str, x: float, y: float) -> float:
     """Draw the wheels of a counter behind windows; the last wheel may stand between two digits."""
     random, h = sheet.random, sheet.digit_px
-    font, pitch = sheet.room.fonts.printer(random), h * sheet.uniform(0.85, 1.25)
+    font, pitch = sheet.room.printer(random), h * sheet.uniform(0.85, 1.25)
     window_w, window_h = round(pitch * sheet.uniform(0.8, 1.0)), round(h * sheet.uniform(1.3, 1.7))
     ground, tone = (sheet.uniform(0.04, 0.2), 0.9) if sheet.chance(0.6) else (sheet.uniform(0.75, 0.92), 0.08)
     reds, boxes = int(random.integers(0, min(4, len(text)))), []

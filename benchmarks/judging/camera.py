@@ -1,4 +1,4 @@
-"""Turn the sheets of `held_out_scenes.py` into photographs: surfaces, folds, light and camera."""
+"""Turn the sheets of `judged_scenes.py` into photographs: surfaces, folds, light and camera."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scenes import Box, DrawnScene
 
 from digitcli.synthesis.page import Corners, Label
-from held_out.sheet import Box, HeldOutScene, Light, Sheet, bounds, digits_box
+from judging.sheet import Light, Sheet, bounds, digits_box
 
 # All sizes, tones and shares were chosen by hand, so that a person can read every number.
 MIN_CONTRAST = 40  # grey levels between the ink and the paper of a labelled number
@@ -181,7 +182,7 @@ def reflect(sheet: Sheet) -> None:
     sheet.light += mirrored * (1 - sheet.light)
 
 
-def take_picture(sheet: Sheet) -> HeldOutScene:
+def take_picture(sheet: Sheet) -> DrawnScene:
     """Photograph a sheet, and set aside the numbers that are cut off, faint or too small."""
     random, light = sheet.random, sheet.light
     scale = min(1.0, LARGEST_PX / max(light.shape))
@@ -210,7 +211,7 @@ def take_picture(sheet: Sheet) -> HeldOutScene:
     sheet.light = light
     _set_aside_cut_off(sheet)
     _set_aside(sheet, lambda label: _is_readable(grey, digits_box(label)) and _is_free(sheet, label))
-    return HeldOutScene(grey, tuple(sheet.labels), tuple(bounds(corners) for corners in sheet.ignored))
+    return DrawnScene(grey, tuple(sheet.labels), tuple(bounds(corners) for corners in sheet.ignored))
 
 
 def _is_free(sheet: Sheet, label: Label) -> bool:

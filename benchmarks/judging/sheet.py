@@ -1,59 +1,19 @@
-"""Sheets for `held_out_scenes.py`: who writes on them, and what is written where."""
+"""Sheets for `judged_scenes.py`: who writes on them, and what is written where."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scenes import Box
 
-from digitcli.data.dataset import Digits
 from digitcli.synthesis.page import Corners, Kind, Label
-from digitcli.synthesis.stamps import PenScribe, Scribe, WritingRoom, load_fonts
-from digitcli.synthesis.strokes import WriterStrokes, load_writers, split_writers
-from digitcli.synthesis.writers import Writer, sample_style
+from judging.ink import JudgingRoom, Scribe
 
 Light = npt.NDArray[np.float32]
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1
-
-
-@dataclass(frozen=True)
-class HeldOutScene:
-    """A grey picture, uint8 (H, W), its labels, and the boxes of numbers that may be read in two ways."""
-
-    picture: npt.NDArray[np.uint8]
-    labels: tuple[Label, ...]
-    ignored: tuple[Box, ...]
-
-
-@dataclass(frozen=True)
-class HeldOutRoom:
-    """What training never sees: people's strokes, images (N, 28, 28) of each digit, printers and penmen."""
-
-    writers: Sequence[WriterStrokes]
-    images: Sequence[npt.NDArray[np.uint8]]
-    fonts: WritingRoom
-
-    def person(self, random: np.random.Generator) -> PenScribe:
-        """Return a person who writes so that others can read it."""
-        style = sample_style(random)
-        style = replace(
-            style,
-            pen=min(max(style.pen, 0.045), 0.12),
-            slant=min(max(style.slant, -0.1), 0.4),
-            width=min(max(style.width, 0.9), 1.2),
-            gap=min(max(style.gap, 0.08), 0.45),
-            joins=0.0,
-            zero_joins=0.0,
-            zero_gap=None,
-            zero_height=max(style.zero_height, 0.8),
-            forms=0.05,
-            wobble=0.02,
-        )
-        strokes = None if random.random() < 0.25 else self.writers[int(random.integers(len(self.writers)))]
-        return PenScribe(Writer(style, self.images, strokes, random))
 
 
 @dataclass(frozen=True)
@@ -75,7 +35,7 @@ class Sheet:
     """
 
     random: np.random.Generator
-    room: HeldOutRoom
+    room: JudgingRoom
     light: Light
     digit_px: float
     labels: list[Label] = field(default_factory=list)
@@ -187,7 +147,7 @@ class Sheet:
 
 def new_sheet(
     random: np.random.Generator,
-    room: HeldOutRoom,
+    room: JudgingRoom,
     digits_px: tuple[float, float],
     text: str,
     rows: float,
@@ -202,13 +162,6 @@ def new_sheet(
         else (pitch * len(text) + random.uniform(1.2, 2.5), random.uniform(1.8, 2.6))
     )
     return Sheet(random, room, np.ones((round(height * h), round(width * h)), np.float32), h)
-
-
-def held_out_room(digits: Digits) -> HeldOutRoom:
-    """Return the held-out writers and fonts, and digits that nothing was trained on."""
-    writers = split_writers(load_writers(), held_out=True)
-    images = [digits.images[digits.labels == digit] for digit in range(10)]
-    return HeldOutRoom(writers, images, WritingRoom(digits, writers, load_fonts().split(held_out=True)))
 
 
 def blend(light: Light, mask: npt.NDArray[np.uint8], x: float, y: float, tone: float) -> None:

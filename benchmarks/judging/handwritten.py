@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scenes import DrawnScene
 
-from digitcli.synthesis.texts import sample_integer
-from held_out.camera import (
+from judging.camera import (
     bow,
     fold,
     lay,
@@ -16,15 +16,9 @@ from held_out.camera import (
     take_picture,
     wood,
 )
-from held_out.sheet import (
-    HeldOutRoom,
-    HeldOutScene,
-    Pen,
-    Sheet,
-    digits_box,
-    new_sheet,
-)
-from held_out.texts import (
+from judging.ink import JudgingRoom
+from judging.sheet import Pen, Sheet, digits_box, new_sheet
+from judging.texts import (
     CITIES,
     GOODS,
     NAMES,
@@ -35,13 +29,14 @@ from held_out.texts import (
     date,
     postcode,
     price,
+    sample_integer,
     telephone,
 )
 
 # All sizes, tones and shares were chosen by hand, so that a person can read every number.
 
 
-def letter(random: np.random.Generator, room: HeldOutRoom, single: str | None = None) -> HeldOutScene:
+def letter(random: np.random.Generator, room: JudgingRoom, single: str | None = None) -> DrawnScene:
     """Draw an envelope, a postcard, a delivery note or a leaf of a calendar."""
     kinds = [(_envelope, 17), (_postcard, 17), (_delivery_note, 30), (_calendar, 34)]
     write, rows = kinds[int(random.integers(len(kinds)))]
@@ -61,7 +56,7 @@ def letter(random: np.random.Generator, room: HeldOutRoom, single: str | None = 
             cv2.LINE_AA,
         )
     ink = random.uniform(0.05, 0.3)
-    hand, words = Pen(room.person(random), ink), Pen(room.fonts.penman(random), ink)
+    hand, words = Pen(room.person(random), ink), Pen(room.penman(random), ink)
     if single:
         sheet.write(
             hand, single, sheet.light.shape[1] / 2, (sheet.light.shape[0] + sheet.digit_px) / 2, align=0.5
@@ -90,7 +85,7 @@ def _envelope(sheet: Sheet, hand: Pen, words: Pen) -> None:
     )
     is_struck = sheet.chance(0.6)
     sheet.write(
-        Pen(sheet.room.fonts.printer(random), 0.1),
+        Pen(sheet.room.printer(random), 0.1),
         f"{random.integers(20, 190)}",
         box[0] + 0.8 * h,
         5.3 * h,
@@ -99,7 +94,7 @@ def _envelope(sheet: Sheet, hand: Pen, words: Pen) -> None:
     )
     if is_struck:
         _postmark(sheet, (box[0] - 2.5 * h, 3.6 * h))
-    printer = Pen(sheet.room.fonts.printer(random), 0.2)
+    printer = Pen(sheet.room.printer(random), 0.2)
     _write_address(
         sheet, *((printer, printer) if sheet.chance(0.5) else (hand, words)), 1.2 * h, 2.5 * h, 1.75
     )
@@ -117,7 +112,7 @@ def _postmark(sheet: Sheet, centre: tuple[float, float]) -> None:
         sheet.line(circle, 0.15, 0.08, 0.7)
     word = sheet.choose(CITIES).upper()
     sheet.write(
-        Pen(sheet.room.fonts.printer(sheet.random), 0.2),
+        Pen(sheet.room.printer(sheet.random), 0.2),
         word,
         centre[0],
         centre[1] - 0.3 * h,
@@ -125,7 +120,7 @@ def _postmark(sheet: Sheet, centre: tuple[float, float]) -> None:
         align=0.5,
     )
     sheet.write(
-        Pen(sheet.room.fonts.printer(sheet.random), 0.2),
+        Pen(sheet.room.printer(sheet.random), 0.2),
         date(sheet.random, "."),
         centre[0],
         centre[1] + 0.5 * h,
@@ -180,7 +175,7 @@ def _postcard(sheet: Sheet, hand: Pen, words: Pen) -> None:
 
 def _delivery_note(sheet: Sheet, hand: Pen, words: Pen) -> None:
     random, h, (_height, _width) = sheet.random, sheet.digit_px, sheet.light.shape
-    printer = Pen(sheet.room.fonts.printer(random), 0.15)
+    printer = Pen(sheet.room.printer(random), 0.15)
     sheet.write(printer, "Delivery note", 1.5 * h, 2.5 * h, 1.4)
     sheet.write_line(printer, printer, ["No.", sample_integer(random, 5, 7)], 20 * h, 2.5 * h)
     x = sheet.write(printer, "Date", 1.5 * h, 5 * h)
@@ -212,7 +207,7 @@ def _delivery_note(sheet: Sheet, hand: Pen, words: Pen) -> None:
 
 def _calendar(sheet: Sheet, hand: Pen, words: Pen) -> None:
     random, h, width = sheet.random, sheet.digit_px, sheet.light.shape[1]
-    printer, cell = Pen(sheet.room.fonts.printer(random), 0.15), (width - 2 * h) / 7
+    printer, cell = Pen(sheet.room.printer(random), 0.15), (width - 2 * h) / 7
     month = sheet.choose(["March", "June", "July", "October", "December"])
     sheet.write_line(printer, printer, [month, f"{random.integers(1970, 2030)}"], 2 * h, 2.8 * h, 1.5)
     first, height = int(random.integers(7)), 4.6 * h
@@ -230,7 +225,7 @@ def _calendar(sheet: Sheet, hand: Pen, words: Pen) -> None:
             sheet.write(words, sheet.choose(NAMES).split()[0], x + 0.3 * h, y + 4.2 * h, 0.9)
 
 
-def exam(random: np.random.Generator, room: HeldOutRoom, single: str | None = None) -> HeldOutScene:
+def exam(random: np.random.Generator, room: JudgingRoom, single: str | None = None) -> DrawnScene:
     """Draw an answer sheet in perspective: printed questions, answers by hand, and red marks."""
     sheet = new_sheet(random, room, (16, 58), single or "x" * 32, 46)
     h, (height, width) = sheet.digit_px, sheet.light.shape
@@ -241,7 +236,7 @@ def exam(random: np.random.Generator, room: HeldOutRoom, single: str | None = No
             sheet.light[int(at) : int(at) + max(1, round(0.04 * h))] = tone
             sheet.light[:, int(at) : int(at) + max(1, round(0.04 * h))] = tone
     pencil = random.uniform(0.1, 0.45)
-    hand, words = Pen(room.person(random), pencil), Pen(room.fonts.penman(random), pencil)
+    hand, words = Pen(room.person(random), pencil), Pen(room.penman(random), pencil)
     red = Pen(room.person(random), random.uniform(0.35, 0.5))
     if single:
         sheet.write(hand if sheet.chance(0.7) else red, single, width / 2, (height + h) / 2, align=0.5)
@@ -264,7 +259,7 @@ def exam(random: np.random.Generator, room: HeldOutRoom, single: str | None = No
 def _write_exam(sheet: Sheet, hand: Pen, words: Pen, red: Pen) -> float:
     """Write an answer sheet and return its lower end."""
     random, h, (height, width) = sheet.random, sheet.digit_px, sheet.light.shape
-    printer, y = Pen(sheet.room.fonts.printer(random), 0.1), 2.5 * h
+    printer, y = Pen(sheet.room.printer(random), 0.1), 2.5 * h
     x = sheet.write(printer, "Name", 4 * h, y)
     x = sheet.write(words, sheet.choose(NAMES), x + h, y)
     x = sheet.write(printer, "Class", x + h, y)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scenes import DrawnScene
 
-from digitcli.synthesis.texts import sample_integer
-from held_out.camera import bow, lay, shade, speckled, take_picture, wood
-from held_out.sheet import HeldOutRoom, HeldOutScene, Pen, Sheet, new_sheet
-from held_out.texts import GOODS, NAMES, clock, date, price
+from judging.camera import bow, lay, shade, speckled, take_picture, wood
+from judging.ink import JudgingRoom
+from judging.sheet import Pen, Sheet, new_sheet
+from judging.texts import GOODS, NAMES, clock, date, price, sample_integer
 
 # All sizes, tones and shares were chosen by hand, so that a person can tell which digits form one number.
 Fill = Callable[[Sheet, Pen, Pen], None]
@@ -204,12 +205,12 @@ GRIDS: dict[str, Fill] = {
 }
 
 
-def grid_page(random: np.random.Generator, room: HeldOutRoom, fill: Fill) -> HeldOutScene:
+def grid_page(random: np.random.Generator, room: JudgingRoom, fill: Fill) -> DrawnScene:
     """Draw a page by one of the above, scanned flat or photographed on a table."""
     sheet = new_sheet(random, room, (16, 44), "x" * int(random.integers(22, 40)), random.uniform(14, 34))
     sheet.light[:] = random.uniform(0.8, 1.0)
     ink = random.uniform(0.05, 0.4)
-    fill(sheet, Pen(room.person(random), ink), Pen(room.fonts.printer(random), random.uniform(0.05, 0.3)))
+    fill(sheet, Pen(room.person(random), ink), Pen(room.printer(random), random.uniform(0.05, 0.3)))
     if sheet.chance(0.6):
         bow(sheet)
         surface = wood(sheet) if sheet.chance(0.5) else speckled(sheet, random.uniform(0.2, 0.6))

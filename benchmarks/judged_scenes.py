@@ -1,4 +1,4 @@
-"""Measure reading on kinds of pages that are kept out of training: `python benchmarks/held_out_scenes.py`.
+"""Measure reading on kinds of pages that are kept out of training: `python benchmarks/judged_scenes.py`.
 
 Four generators draw till receipts, meters, letters and exams. Their layouts, paper, light and camera share
 no code with `digitcli/synthesis`; only the writers and fonts come from there, and they are held out too. For
@@ -16,8 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from held_out.judging import WORLDS, page_row, score_page, single_number
-from held_out.sheet import HeldOutScene, bounds, digits_box, held_out_room
+from judging.ink import judging_room
+from judging.score import WORLDS, page_row, score_page, single_number
+from judging.sheet import bounds, digits_box
+from scenes import DrawnScene
 from support import Models, Output, Rows, digits_of, open_app, shares
 
 from digitcli.data.dataset import split
@@ -38,8 +40,8 @@ def main(
     output: Output = None,
 ) -> None:
     """Read `--pages` of each generator; `--save FOLDER` keeps the pictures with their labels."""
-    reader, room, rows = Reader(*model, max_error=max_error), held_out_room(split(load_mnist()).test), Rows()
-    saved: dict[str, HeldOutScene] = {}
+    reader, room, rows = Reader(*model, max_error=max_error), judging_room(split(load_mnist()).test), Rows()
+    saved: dict[str, DrawnScene] = {}
     for index, (name, world) in enumerate(WORLDS.items()):
         scenes = []
         for page in range(pages):
@@ -60,7 +62,7 @@ def main(
     rows.save(output)
 
 
-def save_scenes(scenes: Mapping[str, HeldOutScene], folder: Path) -> None:
+def save_scenes(scenes: Mapping[str, DrawnScene], folder: Path) -> None:
     """Save pictures and `labels.json`: for each picture texts and boxes x0, y0, x1, y1."""
     folder.mkdir(parents=True, exist_ok=True)
     records = {}

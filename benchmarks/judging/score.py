@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scenes import DrawnScene
 
 from digitcli.recognition.readings import Number, Reading
 from digitcli.synthesis.page import Kind, numbers_of
 from digitcli.synthesis.scenes import Scene
-from digitcli.synthesis.texts import sample_integer
-from held_out.handwritten import exam, letter
-from held_out.printed import meter, receipt
-from held_out.sheet import HeldOutRoom, HeldOutScene, bounds, digits_box, overlap
-from held_out.texts import clock, date, price
+from judging.handwritten import exam, letter
+from judging.ink import JudgingRoom
+from judging.printed import meter, receipt
+from judging.sheet import bounds, digits_box, overlap
+from judging.texts import clock, date, price, sample_integer
 
-World = Callable[[np.random.Generator, HeldOutRoom, str | None], HeldOutScene]
+World = Callable[[np.random.Generator, JudgingRoom, str | None], DrawnScene]
 
 MIN_IOU = 0.3  # of the boxes of a number and of its label
 LARGEST_CUT = 0.1  # share of a character outside of the picture; as in training, which calls 0.12 whole
@@ -25,7 +26,7 @@ WORLDS: dict[str, World] = {"receipt": receipt, "meter": meter, "letter": letter
 FIELDS = ("numbers", "offered", "recall", "precision")
 
 
-def score_page(scene: HeldOutScene, reading: Reading) -> npt.NDArray[np.int64]:
+def score_page(scene: DrawnScene, reading: Reading) -> npt.NDArray[np.int64]:
     """Return the numbers, those offered rightly, those answered rightly, and the answers that count."""
     judged = judge(scene, reading.numbers)
     answers = [
@@ -42,7 +43,7 @@ def page_row(total: npt.NDArray[np.int64]) -> dict[str, float | int]:
     return dict(zip(FIELDS, values, strict=True))
 
 
-def judge(scene: HeldOutScene, numbers: Sequence[Number]) -> list[bool | None]:
+def judge(scene: DrawnScene, numbers: Sequence[Number]) -> list[bool | None]:
     """Tell of each number whether a scene shows it there; None where it may be read in two ways.
 
     What is shown once is right once.
@@ -63,7 +64,7 @@ def judge(scene: HeldOutScene, numbers: Sequence[Number]) -> list[bool | None]:
     return judged
 
 
-def single_number(world: World, random: np.random.Generator, room: HeldOutRoom) -> HeldOutScene:
+def single_number(world: World, random: np.random.Generator, room: JudgingRoom) -> DrawnScene:
     """Return a small picture of one number that a person can read; half of the numbers are single digits."""
     while True:
         text = sample_integer(random, 1, 1) if random.random() < 0.5 else sample_integer(random, 2, 7)
@@ -74,7 +75,7 @@ def single_number(world: World, random: np.random.Generator, room: HeldOutRoom) 
             return scene
 
 
-def judged_scene(scene: Scene) -> HeldOutScene:
+def judged_scene(scene: Scene) -> DrawnScene:
     """Return a scene with a label for each number that is seen whole."""
     size = scene.picture.shape[::-1]
     written = [label for label in scene.labels if label.kind is Kind.NUMBER]
@@ -83,4 +84,4 @@ def judged_scene(scene: Scene) -> HeldOutScene:
     whole = tuple(number for number, is_cut in zip(numbers, cut, strict=True) if not is_cut)
     unclear = [number for number, is_cut in zip(numbers, cut, strict=True) if is_cut]
     unclear += [label for label in written if not label.text]
-    return HeldOutScene(scene.picture, whole, tuple(bounds(label.corners) for label in unclear))
+    return DrawnScene(scene.picture, whole, tuple(bounds(label.corners) for label in unclear))

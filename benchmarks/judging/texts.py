@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from digitcli.synthesis.texts import sample_integer
+
+def sample_integer(random: np.random.Generator, shortest: int, longest: int) -> str:
+    """Return random digits; numbers of several digits seldom begin with a zero."""
+    digits = random.integers(0, 10, int(random.integers(shortest, longest + 1)))
+    if len(digits) > 1 and random.random() < 0.9:
+        digits[0] = random.integers(1, 10)
+    return "".join(map(str, digits.tolist()))
+
 
 SHOPS = [
     "City Market", "Bakery Huber", "Cafe Central", "Super Discount", "Farmacia Sol", "Boucherie Martin",
