@@ -4,7 +4,7 @@
 
 `export` writes models/NAME.onnx beside every models/NAME.safetensors, and has to be run again only when an
 architecture changes. `quantize` writes models/NAME.int8.onnx for each network for lines or pages, and has to
-be run again when its weights change.
+be run again when its weights change. Names behind the command choose some of the models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +49,14 @@ LEVELS, SIDES_PX = 200, (150, 500)  # of image pyramids; range of the sides of t
 FIRST_OF_FINDER = 2
 
 
-def export_graphs() -> None:
-    """Write the graph of every shipped model.
+def export_graphs(names: Collection[str]) -> None:
+    """Write the graphs of shipped models.
 
     A graph holds the operations of a network and the names and shapes of its tensors.
     `digitcli/inference/runtime.py` takes their values from the checkpoint. Batch normalization stays
     separate; ONNX Runtime folds it into the convolutions when it loads a graph.
     """
-    for model in resolve_models(shipped_models()):
+    for model in resolve_models(names):
         network = open_network(model)
         # Optimization would merge tensors and lose their names.
         graph = export_graph(network, model.header.task, optimize=False)
@@ -91,18 +91,20 @@ def _remove_values(graph: onnx.GraphProto, names: set[str]) -> None:
         tensor.external_data.add(key="location", value="checkpoint")
 
 
-def quantize_graphs() -> None:
-    """Write the quantized graph of every shipped network for lines or pages, and the list of them.
+def quantize_graphs(names: Collection[str]) -> None:
+    """Write the quantized graphs of shipped networks for lines or pages, and the list of all of them.
 
     Its convolutions take and give integers of 8 bits, but for the last ones, whose outputs would be too
     coarse for a confidence, and the first two of a page finder, which see fine detail. ONNX Runtime observes
     their ranges on what the network was trained on. Weights have 7 bits, because processors without VNNI
     would overflow with 8.
     """
-    graphs, digests = {}, {}
-    for model in resolve_models(shipped_models()):
-        if model.header.task == "digit":
-            continue
+    models = [model for model in resolve_models(names) if model.header.task in ("line", "page")]
+    if not models:
+        return
+    graphs, listed = {}, models[0].path.with_name(QUANTIZED_LIST)
+    digests = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
+    for model in models:
         inputs = levels_of_pages(model) if model.header.task == "page" else batches_of_lines(model)
         _, tensors = read_arrays(model.path, model.sha256)
         content = quantize(model, tensors, inputs)
@@ -115,7 +117,7 @@ def quantize_graphs() -> None:
         print(f"{target.name}: {len(content):,} bytes")
     for target, content in graphs.items():
         write_whole(target, content)
-    write_whole(target.with_name(QUANTIZED_LIST), (json.dumps(digests, indent=2) + "\n").encode())
+    write_whole(listed, (json.dumps(dict(sorted(digests.items())), indent=2) + "\n").encode())
 
 
 def quantize(model: ResolvedModel, tensors: dict[str, npt.NDArray[np.generic]], inputs: Inputs) -> bytes:
@@ -220,6 +222,6 @@ def compose(composer: SceneComposer, random: np.random.Generator, number: int) -
 
 if __name__ == "__main__":
     commands = {"export": export_graphs, "quantize": quantize_graphs}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
-    commands[sys.argv[1]]()
+    commands[sys.argv[1]](sys.argv[2:] or shipped_models())

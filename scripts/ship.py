@@ -37,19 +37,23 @@ MODELS = Path(__file__).parent.parent / "models"
 
 
 def main() -> None:
-    """Write the file with as many tensors in half precision as leave its answers alone."""
+    """Copy the model that the arguments name."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="a run folder or a checkpoint")
     parser.add_argument("name", help="the name of the shipped model")
     arguments = parser.parse_args()
+    ship(arguments.run, arguments.name)
 
-    target = MODELS / f"{arguments.name}.safetensors"
-    source = resolve_model(arguments.run).path
+
+def ship(run: str | Path, name: str) -> None:
+    """Write the file with as many tensors in half precision as leave its answers alone."""
+    target = MODELS / f"{name}.safetensors"
+    source = resolve_model(run).path
     header, tensors = read_checkpoint(source)
     expected = predict(source)
-    floats = [name for name in tensors if tensors[name].is_floating_point()]
+    floats = [each for each in tensors if tensors[each].is_floating_point()]
     by_size = sorted(floats, key=lambda name: -tensors[name].numel())
 
     def write(count: int) -> None:
@@ -57,7 +61,7 @@ def main() -> None:
         write_checkpoint(
             target,
             header,
-            {name: tensor.half() if name in half_precision else tensor for name, tensor in tensors.items()},
+            {each: tensor.half() if each in half_precision else tensor for each, tensor in tensors.items()},
         )
 
     def changes_answers(count: int) -> bool:

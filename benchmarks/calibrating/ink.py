@@ -17,11 +17,12 @@ from digitcli.synthesis.strokes import WriterStrokes, load_writers, split_writer
 
 Light = npt.NDArray[np.float32]  # (H, W), 1 on white paper
 FINE = 3  # times as many pixels are drawn
+HEADROOM = 0.3  # above the digits of a number, in heights of a digit
 MARKS = {  # strokes in heights of a digit, the foot of the line at y = 1
     ".": [[(0.05, 0.93), (0.09, 0.97)]],
     ",": [[(0.1, 0.9), (0.03, 1.12)]],
     "-": [[(0.05, 0.55), (0.4, 0.52)]],
-    "/": [[(0.4, 0.0), (0.0, 1.05)]],
+    "/": [[(0.62, -0.22), (0.0, 1.2)]],
     ":": [[(0.08, 0.35), (0.11, 0.38)], [(0.08, 0.85), (0.11, 0.88)]],
 }
 
@@ -74,15 +75,15 @@ class Hand:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
         """Return the ink of digits and marks, and the boxes (n, 4) of the characters."""
         pieces, boxes, x = [], [], 0.0
-        tall = round(1.5 * height)
+        tall = round(1.8 * height)
         for character in text:
             own = height * random.uniform(0.88, 1.08)
             if character.isdecimal():
                 ink = self.digit(random, int(character), max(4, round(own)))
-                y = 0.1 * height + height - own + random.normal(0, 0.04) * height
+                y = HEADROOM * height + height - own + random.normal(0, 0.04) * height
             else:
                 ink = self.draw(random, MARKS[character], own)
-                y = 0.1 * height + own * min(point[1] for stroke in MARKS[character] for point in stroke)
+                y = HEADROOM * height + own * min(point[1] for stroke in MARKS[character] for point in stroke)
             pieces.append((ink, round(x), max(0, round(y))))
             boxes.append((x, y, x + ink.shape[1], y + ink.shape[0]))
             x += ink.shape[1] + height * random.normal(self.gap, 0.05)
@@ -149,7 +150,7 @@ class Paper:
     def write(self, hand: Hand, text: str, x: float, foot: float, height: float, tone: float) -> float:
         """Write a number whose digits stand on a line, and return its right end."""
         ink, boxes = hand.write(self.random, text, height)
-        top = foot - 1.1 * height
+        top = foot - (1 + HEADROOM) * height
         self.blend(ink, round(x), round(top), tone)
         self._label(text, boxes + [round(x), round(top), round(x), round(top)])
         return x + ink.shape[1]

@@ -79,7 +79,7 @@ def ledger(random: np.random.Generator, room: Room) -> DrawnScene:
     """A leaf of an account book: rules, dates, words and columns of amounts, yellowed."""
     h = random.uniform(14, 34)
     rows, columns = int(random.integers(5, 16)), int(random.integers(1, 4))
-    paper = _paper(random, room, (14 + 7.5 * columns) * h, (rows + 1.5) * 1.9 * h, random.uniform(0.7, 0.95))
+    paper = _paper(random, room, (14 + 9 * columns) * h, (rows + 1.5) * 1.9 * h, random.uniform(0.7, 0.95))
     width, height = paper.size
     paper.light *= 1 - 0.15 * np.linspace(0, 1, width, dtype=np.float32) ** 4
     hand, tone, pale = room.hand(random, (0.04, 0.1)), random.uniform(0.15, 0.5), random.uniform(0.5, 0.8)
@@ -87,7 +87,7 @@ def ledger(random: np.random.Generator, room: Room) -> DrawnScene:
     for row in range(rows + 1):
         paper.line([(0, (row + 1.2) * 1.9 * h), (width, (row + 1.2) * 1.9 * h)], pale, 1)
     for column in range(columns):
-        x = (14 + 7.5 * column) * h
+        x = (14 + 9 * column) * h
         paper.line([(x, 0), (x, height)], pale, 1)
     for row in range(rows):
         foot = (row + 1.13) * 1.9 * h
@@ -95,7 +95,7 @@ def ledger(random: np.random.Generator, room: Room) -> DrawnScene:
         paper.print(font, _word(random), 6.5 * h, foot, tone)
         for column in range(columns):
             if random.random() < 0.75:
-                paper.write(hand, amount(random, 3), (14.4 + 7.5 * column) * h, foot, h, tone)
+                paper.write(hand, amount(random, 3), (14.4 + 9 * column) * h, foot, h, tone)
     return scan(paper)
 
 
