@@ -3,7 +3,7 @@
 Run `pictures` and `pages` first: they fit the weights of the confidence. Then `limits` measures which
 confidence keeps the share of wrong answers below which limit. Each writes into checkpoints in models/. What
 is read was never trained on: people and fonts that training holds out, MNIST's validation digits, and the
-generators of `benchmarks/judged_scenes.py`.
+kinds of `benchmarks/calibrating`. Nothing of it judges.
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from judging.handwritten import exam, letter
-from judging.ink import JudgingRoom, judging_room
-from judging.printed import receipt
-from judging.score import LARGEST_CUT, WORLDS, judge, single_number
-from judging.sheet import bounds, overlap
+from calibrating.ink import calibration_room
+from calibrating.kinds import KINDS
+from judging.score import LARGEST_CUT, judge
 from scenes import DrawnScene
 from support import digits_of, held_out_composer, open_app
 
-from digitcli.data.dataset import Dataset, split
+from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.evaluation.calibration import risk_table
-from digitcli.evaluation.metrics import calibration_error
+from digitcli.evaluation.calibration import risk_table, threshold_for_error
 from digitcli.imaging.grayscale import Grey
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.inference.checkpoint import read_checkpoint, write_checkpoint
@@ -48,13 +45,12 @@ from digitcli.recognition.line_reading import Line, whole_picture
 from digitcli.recognition.numbers import recognize
 from digitcli.recognition.pages import CERTAIN, PageNetworks, find_numbers_on, look, shows_several
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.readings import Number
+from digitcli.recognition.readings import DEFAULT_MAX_ERROR, Number
 from digitcli.strip_format import OTHER
-from digitcli.synthesis.page import Kind, Label, corners_of, line_box, numbers_of
+from digitcli.synthesis.page import Kind, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.line_task import ComposedLines
 from digitcli.training.synthetic_lines import compose_scenes
 
 app = open_app(__doc__)
@@ -69,8 +65,8 @@ NOTHING_FEATURES = ("nothing", "bias")
 Outcomes = list[tuple[float, bool]]  # the confidence of each answer, and whether it is right
 SEED = 4711  # different from the seed of `digitcli evaluate`
 PICTURE_SEED = 90210  # of the pictures for `picture_reader`; different from those of training
-# Ranges of the sides of blank pages, of large pages to fit on, and of pictures and pages without a number.
-BLANK_PX, PAGE_PX, EMPTY_PX, EMPTY_PAGE_PX = (30, 1200), (200, 1400), (60, 700), (400, 1400)
+# Ranges of the sides of blank pages, and of large pages to fit on.
+BLANK_PX, PAGE_PX = (30, 1200), (200, 1400)
 LINES_SHARE = 0.2  # of the pages are one line, such as an amount or a date
 NOTHING_SHARE = 0.4  # of the large pages show no number: without them the presence is overrated
 LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
@@ -79,10 +75,7 @@ LEAST_OVERLAP = 0.3  # share of the smaller of two boxes that are the same line
 WEIGHT_DECAY = 1e-4
 # The weights with which the probability of the text is the confidence.
 READING_ALONE = Weights({"reading": 1.0, ALONE + "reading": 1.0})
-MARGIN_PX = 5  # least distance of a part of a page from every number on it
-TRIES = 20  # to find such parts on a page; few of them succeed
-# Whose parts are read: screws and pointers of a meter look like digits where the rest of it is not seen.
-PARTS_OF = (receipt, letter, exam)
+MOST_NUMBERS = 4  # on the pages of a kind, for each of the pictures that are asked for
 
 
 @dataclass(frozen=True)
@@ -109,13 +102,13 @@ class Place:
 
 
 @app.command()
-def pictures(composed: int = 6000, held_out: int = 300) -> None:
+def pictures(composed: int = 6000, others: int = 100) -> None:
     """Fit the confidence of `picture_reader`.
 
     It reads composed pictures, pictures of other generators, and blank paper. The weights are those of the
     probability that its text is right, and that a number stands where no network found one.
     """
-    examples = list(compose_examples(composed, held_out))
+    examples = list(compose_examples(composed, others))
     write("picture_reader", acceptance=fit_acceptance(examples), presence={})
     write("picture_reader", presence=fit_presence(examples))
 
@@ -146,32 +139,33 @@ def pages(pages: int = 1200, pictures: int = 4000) -> None:
 
 
 @app.command()
-def limits(lines: int = 1500, pages: int = 50) -> None:
+def limits(pictures: int = 300) -> None:
     """Measure which confidence keeps the share of wrong answers below which limit.
 
-    The default models read lines, most of them amounts; as many single numbers, and `--pages` of each of the
-    other generators; and as many pictures without a number, half of which are parts of such pages and half
-    composed. Every answer to these is wrong. The only number that is read in a picture counts in the limits
-    of `reader`, numbers beside others in those of `page_reader`, as in `digitcli predict`.
+    The default models read `--pictures` of each kind of `benchmarks/calibrating`, with and without numbers.
+    Every kind has the same weight, and an answer to a picture without a number is wrong. The only number that
+    is read in a picture counts in the limits of `reader`, numbers beside others in those of `page_reader`, as
+    in `digitcli predict`. What each kind would have had with the limits of the others is printed.
     """
-    reader, mnist = Reader(device="cpu", min_confidence=0.0), load_mnist()
-    room, composer = judging_room(split(mnist).validation), held_out_composer()
-    scenes = itertools.chain(
-        composed_lines(mnist, lines),
-        single_numbers(room, lines),
-        pictures_without_number(room, composer, 2 * lines, EMPTY_PX),
-        pages_of_worlds(room, pages),
-        pictures_without_number(room, composer, pages * len(WORLDS), EMPTY_PAGE_PX),
-    )
-    for model, outcomes in zip(("reader", "page_reader"), answers(reader, scenes), strict=True):
-        table = risk_table(*zip(*outcomes, strict=True))
-        confidences, is_right = (torch.tensor(values) for values in zip(*outcomes, strict=True))
-        error = calibration_error(confidences, is_right)
-        print(f"{model}: {len(outcomes)} answers, {is_right.double().mean():.1%} right, ECE {error:.4f}")
-        for max_error, threshold in table.items():
-            share = (confidences >= threshold).double().mean()
-            print(f"at most {float(max_error):.1%} wrong: confidence {threshold:.4f}, {share:.1%} answered")
+    reader = Reader(device="cpu", min_confidence=0.0)
+    outcomes = {name: answers(reader, scenes_of(name, SEED, pictures)) for name in KINDS}
+    for place, model in enumerate(("reader", "page_reader")):
+        of_kinds = {name: both[place] for name, both in outcomes.items() if both[place]}
+        table = table_of(of_kinds, pictures)
+        print(f"{model}: {table}")
+        for name, own in of_kinds.items():
+            others = table_of({other: each for other, each in of_kinds.items() if other != name}, pictures)
+            threshold = threshold_for_error(DEFAULT_MAX_ERROR, others)
+            answered = [is_right for confidence, is_right in own if confidence >= threshold]
+            wrong = answered.count(False) / max(len(answered), 1)
+            print(f"  {name:16} {len(answered):4} of {len(own):4} answered, {wrong:.1%} of these wrong")
         write(model, risk=table)
+
+
+def table_of(outcomes: Mapping[str, Outcomes], pictures: int) -> dict[str, float]:
+    """Return the risk table of answers by kind, in which each kind has the same weight."""
+    rows = [(*outcome, 1 / max(len(own), pictures)) for own in outcomes.values() for outcome in own]
+    return risk_table(*zip(*rows, strict=True))
 
 
 def write(model: str, **fields: dict[str, float]) -> None:
@@ -247,19 +241,30 @@ def values_of(line: Line, number: Number) -> Mapping[str, float]:
     return features(line, number.text, number.confidence, nothing)
 
 
-def compose_examples(composed: int, held_out: int) -> Iterator[Example]:
-    """Yield composed pictures, and pictures of generators that training never sees."""
-    composer, room = held_out_composer(), judging_room(split(load_mnist()).validation)
+def compose_examples(composed: int, pictures: int) -> Iterator[Example]:
+    """Yield composed pictures, blank paper, and pictures of at most one number of other kinds."""
+    composer = held_out_composer()
     for scene in compose_scenes(composer, np.random.default_rng(PICTURE_SEED), composed):
         text = strip_of_picture(scene).text
         is_number = any(label.kind is Kind.NUMBER and label.text for label in scene.labels)
         yield Example(scene.picture, "" if OTHER in text else digits_of(text), is_number)
     yield from blank_pages(composer, composed // 10)
-    for index, world in enumerate(WORLDS.values()):
-        for number in range(held_out):
-            held = single_number(world, np.random.default_rng([PICTURE_SEED, index, number]), room)
-            (label,) = (label for label in held.labels if label.text)
-            yield Example(held.picture, digits_of(label.text), is_number=True)
+    for name in KINDS:
+        for scene in scenes_of(name, PICTURE_SEED, pictures):
+            texts = [digits_of(label.text) for label in scene.labels if label.text]
+            if len(texts) < 2 and not scene.ignored:
+                yield Example(scene.picture, "".join(texts), bool(texts))
+
+
+def scenes_of(name: str, seed: int, count: int) -> Iterator[DrawnScene]:
+    """Yield pictures of a kind; of those with many numbers fewer."""
+    room, index, numbers = calibration_room(split(load_mnist()).validation), list(KINDS).index(name), 0
+    for number in range(count):
+        scene = KINDS[name](np.random.default_rng([seed, index, number]), room)
+        numbers += max(1, sum(bool(label.text) for label in scene.labels))
+        yield scene
+        if numbers >= MOST_NUMBERS * count:
+            return
 
 
 def blank_pages(composer: SceneComposer, count: int) -> Iterator[Example]:
@@ -312,67 +317,6 @@ def _expected(box: LineBox, scene: Scene) -> set[str] | None:
     if any(not label.text or label.shares_outside(size).mean() > LARGEST_CUT for label in numbers):
         return None
     return {digits_of(number.text) for label in numbers for number in numbers_of(label)}
-
-
-def composed_lines(mnist: Dataset, count: int) -> Iterator[DrawnScene]:
-    """Yield lines, some of which are empty."""
-    synthesizer = ComposedLines(mnist, SEED).composer("validation").lines
-    for number in range(count):
-        picture, text, boxes = synthesizer.synthesize_photograph(np.random.default_rng([SEED, number]))
-        label = Label(Kind.NUMBER, text, corners_of(boxes))
-        yield DrawnScene(picture, (label,) if digits_of(text) else (), ())
-
-
-def single_numbers(room: JudgingRoom, count: int) -> Iterator[DrawnScene]:
-    """Yield pictures of one number by each generator in turn."""
-    worlds = itertools.cycle(enumerate(WORLDS.values()))
-    for number, (index, world) in zip(range(count), worlds, strict=False):
-        yield single_number(world, np.random.default_rng([SEED, index, number, 1]), room)
-
-
-def pages_of_worlds(room: JudgingRoom, count: int) -> Iterator[DrawnScene]:
-    """Yield pages by each generator."""
-    for index, world in enumerate(WORLDS.values()):
-        for number in range(count):
-            yield world(np.random.default_rng([SEED, index, number]), room, None)
-
-
-def pictures_without_number(
-    room: JudgingRoom, composer: SceneComposer, count: int, sides_px: tuple[int, int]
-) -> Iterator[DrawnScene]:
-    """Yield composed pictures without a number, and parts of pages by generators, in turn."""
-    parts = parts_without_number(np.random.default_rng([SEED, 2, *sides_px]), room, sides_px)
-    random = np.random.default_rng([SEED, 3, *sides_px])
-    for number in range(count):
-        if number % 2:
-            yield next(parts)
-        else:
-            scene = composer.page(random, *sample_size(random, sides_px), layout=fill_with_nothing)
-            yield DrawnScene(scene.picture, (), ())
-
-
-def parts_without_number(
-    random: np.random.Generator, room: JudgingRoom, sides_px: tuple[int, int]
-) -> Iterator[DrawnScene]:
-    """Yield parts of pages by generators that show no number, without end; some of them overlap."""
-    while True:
-        scene = PARTS_OF[int(random.integers(len(PARTS_OF)))](random, room, None)
-        numbers = [bounds(label.corners) for label in scene.labels if label.kind is Kind.NUMBER]
-        size = np.array(scene.picture.shape)
-        for _ in range(TRIES):
-            sides = np.minimum(sample_size(random, sides_px), size)
-            y, x = random.integers(size - sides + 1).tolist()
-            bottom, right = (sides + (y, x)).tolist()
-            box = x - MARGIN_PX, y - MARGIN_PX, right + MARGIN_PX, bottom + MARGIN_PX
-            if not any(overlap(box, number)[0] > 0 for number in (*numbers, *scene.ignored)):
-                yield DrawnScene(scene.picture[y:bottom, x:right], (), ())
-
-
-def sample_size(random: np.random.Generator, sides_px: tuple[int, int]) -> tuple[int, int]:
-    """Return a height and a width within a range."""
-    low, high = (float(np.log(side)) for side in sides_px)
-    height, width = np.exp(random.uniform(low, high, 2)).astype(int).tolist()
-    return height, width
 
 
 def answers(reader: Reader, scenes: Iterable[DrawnScene]) -> tuple[Outcomes, Outcomes]:

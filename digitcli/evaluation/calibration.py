@@ -139,21 +139,26 @@ def draw_calibration(
     )
 
 
-def risk_table(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, float]:
+def risk_table(
+    confidences: Sequence[float], is_correct: Sequence[bool], weights: Sequence[float] | None = None
+) -> dict[str, float]:
     """Return for each of `ERRORS` the lowest threshold above which no larger fraction is wrong.
+
+    weights: how much each answer counts; all count the same if none are given.
 
     An error that no threshold reaches is left out. So is an error for which there are so few answers that
     not even one of them may be wrong. This is the inverse of the risk-coverage curve of El-Yaniv & Wiener,
     "On the foundations of noise-free selective classification", 2010.
     """
-    order = sorted(zip(confidences, is_correct, strict=True), reverse=True)
+    weights = [1.0] * len(confidences) if weights is None else weights
+    order = sorted(zip(confidences, is_correct, weights, strict=True), reverse=True)
     table: dict[str, float] = {}
-    wrong = 0
-    for count, (confidence, correct) in enumerate(order, start=1):
-        wrong += not correct
+    wrong = answered = 0.0
+    for count, (confidence, correct, weight) in enumerate(order, start=1):
+        wrong, answered = wrong + weight * (not correct), answered + weight
         is_tied = count < len(order) and order[count][0] == confidence
         for error in () if is_tied else ERRORS:
-            if wrong <= error * count >= 1:
+            if wrong <= error * answered and error * count >= 1:
                 table[str(error)] = confidence
     return {str(error): table[str(error)] for error in ERRORS if str(error) in table}
 
