@@ -162,6 +162,10 @@ def test_thresholds_of_a_risk_table_keep_the_error() -> None:
     assert risk_table([0.9] * 10 + [0.8] * 10, [True] * 20) == {"0.05": 0.8, "0.1": 0.8}
     errors = ("0.01", "0.02", "0.03", "0.05", "0.1")
     assert risk_table([0.9] * 199, [True] * 199) == dict.fromkeys(errors, 0.9)
+    table = {"0.01": 0.97, "0.05": 0.9}
+    limits = (0.001, 0.01, 0.04, 0.5)
+    assert [threshold_for_error(error, table) for error in limits] == [1.0, 0.97, 0.97, 0.9]
+    assert threshold_for_error(0.02, {}) == pytest.approx(0.98)
 
 
 def test_answers_count_by_their_weights_in_a_risk_table() -> None:
@@ -170,7 +174,3 @@ def test_answers_count_by_their_weights_in_a_risk_table() -> None:
     weights = [0.1] * 50 + [1.0] * 50
     assert risk_table(confidences, is_correct, weights)["0.05"] == 0.9  # 5 of 55
     assert risk_table(confidences, is_correct, [2.0] * 100) == risk_table(confidences, is_correct)
-    table = {"0.01": 0.97, "0.05": 0.9}
-    limits = (0.001, 0.01, 0.04, 0.5)
-    assert [threshold_for_error(error, table) for error in limits] == [1.0, 0.97, 0.97, 0.9]
-    assert threshold_for_error(0.02, {}) == pytest.approx(0.98)
