@@ -169,11 +169,12 @@ def lines_of_pages(digits: Digits) -> list[tuple[tuple[FoundLine, ...], ...]]:
 def test_a_quantized_finder_finds_the_lines_that_the_finder_finds(
     lines_of_pages: list[tuple[tuple[FoundLine, ...], ...]],
 ) -> None:
-    found = expected = 0
-    for ours, theirs in lines_of_pages:
-        found += sum(any(line.box.overlap(other.box) > 0.5 for other in ours) for line in theirs)
-        expected += len(theirs)
-    assert expected >= 20 and found >= 0.9 * expected
+    shares = [
+        np.mean([any(line.box.overlap(other.box) > 0.5 for other in ours) for line in theirs])
+        for ours, theirs in lines_of_pages
+        if theirs
+    ]
+    assert len(shares) >= 6 and np.mean(shares) >= 0.9  # of the lines of a page
 
 
 def test_a_quantized_finder_finds_hardly_more_lines(

@@ -168,7 +168,7 @@ def test_a_pool_depends_on_the_seed_and_its_number(digits: Digits, monkeypatch: 
 def test_some_writers_are_held_out(digits: Digits) -> None:
     lines = ComposedLines(Dataset("d", digits), 0)
     training, held_out = (lines.composer(part).lines._writers for part in ("train", "validation"))
-    assert (len(training), len(held_out)) == (147, 16)
+    assert (len(training), len(held_out)) == (147, 8)
     assert not {id(writer) for writer in training} & {id(writer) for writer in held_out}
 
 
