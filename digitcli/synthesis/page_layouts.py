@@ -36,6 +36,7 @@ from digitcli.synthesis.page_parts import (
     fill_with_letters,
     fill_with_one_box,
     fill_with_one_comb,
+    fill_with_row,
     fill_with_spaced_numbers,
     fill_with_sums,
 )
@@ -289,6 +290,7 @@ LAYOUTS: dict[str, Layout] = {
     "axis": fill_with_axis,
     "address": fill_with_address,
     "spaced_numbers": fill_with_spaced_numbers,
+    "row": fill_with_row,
     "one_number": fill_with_one_number,
     "one_comb": fill_with_one_comb,
     "one_fraction": fill_with_one_fraction,

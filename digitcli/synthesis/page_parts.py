@@ -27,6 +27,10 @@ LONGEST = (1, 1, 2, 3)  # the most digits of a number, each with the same probab
 ONES_SHARE = 0.4  # of the numbers of one digit are 1
 RULED_SHARE = 0.25  # of the pictures show lines of a table or the edges of a cell
 
+MOST_IN_ROW = 4  # numbers in one row alone
+ROW_GAP = 0.6  # least gap between two of them, in heights of a digit
+ROW_STEP = 0.06  # standard deviation of how much higher or lower one of them stands, in heights of a digit
+
 # Operators that belong to a number, as in 24/07, unless there is space on both sides: wider than between
 # digits, in heights of a digit.
 SPACED = "-/:"
@@ -164,6 +168,30 @@ def fill_with_spaced_numbers(desk: Desk) -> None:
             digits = sample_integer(desk.random, 1, 8)
             _write_at_pitch(desk, digits, x + pitch / 2, y, pitch)
             x += pitch * (len(digits) + desk.uniform(0.9, 4))
+
+
+def fill_with_row(desk: Desk) -> None:
+    """Write a few numbers in one row as wide as the page, in columns or with gaps of any width."""
+    texts = [
+        sample_integer(desk.random, 1, 4) if desk.chance(0.8) else sample_number(desk.random)
+        for _ in range(desk.count(2, MOST_IN_ROW + 1))
+    ]
+    gaps = len(texts) - 1
+    widths_px = np.array([desk.number(text).width for text in texts])
+    needed_px = widths_px.sum() + gaps * ROW_GAP * desk.height_px
+    desk = replace(desk, height_px=desk.height_px * min(1.0, 0.95 * desk.page.width / needed_px))
+    numbers = [desk.number(text) for text in texts]
+    spare_px = desk.page.width - sum(number.width for number in numbers)
+    free_px = max(0.0, spare_px - gaps * ROW_GAP * desk.height_px)
+    shares = np.ones(gaps + 2) if desk.chance(0.3) else desk.random.exponential(1.0, gaps + 2)
+    spaces = free_px * shares / shares.sum()  # before, between and behind the numbers
+    x, y = spaces[0], desk.uniform(0, 1) * max(0.0, desk.page.height - desk.height_px)
+    for text, number, space in zip(texts, numbers, spaces[1:], strict=True):
+        drop_px = desk.height_px / 2 - number.height / 2 + desk.random.normal(0, ROW_STEP) * desk.height_px
+        desk.page.put(number, x, y + drop_px, Kind.NUMBER, text)
+        x += number.width + ROW_GAP * desk.height_px + space
+    if desk.chance(RULED_SHARE):
+        draw_edges_of_cell(desk)
 
 
 def fill_with_choices(desk: Desk) -> None:

@@ -22,7 +22,7 @@ from digitcli.synthesis.page_layouts import (
     fill_with_one_character,
 )
 from digitcli.synthesis.page_marks import Desk
-from digitcli.synthesis.page_parts import fill_with_column
+from digitcli.synthesis.page_parts import fill_with_column, fill_with_row
 from digitcli.synthesis.shares import choose
 from digitcli.synthesis.stamps import WritingRoom
 from digitcli.synthesis.things import draw_things
@@ -70,6 +70,8 @@ MOST_ROWS = 12  # of the others
 LEAST_ROW_PX = 8.0  # height of a row; lower ones cannot be read
 ROW_PITCH = (1.05, 2.2)  # range of the distance of two rows, in heights of a digit
 COLUMN_MARGINS = (0.0, 1.0)  # range of the paper above and below a column together, in heights of a digit
+ROW_ASPECT = (1.2, 9.0)  # range of the width of a picture with a row of numbers over its height
+ROW_DIGIT = (0.25, 0.95)  # range of the height of a digit in one, in heights of the picture
 IMAGE_MARGIN = (-0.12, 0.3)  # range of the paper around a digit of a dataset, in its heights; below 0 is none
 IMAGE_SHIFT = 0.04  # standard deviation by which the margins of its four sides differ, in heights
 IMAGE_SQUARE_SHARE = 0.75  # of these pictures are square, as those of a dataset
@@ -161,6 +163,12 @@ class SceneComposer:
         digit_px = height / (rows * pitch + margins)
         fill = functools.partial(fill_with_column, rows=rows, pitch_px=pitch * digit_px)
         return self._small_page(random, height, max(4, round(height / aspect)), digit_px, fill)
+
+    def row(self, random: np.random.Generator) -> Scene:
+        """Compose a wide picture of a few numbers in one row."""
+        height = round(_log_uniform(random, LINE_SIDES_PX))
+        width = round(height * _log_uniform(random, ROW_ASPECT))
+        return self._small_page(random, height, width, height * random.uniform(*ROW_DIGIT), fill_with_row)
 
     def _square_picture(self, random: np.random.Generator, fill: Layout) -> Scene:
         height = round(_log_uniform(random, CHARACTER_SIDES_PX))

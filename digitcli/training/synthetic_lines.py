@@ -138,6 +138,7 @@ def compose_scenes(
         "page": lambda: composer.page(random, SCENE_SIDE_PX, SCENE_SIDE_PX),
         "empty": lambda: composer.empty(random),
         "column": lambda: composer.column(random),
+        "row": lambda: composer.row(random),
         "small": lambda: composer.small_picture(random),
     }
     for _ in itertools.count() if count is None else range(count):
