@@ -150,9 +150,14 @@ def device_of_process(name: str) -> torch.device:
 def joined_processes(device: str) -> Iterator[Processes]:
     """Connect the processes that `torchrun` has started; without it there is one process.
 
+    Processes that are connected already, as by Ray Train, stay so.
+
     Raises:
         EnvironmentFault: the processes do not find each other, or cannot exchange tensors of this device.
     """
+    if dist.is_available() and dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+        return
     rank, size = rank_and_size()
     if size == 1:
         yield ONE_PROCESS

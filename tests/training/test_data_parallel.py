@@ -176,3 +176,18 @@ def test_torchrun_sets_the_rank_and_the_number_of_processes(monkeypatch: pytest.
         assert processes == ONE_PROCESS and processes.is_first
         batch = torch.arange(4)
         assert processes.share(batch) is batch
+
+
+def train_in_a_group(data: str) -> None:
+    """Train in a group of processes that exists already, as Ray Train connects one."""
+    torch.distributed.init_process_group("gloo")
+    recipe = {"epochs": 1, "batch_size": 50, "dtype": "float32"}
+    trainer.train(TrainConfig(arch="lenet5", data=data, device="cpu", recipe=recipe), out=Path("run"))
+    print(torch.distributed.get_world_size())
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_are_connected_already_train_together(few_digits: Path, tmp_path: Path) -> None:
+    with two_processes(few_digits, target=train_in_a_group) as processes:
+        (first, _), (second, _) = wait_for(processes)
+    assert (first, second) == ("2\n", "2\n") and (tmp_path / "run" / "model.safetensors").exists()
