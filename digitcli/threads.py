@@ -139,6 +139,14 @@ def _read_quota(folder: Path) -> float:
         return math.inf
 
 
+def limit_threads() -> None:
+    """Let OpenCV and OpenMP use one thread, since other workers on this machine need the other cores."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def set_up_worker() -> None:
     """Set up a worker process; each worker calls this first.
 

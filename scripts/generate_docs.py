@@ -34,6 +34,7 @@ VALUES = {bool: "flag", int: "whole number", float: "number", str: "text", Path:
 FOLDERS = {
     "scripts": "Scripts for maintainers",
     "benchmarks": "Scripts that reproduce published figures",
+    "examples/engines": "Recipes for engines and batch queues, see docs/beyond-one-machine.md",
     "examples/tensorflow": "The textbook's networks in TensorFlow, beside PyTorch",
 }
 

@@ -28,7 +28,7 @@ LAYERS = [
     {"export"},
     {"compression"},
     {"comparison"},
-    {"adaptation", "benchmarking"},
+    {"adaptation", "benchmarking", "bulk"},
     {"training"},
     {"recognition"},
     {"evaluation", "interpretation"},

@@ -25,7 +25,7 @@ from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolv
 from digitcli.recognition.models import complete_models, reads_strips
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import TOP_K, check_ranges
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 from digitcli.recognition.thresholds import companions_of
 from digitcli.strip_format import SEPARATORS
 
@@ -217,7 +217,7 @@ def answer_pictures(
     """
     answers: list[Answer] = []
     failures: list[Failure] = []
-    readings = reader.read_all(Source(picture.file, picture.path) for picture in pictures)
+    readings = reader.read_all(Picture(picture.file, picture.path) for picture in pictures)
     by_file = itertools.groupby(readings, key=lambda reading: reading.file)
     for picture, (file, pages) in zip(pictures, by_file, strict=True):
         reading, *others = pages

@@ -41,6 +41,9 @@ SEE_EXIT_CODES = "The exit codes are explained by: digitcli --help"
 
 COMMANDS = {  # the first sentences of the commands' docstrings, so that --help need not import the commands
     "predict": "Read handwritten numbers in pictures, photographs and scans.",
+    "plan": "Divide many pictures into portions, which workers read one by one.",
+    "verify": "Tell whether the results of a manifest are whole: no picture missing or twice, all by the "
+    "same reader.",
     "train": "Train an architecture by its recipe, and evaluate it once on the test set.",
     "evaluate": "Measure the accuracy and the calibration of models on labelled digits, and show their "
     "mistakes.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Literal
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
+from digitcli.cli.manifests import read_manifest
 from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import InputError, Interrupted, OutputError, PartialInputError, UsageError, counted
+from digitcli.data.storage import address_of
+from digitcli.errors import (
+    InputError,
+    Interrupted,
+    OutputError,
+    PartialInputError,
+    UsageError,
+    counted,
+    import_packages,
+)
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
@@ -26,6 +36,7 @@ from digitcli.recognition.results import (
     format_readings,
     new_results,
     resume_results,
+    stored_results,
 )
 from digitcli.recognition.sources import (
     STANDARD_INPUT,
@@ -41,12 +52,12 @@ if TYPE_CHECKING:
     from digitcli.cli.readings_view import ReadingView
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.readings import Reading
-    from digitcli.recognition.sources import Source
+    from digitcli.recognition.sources import Picture
 
 INPUT, MODELS, CERTAINTY, OUTPUT = "Input", "Models and speed", "Refusing uncertain answers", "Output"
 STANDARD_OUTPUT = Path("-")
 
-PredictFormat = Literal["table", "json", "jsonl", "csv"]
+PredictFormat = Literal["table", "json", "jsonl", "csv", "parquet"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +71,15 @@ class PredictOptions:
     files_from: str | None = setting(
         None, INPUT, "Also read the files and folders that FILE lists, one per line or as find -print0 "
         "writes them; - is standard input.", unit="file",
+    )  # fmt: skip
+    manifest: str | None = setting(
+        None, INPUT, "Read the portions of this manifest of digitcli plan, and write a part for each of them "
+        "into the folder of -o, here or in a store; the same command continues an interrupted run.",
+        unit="file",
+    )  # fmt: skip
+    portion: str | None = setting(
+        None, INPUT, "Read only every N-th portion from the K-th on, counted from 0; for job arrays.",
+        unit="K/N",
     )  # fmt: skip
     null: bool = setting(
         False, INPUT, "Has no effect: zero bytes in a list are noticed.", letter="-0", hidden=True
@@ -82,6 +102,15 @@ class PredictOptions:
         None, MODELS, "Open this many pictures at once, and read with this many processes after the first "
         f"128 (default: the CPU cores, at most {MAX_PROCESSES}).", letter="-j", unit="N", at_least=1,
     )  # fmt: skip
+    engine: Literal["local", "ray"] = setting(
+        "local", MODELS, "Read the portions by processes of this machine, or by workers of Ray."
+    )
+    address: str | None = setting(
+        None, MODELS, "Use this cluster of Ray (default: one on this machine).", unit="address"
+    )
+    workers: int | None = setting(
+        None, MODELS, "Read this many portions at once (default: --jobs).", unit="N", at_least=1
+    )
     min_confidence: float | None = setting(
         None, CERTAINTY, "Refuse each number whose confidence is below this, for example 0.9 or 90%.",
         unit="fraction", at_least=0, at_most=1,
@@ -114,16 +143,17 @@ class PredictOptions:
         "--length 1."
     )  # fmt: skip
     format: PredictFormat | None = setting(
-        None, OUTPUT, "Print a table for people, or json, jsonl or csv for programs (default: by the name of "
-        "the output file, csv with --per number, or table).",
+        None, OUTPUT, "Print a table for people, or json, jsonl, csv or parquet for programs (default: by "
+        "the name of the output file, csv with --per number, or table).",
     )  # fmt: skip
     per: Per = setting(
         "page", OUTPUT, "Write one row of CSV per page, or one per number with its row and column on the "
         "page."
     )  # fmt: skip
     output: Path | None = setting(
-        None, OUTPUT, "Write the results to this .jsonl, .json or .csv file, which appears when the run has "
-        "finished; - is standard output.", letter="-o", unit="file",
+        None, OUTPUT, "Write the results to this .jsonl, .json, .csv or .parquet file, here or in a store "
+        "(s3://, gs://, az:// ...), which appears when the run has finished; - is standard output.",
+        letter="-o", unit="file",
     )  # fmt: skip
     resume: bool = setting(
         False, OUTPUT, "Continue an interrupted run with -o FILE.csv or FILE.jsonl: read the pictures that "
@@ -159,6 +189,9 @@ def predict(options: PredictOptions) -> None:
     tells what, and its text is the best guess. A doubtful number refuses no other number of its page, and a
     file that cannot be read stops no other.
     """
+    if options.manifest is not None:
+        read_manifest(options, options.manifest)
+        return
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
     constraints = parse_constraints(
@@ -168,7 +201,7 @@ def predict(options: PredictOptions) -> None:
     check_ranges(options.min_confidence, options.max_error)
     _check_output(options)
     check_device_name(options.device or "auto")
-    if options.output:
+    if options.output and not address_of(options.output):
         check_writable(options.output, options.force or options.resume)
     _read(options, constraints, resolve_models(options.model or DEFAULT_MODELS))
 
@@ -196,12 +229,19 @@ def _check_output(options: PredictOptions) -> None:
         raise OutputError("Standard output is closed.", "Write to a file with -o.")
     if options.output and options.annotate and options.output.resolve() == options.annotate.resolve():
         raise UsageError(f"-o and --annotate both name {options.output}.", "Name a file and another folder.")
+    if options.form == "parquet":
+        import_packages("Parquet", "parquet", "pyarrow")
+        if options.output is None:
+            raise UsageError("Parquet is written to a file.", "Name it with -o.")
     if options.output and options.form == "table":
         cause = "A table is for a terminal, not for a file."
         raise UsageError(cause, "Give --format jsonl, json or csv.")
     if options.per == "number" and options.form != "csv":
         cause = f"--per number is for CSV, but the output is {options.form}."
         raise UsageError(cause, "Give --format csv or -o numbers.csv; JSON lists the numbers of each page.")
+    if options.resume and options.output and address_of(options.output):
+        cause = "--resume cannot continue results in a store, which grow nowhere."
+        raise UsageError(cause, "Name a file of this machine, or use digitcli plan and --manifest.")
     if options.resume and (options.output is None or options.form not in ("jsonl", "csv")):
         output = f"{options.output or 'standard output'} as {options.form}"
         cause = f"--resume needs a file of CSV or JSON lines, but the output is {output}."
@@ -244,7 +284,8 @@ def _read(
                 thresholds=_describe_thresholds(options, reader, is_resumed=bool(results.read_before)),
             )
         )
-        if names is None and STANDARD_INPUT not in options.pictures:
+        is_stored = any(map(address_of, options.pictures))  # what it counts would be fetched twice
+        if names is None and STANDARD_INPUT not in options.pictures and not is_stored:
             view.count_ahead(results.left(_sources(options, None)))
         skipped: Counter[str] = Counter()
         readings = reader.read_all(results.left(_sources(options, names), skipped))
@@ -308,7 +349,7 @@ def _open_list(stack: ExitStack, name: str | None) -> Iterator[str] | None:
         raise InputError(cause, "Name a text file with one path per line.") from error
 
 
-def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[Source]:
+def _sources(options: PredictOptions, names: Iterator[str] | None) -> Iterator[Picture]:
     """Yield all pictures, without the annotated ones that this run writes."""
     stdin = sys.stdin.buffer if STANDARD_INPUT in options.pictures else None
     yield from find_sources(options.pictures, stdin, options.annotate)
@@ -325,6 +366,8 @@ def _results(
     """
     if options.output is None:
         return nullcontext(ResultWriter(console.show_data))
+    if (address := address_of(options.output)) is not None:
+        return stored_results(address, force=options.force)
     given = {
         "--device": options.device,
         "--runtime": options.runtime,
@@ -352,7 +395,13 @@ def _show(
             view.show_only_page(only)
     else:
         has_heading = not results.read_before
-        pieces = format_readings(readings, options.form, options.per, has_heading=has_heading)
+        pieces: Generator[str] | Generator[bytes]
+        if options.form == "parquet":
+            from digitcli.bulk.parquet import parquet_pieces
+
+            pieces = parquet_pieces(readings)
+        else:
+            pieces = format_readings(readings, options.form, options.per, has_heading=has_heading)
         try:
             for piece in pieces:
                 with wait_with_signals(insisting=True):  # a signal must not tear a piece

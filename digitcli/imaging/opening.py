@@ -95,14 +95,16 @@ def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> np.nd
 
 
 def open_pages(
-    source: Path | bytes, *, max_pixels: int = MAX_PIXELS
+    source: Path | bytes, *, max_pixels: int = MAX_PIXELS, name: str = ""
 ) -> Generator[tuple[int | None, np.ndarray | PictureError]]:
     """Yield every page of a file, or of a file's bytes, with its number from 1, or None for the only page.
 
     Only TIFF and PDF files have several pages; of an animation the first frame is read. For a page that
     cannot be read, a `PictureError` is yielded in its place, and the other pages are read.
+
+    name: how errors call bytes.
     """
-    name = "The input" if isinstance(source, bytes) else f"'{source}'"
+    name = f"'{name or source!s}'" if name or isinstance(source, Path) else "The input"
     with contextlib.ExitStack() as stack:
         try:
             stream = _open_source(source, stack, name)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -28,9 +28,9 @@ from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pages import read_page
 from digitcli.recognition.readings import Reading
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 
-Picture = str | Path | bytes | np.ndarray | Image.Image
+PictureLike = str | Path | bytes | np.ndarray | Image.Image | Picture
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ class PipelineOptions:
 
 
 def read_pictures(
-    pictures: Iterable[Picture | Source], models: RecognitionModels, options: PipelineOptions
+    pictures: Iterable[PictureLike], models: RecognitionModels, options: PipelineOptions
 ) -> Generator[Reading]:
     """Yield one reading a page, in the order of the pictures.
 
@@ -83,7 +83,7 @@ def read_pictures(
 
 
 def readings_of(
-    picture: Picture | Source, models: RecognitionModels, options: PipelineOptions
+    picture: PictureLike, models: RecognitionModels, options: PipelineOptions
 ) -> Iterator[Reading]:
     """Yield the readings of the pages of a picture; a page that fails has its error.
 
@@ -124,31 +124,49 @@ def _read(grey: np.ndarray, models: RecognitionModels, options: PipelineOptions)
     return replace(reading, picture=picture, ink=ink, rotation=rotation)
 
 
-def held(picture: Picture | Source) -> Picture | Source:
+def numbered(readings: Iterable[Reading]) -> Iterator[Reading]:
+    """Yield readings with the position of their picture; the first page of each begins anew."""
+    index = -1
+    for reading in readings:
+        index += reading.page in (None, 1)
+        yield replace(reading, index=index)
+
+
+def held(picture: Any) -> PictureLike:
     """Return a picture that its owner cannot change before it is read: he may fill the array again, or seek.
 
-    An image becomes its grey pixels, float32 (H, W) in [0, 1], or the error that it has none.
+    An image becomes its grey pixels, float32 (H, W) in [0, 1], or the error that it has none; an open file, a
+    path of another file system and a pair of a name and bytes become a `Picture`.
     """
+    if isinstance(picture, tuple) and len(picture) == 2:
+        return Picture(*picture)
+    is_path = hasattr(picture, "read_bytes") and not isinstance(picture, os.PathLike)
+    if is_path or hasattr(picture, "read"):
+        name = str(picture if is_path else getattr(picture, "name", ""))
+        try:
+            return Picture(name, picture.read_bytes() if is_path else picture.read())
+        except Exception as fault:  # of a file system that is not known
+            return Picture(name, PictureError("not_found", f"'{name}' cannot be read: {fault}.", "Check it."))
     if isinstance(picture, Image.Image):
         ((_, page),) = _open(picture)
-        return Source("", page) if isinstance(page, PictureError) else page
+        return Picture("", page) if isinstance(page, PictureError) else page
     return picture.copy() if isinstance(picture, np.ndarray) else picture
 
 
-def _name_of(picture: Picture | Source) -> str:
-    if isinstance(picture, Source):
+def _name_of(picture: PictureLike) -> str:
+    if isinstance(picture, Picture):
         return picture.name
     return os.fsdecode(picture) if isinstance(picture, str | os.PathLike) else ""
 
 
-def _open(picture: Picture | Source) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
+def _open(picture: PictureLike) -> Iterator[tuple[int | None, np.ndarray | PictureError]]:
     """Yield the number of each page and its grey picture, float32 (H, W) in [0, 1], or an error."""
-    content = picture.content if isinstance(picture, Source) else picture
+    content = picture.content if isinstance(picture, Picture) else picture
     try:
         if isinstance(content, str | os.PathLike):
             yield from open_pages(Path(content))
         elif isinstance(content, bytes | bytearray | memoryview):
-            yield from open_pages(bytes(content))
+            yield from open_pages(bytes(content), name=_name_of(picture))
         else:
             yield None, _grey_of(content)
     except PictureError as error:

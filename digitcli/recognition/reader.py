@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -35,15 +36,15 @@ from digitcli.recognition.models import (
 )
 from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.pipeline import (
-    Picture,
+    PictureLike,
     PipelineOptions,
     held,
+    numbered,
     ordered_map,
     read_pictures,
     readings_of,
 )
 from digitcli.recognition.readings import BATCH_SIZE, TOP_K, Reading, Rotation, check_ranges
-from digitcli.recognition.sources import Source
 from digitcli.recognition.thresholds import Thresholds, find_thresholds
 from digitcli.threads import file_threads, set_up_worker
 
@@ -60,7 +61,7 @@ MIN_PORTION, MAX_PORTION = 4, 128
 # Portions in flight for each process, so that no process waits for this one (chosen by hand).
 PORTIONS_PER_PROCESS = 3
 
-Portion = list[Picture | Source]
+Portion = list[PictureLike]
 
 
 class Reader:
@@ -69,7 +70,8 @@ class Reader:
         Reader().read("image.png").text
 
     Several threads may use a reader at a time. A program that asks for several `processes` must guard its
-    start by `if __name__ == "__main__"`.
+    start by `if __name__ == "__main__"`. A reader can be pickled; what comes out loads its models when it is
+    first used.
 
     models: shipped names, checkpoint files or run folders; without any, the default models. Models of the
         task `line` read numbers whose digits may touch, and replace the default one of their kind and the one
@@ -125,6 +127,12 @@ class Reader:
         if str(rotate) not in get_args(Rotation):
             raise UsageError(f"There is no rotation '{rotate}'.", "Give auto, 0, 90, 180 or 270.")
         resolved = complete_models(resolve_models(models))
+        self._arguments: dict[str, Any] = {
+            "models": tuple(model.shipped_as or str(model.path.absolute()) for model in resolved),
+            "device": device, "runtime": runtime, **counts, "min_confidence": min_confidence,
+            "max_error": max_error, "constraints": constraints, "top_k": top_k,
+            "keep_pictures": keep_pictures, "rotate": rotate,
+        }  # fmt: skip
         is_plain = constraints is None and rotate == "auto"
         if min_confidence is None:
             thresholds = find_thresholds(resolved, max_error, is_plain=is_plain)
@@ -152,7 +160,20 @@ class Reader:
             rotate=rotate,
         )  # fmt: skip
 
-    def read(self, picture: Picture) -> Reading:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self._arguments,)
+
+    def __getattr__(self, name: str) -> Any:
+        """Load the models of a reader that was pickled, and return what that gives it."""
+        if name.startswith("__") or "_arguments" not in self.__dict__:
+            raise AttributeError(name)
+        with _loading:
+            if "_create_worker" not in self.__dict__:  # the last that is set
+                arguments = dict(self._arguments)
+                Reader.__init__(self, *arguments.pop("models"), **arguments)
+        return object.__getattribute__(self, name)
+
+    def read(self, picture: PictureLike) -> Reading:
         """Read one picture: a path, a file's bytes, an array (H, W) or (H, W, 3), or a PIL image.
 
         Of a file with several pages this reads the first one; `read_all` reads all.
@@ -165,11 +186,13 @@ class Reader:
             raise reading.error
         return reading
 
-    def read_all(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+    def read_all(self, pictures: Iterable[PictureLike]) -> Iterator[Reading]:
         """Yield one reading a page, in the order of the pictures; a bad picture has the status `error`.
 
         An array (N, H, W) or (N, H, W, 3) is N pictures. Three axes of which the last has a length of 3 or 4
-        are one picture in colours, which goes to `read` or into a list.
+        are one picture in colours, which goes to `read` or into a list. Besides what `read` takes, a picture
+        is an open file, a path of another file system (`UPath`), or a pair of a name and a file's bytes;
+        `index` of a reading is the position of its picture.
 
         Pictures are taken as they are needed, and few are in memory: a reading comes when some further
         pictures have been taken, or there are no more. An error that `pictures` raises follows
@@ -185,19 +208,19 @@ class Reader:
             raise UsageError("read_all takes several pictures.", "Give a list, or call read.")
         held_pictures = map(held, pictures)
         if self.processes == 1:
-            return self._read_here(held_pictures)
-        return self._read_here_then_in_processes(held_pictures)
+            return numbered(self._read_here(held_pictures))
+        return numbered(self._read_here_then_in_processes(held_pictures))
 
-    def _read_here(self, pictures: Iterable[Picture | Source]) -> Iterator[Reading]:
+    def _read_here(self, pictures: Iterable[PictureLike]) -> Iterator[Reading]:
         return read_pictures(pictures, self.models, self._options)
 
-    def _read_here_then_in_processes(self, pictures: Iterator[Picture | Source]) -> Iterator[Reading]:
+    def _read_here_then_in_processes(self, pictures: Iterator[PictureLike]) -> Iterator[Reading]:
         """Read the first pictures in this process; if there are more, start others that read them."""
         yield from self._read_here(itertools.islice(pictures, PICTURES_BEFORE_PROCESSES))
         for picture in pictures:
             yield from self._read_in_processes(itertools.chain([picture], pictures))
 
-    def _read_in_processes(self, pictures: Iterator[Picture | Source]) -> Iterator[Reading]:
+    def _read_in_processes(self, pictures: Iterator[PictureLike]) -> Iterator[Reading]:
         """Read by several processes, each with a reader of its own.
 
         When a process dies, or the system cannot start one, no picture is lost: this process reads the
@@ -217,7 +240,7 @@ class Reader:
         size = PortionSize()
         is_broken = False
 
-        def pictures_until_broken() -> Iterator[Picture | Source]:
+        def pictures_until_broken() -> Iterator[PictureLike]:
             for picture in pictures:
                 yield picture
                 if is_broken:
@@ -248,6 +271,16 @@ class Reader:
                 pool.shutdown(cancel_futures=True)
 
 
+_loading = threading.Lock()
+
+
+def _unpickled(arguments: dict[str, Any]) -> Reader:
+    """Return a reader that loads its models when it is first used."""
+    reader = Reader.__new__(Reader)
+    reader._arguments = arguments
+    return reader
+
+
 class PortionSize:
     """The number of pictures that take a process about `PORTION_SECONDS`."""
 
@@ -260,7 +293,7 @@ class PortionSize:
         self.pictures = min(max(ideal, MIN_PORTION), 2 * self.pictures, MAX_PORTION)
 
 
-def _portions(pictures: Iterable[Picture | Source], size: PortionSize) -> Iterator[Portion]:
+def _portions(pictures: Iterable[PictureLike], size: PortionSize) -> Iterator[Portion]:
     """Group pictures; an error that `pictures` raises follows those before it."""
     portion: Portion = []
     try:

@@ -32,6 +32,8 @@ DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader", "grouper"
 LEAST_CONFIDENCE = 1e-9
 # Decimals of probabilities in records.
 DECIMALS = 6
+# Reasons that another attempt may not have.
+TRANSIENT = frozenset({"unavailable"})
 Status = Literal["read", "partial", "refused", "blank", "error"]
 Rotation = Literal["auto", "0", "90", "180", "270"]
 
@@ -187,6 +189,7 @@ class Reading:
     rotation: the degrees by which the page was turned clockwise before it was read; boxes are in pixels of
         the turned page.
     detections: the lines that the page finder detected, in reading order; none if it was not asked.
+    index: the position of its picture among those of `Reader.read_all`.
     """
 
     file: str
@@ -203,6 +206,7 @@ class Reading:
     changed: bool = False
     rotation: int = 0
     detections: tuple[Detection, ...] = field(default=(), repr=False, compare=False)
+    index: int = field(default=0, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -284,6 +288,25 @@ class Reading:
             "changed": self.changed,
             "rotation": self.rotation,
         }
+
+    def row(self) -> dict[str, Any]:
+        """Return the page as a row of `ARROW_SCHEMA`: candidates have names, and an error its words."""
+        record, error = self.record(), self.error
+        for number in record["numbers"]:
+            number["alternatives"] = _named(number["alternatives"])
+            for digit in number["digits"]:
+                digit["alternatives"] = _named(digit["alternatives"])
+        said = error and {
+            "reason": error.reason, "cause": error.cause, "transient": error.reason in TRANSIENT,
+        }  # fmt: skip
+        return {name: value for name, value in record.items() if name != "schema"} | {
+            "index": self.index,
+            "error": said,
+        }
+
+
+def _named(pairs: list[list[Any]]) -> list[dict[str, Any]]:
+    return [{"text": text, "probability": probability} for text, probability in pairs]
 
 
 def page_status(numbers: Sequence[Number]) -> tuple[Status, str | None]:

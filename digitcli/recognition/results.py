@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from digitcli.atomic_write import check_writable, faults_of, write_whole, writing_whole
+from digitcli.data.storage import open_folder, split_place, store_faults
 from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.readings import SCHEMA, Reading
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 
 TextFormat = Literal["json", "jsonl", "csv"]
+FileFormat = Literal["json", "jsonl", "csv", "parquet"]
 # What a row of CSV stands for.
 Per = Literal["page", "number"]
 # Columns of CSV. With a row per number, a page without numbers has one row.
@@ -49,17 +51,22 @@ def format_readings(
     return _csv(readings, per, has_heading)
 
 
-def format_of(path: Path) -> TextFormat:
+def format_of(path: Path) -> FileFormat:
     """Return the format that the suffix of a file names.
 
     Raises:
         UsageError: the suffix names none of the formats.
     """
-    for form in get_args(TextFormat):
+    for form in get_args(FileFormat):
         if path.suffix.lower() == f".{form}":
             return form  # type: ignore[no-any-return]
     cause = f"The name {path} does not say which format to write."
-    raise UsageError(cause, "Name a .jsonl, .json or .csv file, or give --format.")
+    raise UsageError(cause, "Name a .jsonl, .json, .csv or .parquet file, or give --format.")
+
+
+def as_bytes(piece: str | bytes) -> bytes:
+    """Return a piece of results as it is stored; names of files may hold what is no text."""
+    return piece if isinstance(piece, bytes) else piece.encode(errors="backslashreplace")
 
 
 def _json(readings: Iterable[Reading]) -> Generator[str]:
@@ -116,18 +123,18 @@ def _as_cell(name: str) -> str:
 class ResultWriter:
     """A writer of the results of a run.
 
-    write: adds text to the results.
+    write: adds text, or bytes of Parquet, to the results.
     read_before: the number of results, by file, that an earlier run wrote.
     as_written: returns the name of a file as the results hold it.
     has_known_options: whether earlier results, if there are any, are known to be read with the same options.
     """
 
-    write: Callable[[str], object]
+    write: Callable[[Any], object]
     read_before: Counter[str] = field(default_factory=Counter)
     as_written: Callable[[str], str] = str
     has_known_options: bool = True
 
-    def left(self, sources: Iterable[Source], skipped: Counter[str] | None = None) -> Iterator[Source]:
+    def left(self, sources: Iterable[Picture], skipped: Counter[str] | None = None) -> Iterator[Picture]:
         """Yield the pictures that are still to be read; count the others by file."""
         read_before = self.read_before.copy()
         for source in sources:
@@ -162,7 +169,7 @@ def new_results(
                 results.partial.unlink()
         with writing_whole(path) as write:
             try:
-                yield ResultWriter(lambda text: write(text.encode(errors="backslashreplace")))
+                yield ResultWriter(lambda piece: write(as_bytes(piece)))
             except Interrupted as stopped:
                 lost = f"{path} was not written, and the results are lost."
                 stopped.remedy = f"{lost} With -o FILE.csv --resume, a run can be continued."
@@ -171,6 +178,25 @@ def new_results(
                 results.options.unlink(missing_ok=True)
         if options is not None:
             results.keep_options(options)
+
+
+@contextlib.contextmanager
+def stored_results(address: str, *, force: bool) -> Iterator[ResultWriter]:
+    """Write the results of a run as one object of a store, which appears at the end.
+
+    Raises:
+        OutputError: the store cannot be used, or without `force` the object exists.
+    """
+    place, name = split_place(address)
+    pieces: list[bytes] = []
+    with store_faults(address):
+        folder = open_folder(place)
+        with contextlib.suppress(FileNotFoundError):
+            if folder.size(name) >= 0 and not force:
+                raise OutputError(f"{address} exists already.", "Replace it with --force, or name another.")
+    yield ResultWriter(lambda piece: pieces.append(as_bytes(piece)))
+    with store_faults(address):
+        folder.write(name, b"".join(pieces))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import glob
 import os
@@ -12,8 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from digitcli.data.files import PICTURE_SUFFIXES, natural_order, walk_folders, walk_pictures
-from digitcli.errors import InputError, PictureError, quoted
+from digitcli.data.files import PICTURE_SUFFIXES, is_picture, natural_order, walk_folders, walk_pictures
+from digitcli.data.storage import (
+    CHECK_ADDRESS,
+    address_of,
+    describe,
+    open_folder,
+    read_ahead,
+    read_picture,
+    split_place,
+)
+from digitcli.errors import DigitcliError, InputError, PictureError, quoted
 
 STANDARD_INPUT = "-"
 # Suffixes of the files that are taken from folders.
@@ -29,10 +39,10 @@ WEB_ADDRESS = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Source:
-    """A picture file.
+class Picture:
+    """A picture file with a name.
 
-    name: its name as a person gave it, or its path below a folder that a person gave.
+    name: as a person gave it, or its path below a folder that a person gave.
     content: its path, its bytes, or the error why there is no picture.
     """
 
@@ -42,7 +52,7 @@ class Source:
 
 def find_sources(
     names: Iterable[str], stdin: BinaryIO | None = None, leave_out: Path | None = None
-) -> Iterator[Source]:
+) -> Iterator[Picture]:
     """Yield the pictures of names lazily, in the order of the names.
 
     A name is a file, a folder (all pictures in it and below it), a pattern (`scans/*.png`, `**/*.jpg`), or
@@ -51,14 +61,14 @@ def find_sources(
     """
     for name in names:
         if name == STANDARD_INPUT and stdin is not None:
-            yield Source(name, _read_bytes(stdin))
+            yield Picture(name, _read_bytes(stdin))
         elif glob.has_magic(name) and not (os.path.lexists(name) or WEB_ADDRESS.match(name)):
             yield from _matching(name, leave_out)
         else:
             yield from _named(name, leave_out)
 
 
-def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Iterator[Source]:
+def listed_sources(names: Iterable[str], leave_out: Path | None = None) -> Iterator[Picture]:
     """Yield the pictures of the names in a list: files and folders, no patterns.
 
     If reading the list fails, the last source holds the error.
@@ -108,7 +118,7 @@ def _decode(names: Iterable[bytes], separator: bytes) -> Iterator[str]:
             yield os.fsdecode(name)
 
 
-def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
+def _named(name: str, leave_out: Path | None) -> Iterator[Picture]:
     """Yield a file, whatever it holds, or the pictures of a folder."""
     if not name or "\0" in name:  # Path("") is the current folder
         yield _missing(name, "A name holds a zero byte." if name else "A name is empty.")
@@ -116,8 +126,10 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
         cause = f"{name} is an address on the web, and digitcli fetches nothing from there."
         remedy = f"Fetch the picture with another program: curl -s {quoted(name)} | digitcli predict -"
         yield _missing(name, cause, remedy)
+    elif (address := address_of(name)) is not None and not os.path.lexists(name):
+        yield from _stored(address)
     elif not _is_folder(name):
-        yield Source(name, Path(name))
+        yield Picture(name, Path(name))
     else:
         is_empty = True
         for found in walk_pictures(Path(name), leave_out, SUFFIXES):
@@ -126,16 +138,37 @@ def _named(name: str, leave_out: Path | None) -> Iterator[Source]:
             below = Path(found.filename if isinstance(found, OSError) else found).relative_to(Path(name))
             # the name begins as a person named the folder: Path would drop the ./ of ./scans
             shown = os.path.join(name, below) if below.parts else name  # noqa: PTH118
-            yield Source(shown, picture)
+            yield Picture(shown, picture)
         if is_empty:
             yield _missing(name, f"'{name}' holds no pictures ({', '.join(SUFFIXES)}).")
 
 
-def _missing(name: str, cause: str, remedy: str = GIVE_PICTURES) -> Source:
-    return Source(name, PictureError("not_found", cause, remedy))
+def _stored(address: str) -> Iterator[Picture]:
+    """Yield an object of a store, or those below an address, of which the next ones are fetched meanwhile."""
+    place, below = split_place(address)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if below and open_folder(place).size(below) >= 0:
+                yield Picture(address, read_picture(address))
+                return
+        root = address.rstrip("/")
+        found = (f"{root}/{name}" for name, _ in open_folder(root).files() if is_picture(name, SUFFIXES))
+        is_empty = True
+        for name, content in read_ahead(found, read_picture):
+            is_empty = False
+            yield Picture(name, content)
+        if is_empty:
+            yield _missing(address, f"'{address}' holds no pictures ({', '.join(SUFFIXES)}).")
+    except (OSError, DigitcliError) as fault:
+        remedy = getattr(fault, "remedy", CHECK_ADDRESS)
+        yield _missing(address, f"'{address}' cannot be listed: {describe(fault)}.", remedy)
 
 
-def _matching(pattern: str, leave_out: Path | None) -> Iterator[Source]:
+def _missing(name: str, cause: str, remedy: str = GIVE_PICTURES) -> Picture:
+    return Picture(name, PictureError("not_found", cause, remedy))
+
+
+def _matching(pattern: str, leave_out: Path | None) -> Iterator[Picture]:
     """Yield the pictures that a pattern matches, each once, even if a folder and a file in it both match."""
     names = sorted(_expand(pattern), key=natural_order)
     kept = [name for name in names if not (leave_out and _is_below(name, leave_out))]

@@ -24,7 +24,7 @@ from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Number, Reading
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 from tests.support.pictures import drawn, encoded, written
 
 # With so many right answers, and none wrong, at most 30 % are wrong with 70 % confidence.
@@ -104,7 +104,7 @@ def test_a_picture_of_several_numbers_is_as_sure_as_the_least_sure_one(
 ) -> None:
     numbers = tuple(Number((), confidence, "") for confidence in (0.99, 0.6, 0.9))
 
-    def read_all(self: Reader, sources: Iterable[Source]) -> Iterator[Reading]:
+    def read_all(self: Reader, sources: Iterable[Picture]) -> Iterator[Reading]:
         for source in sources:
             yield Reading(source.name, None, "read", None, source.name[0], 0.53, numbers, "cnn")
 

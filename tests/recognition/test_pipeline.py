@@ -23,7 +23,7 @@ from digitcli.recognition.models import RecognitionModels
 from digitcli.recognition.pipeline import PipelineOptions, ordered_map, read_pictures, readings_of
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Reading
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 from tests.support.networks import page_models, page_of_bars
 from tests.support.pictures import drawn, encoded, written
 from tests.support.readings import number_of
@@ -69,7 +69,7 @@ def test_a_page_has_its_digits_with_their_places_and_its_picture_where_that_is_k
     (kept,) = readings_of(rotate(page, 90), models, replace(KEEPING, rotation=270))
     assert kept.picture is not None and kept.picture.shape == page.shape and kept.ink is not None
     assert (kept.text, kept.rotation) == ("0123 45", 270)
-    (empty,) = readings_of(Source("empty", b""), models, KEEPING)
+    (empty,) = readings_of(Picture("empty", b""), models, KEEPING)
     assert (empty.file, empty.status, empty.reason, empty.text) == ("empty", "error", "empty_file", None)
     assert empty.confidence is empty.picture is None and empty.error is not None
 
@@ -99,7 +99,7 @@ def test_a_fault_is_the_error_of_its_page_and_that_of_a_network_ends_the_run(
         (ModelError("The answers are not finite."), None, ""),
     ):
         monkeypatch.setattr(pipeline, "_read", partial(read_or_fail, fault))
-        readings = read_pictures([Source("a", document), drawn("7")], models, OPTIONS)
+        readings = read_pictures([Picture("a", document), drawn("7")], models, OPTIONS)
         assert next(readings).text == "0"
         if reason is None:
             with pytest.raises(ModelError):
@@ -112,10 +112,10 @@ def test_a_fault_is_the_error_of_its_page_and_that_of_a_network_ends_the_run(
 
 def test_pages_of_several_pictures_come_in_order(models: RecognitionModels) -> None:
     pictures = [
-        Source("three pages", tiff(drawn("1"), BLANK_PAPER, drawn("3"))),
-        Source("one page", encoded(drawn("4"))),
-        Source("bad", b"text"),
-        Source("two pages", tiff(drawn("5"), drawn("6"))),
+        Picture("three pages", tiff(drawn("1"), BLANK_PAPER, drawn("3"))),
+        Picture("one page", encoded(drawn("4"))),
+        Picture("bad", b"text"),
+        Picture("two pages", tiff(drawn("5"), drawn("6"))),
     ]
     for options in (OPTIONS, KEEPING, replace(OPTIONS, jobs=1)):
         readings = list(read_pictures(pictures, models, options))
@@ -134,7 +134,7 @@ def test_a_record_depends_on_nothing_but_the_picture() -> None:
     rows = np.vstack([np.hstack([drawn(digit) for digit in text]) for text in ("305", "276")])
     speckles = np.random.default_rng(0).integers(0, 256, (90, 120), np.uint8)
     papers = [written("427")[0], rows, drawn("7"), BLANK_PAPER, speckles, written("555", gap=-0.02)[0]]
-    sources = [Source(str(number), encoded(paper)) for number, paper in enumerate(papers)]
+    sources = [Picture(str(number), encoded(paper)) for number, paper in enumerate(papers)]
     for named in ((), ("cnn",)):
         one, four = (Reader(*named, device="cpu", jobs=jobs) for jobs in (1, 4))
         alone = {source.name: next(one.read_all([source])).record() for source in sources}

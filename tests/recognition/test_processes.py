@@ -18,7 +18,7 @@ from PIL import Image
 from digitcli.errors import InputError, PictureError
 from digitcli.recognition import reader as reader_module
 from digitcli.recognition.reader import THREADS, Reader
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 from tests.support.pictures import drawn, encoded
 
 
@@ -28,7 +28,7 @@ def start_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "PICTURES_BEFORE_PROCESSES", 3)
 
 
-def sources(count: int) -> list[Source]:
+def sources(count: int) -> list[Picture]:
     """Return pictures of digits, four of which cannot be read."""
     faults: dict[int, Path | bytes | PictureError] = {
         1: b"",
@@ -37,7 +37,7 @@ def sources(count: int) -> list[Source]:
         9: PictureError("permission", "It may not be read.", "Ask."),
     }
     return [
-        Source(str(number), faults.get(number, encoded(drawn(str(number % 10), 40, stroke_px=4))))
+        Picture(str(number), faults.get(number, encoded(drawn(str(number % 10), 40, stroke_px=4))))
         for number in range(count)
     ]
 
@@ -107,7 +107,7 @@ def test_without_processes_this_process_reads_all(monkeypatch: pytest.MonkeyPatc
 def test_without_processes_few_pictures_are_taken_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = 0
 
-    def listed() -> Iterator[Source]:
+    def listed() -> Iterator[Picture]:
         nonlocal taken
         for source in sources(200):
             taken += 1
@@ -125,7 +125,7 @@ def test_without_processes_few_pictures_are_taken_ahead(monkeypatch: pytest.Monk
 
 
 def test_stopping_early_stops_the_processes_but_not_those_of_the_caller() -> None:
-    def listed() -> Iterator[Source]:
+    def listed() -> Iterator[Picture]:
         yield from sources(6)
         raise InputError("The list breaks off.")
 
@@ -169,7 +169,7 @@ def test_the_size_of_portions_follows_the_time_that_they_take() -> None:
 
 
 def test_an_error_of_the_pictures_follows_the_last_portion() -> None:
-    def listed(count: int) -> Iterator[Source]:
+    def listed(count: int) -> Iterator[Picture]:
         yield from sources(count)
         raise InputError("The list breaks off.")
 

@@ -414,7 +414,7 @@ def test_the_first_pages_of_long_documents_are_answered_before_the_last_are_open
 ) -> None:
     opened: Counter[str] = Counter()
 
-    def document(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
+    def document(content: bytes, **_: object) -> Iterator[tuple[int, np.ndarray]]:
         for number in range(1, 100_000):
             opened[content.decode()] = number
             yield number, np.full((20, 20), 1.0, np.float32)
@@ -430,7 +430,7 @@ def test_the_first_pages_of_long_documents_are_answered_before_the_last_are_open
 def test_a_fault_while_a_document_is_opened_loses_no_page_before_it(
     softmax: Softmax, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(content: object) -> Iterator[tuple[int, np.ndarray]]:
+    def broken(content: object, **_: object) -> Iterator[tuple[int, np.ndarray]]:
         yield 1, np.full((20, 20), 1.0, np.float32)
         raise RuntimeError("a mistake")
 

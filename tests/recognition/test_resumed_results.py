@@ -12,7 +12,7 @@ import pytest
 from digitcli.errors import Interrupted, OutputError, UsageError
 from digitcli.recognition.readings import Digit, Number, Reading
 from digitcli.recognition.results import Per, format_readings, new_results, resume_results
-from digitcli.recognition.sources import Source
+from digitcli.recognition.sources import Picture
 
 MODEL = "cnn@1a2b3c4d"
 NAMES = ["a.png", "=b,1.png", "c.tif", "c.tif", "d.png"]
@@ -29,7 +29,7 @@ def names_in(folder: Path) -> list[str]:
 def write(path: Path, names: list[str], options: dict[str, str] | None = None) -> list[str]:
     """Write results as `predict --resume` does; return the names that were still to be read."""
     with resume_results(path, MODEL, None, options) as results:
-        left = [source.name for source in results.left(Source(name, Path(name)) for name in names)]
+        left = [source.name for source in results.left(Picture(name, Path(name)) for name in names)]
         for piece in format_readings(readings(left), "jsonl"):
             results.write(piece)
     return left
@@ -214,7 +214,7 @@ NUMBERS_OF = {
 def write_csv(path: Path, names: list[str], per: Per) -> None:
     """Write results as `predict --resume` does, with these names."""
     with resume_results(path, MODEL, per) as results:
-        left = [source.name for source in results.left(Source(name, Path(name)) for name in names)]
+        left = [source.name for source in results.left(Picture(name, Path(name)) for name in names)]
         with_numbers = [
             replace(
                 reading, numbers=tuple(number_at(20 * place) for place in range(NUMBERS_OF[reading.file]))

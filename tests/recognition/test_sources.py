@@ -12,7 +12,7 @@ import pytest
 from digitcli.data.files import is_picture
 from digitcli.errors import InputError, PictureError, quoted
 from digitcli.recognition import sources
-from digitcli.recognition.sources import Source, find_sources, listed_sources, read_list
+from digitcli.recognition.sources import Picture, find_sources, listed_sources, read_list
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names_of(pictures: Iterator[Source]) -> list[str]:
+def names_of(pictures: Iterator[Picture]) -> list[str]:
     return [source.name for source in pictures]
 
 
-def reason_of(source: Source) -> str:
+def reason_of(source: Picture) -> str:
     assert isinstance(source.content, PictureError)
     assert source.content.cause.endswith(".") and source.content.remedy.endswith(".")
     return source.content.reason
@@ -38,7 +38,7 @@ def reason_of(source: Source) -> str:
 def test_a_file_gives_itself_whatever_its_suffix(folder: Path) -> None:
     (folder / "loop.png").symlink_to("loop.png")
     names = ["notes.txt", "2.png", "missing.png", "x" * 5000, "loop.png", "2.png/below"]
-    assert list(find_sources(names)) == [Source(name, Path(name)) for name in names]
+    assert list(find_sources(names)) == [Picture(name, Path(name)) for name in names]
     for name in ("nul\0byte.png", "", "empty", "*.webp"):
         (source,) = find_sources([name])
         assert source.name == name and reason_of(source) == "not_found"
@@ -95,8 +95,8 @@ def test_a_pattern_for_any_depth_follows_no_link_around(folder: Path) -> None:
 
 def test_a_hyphen_is_standard_input_and_a_list_means_its_names_to_the_letter(folder: Path) -> None:
     named = list(find_sources(["-", "2.png"], io.BytesIO(b"bytes")))
-    assert named == [Source("-", b"bytes"), Source("2.png", Path("2.png"))]
-    assert list(listed_sources(["*.png", "-"])) == [Source("*.png", Path("*.png")), Source("-", Path("-"))]
+    assert named == [Picture("-", b"bytes"), Picture("2.png", Path("2.png"))]
+    assert list(listed_sources(["*.png", "-"])) == [Picture("*.png", Path("*.png")), Picture("-", Path("-"))]
     assert names_of(listed_sources(["scans", "2.png"])) == ["scans/a.JPG", "scans/deep/b.tif", "2.png"]
 
 

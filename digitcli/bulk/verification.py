@@ -1,0 +1,96 @@
+"""Verify that the results of a run are whole: nothing missing, nothing twice, all by the same reader."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from digitcli.bulk.engines import RUN
+from digitcli.bulk.portions import PART, PortionResult, result_of
+from digitcli.data.storage import Folder, open_folder, store_faults
+from digitcli.errors import InputError
+from digitcli.events import OnEvent, ThingsDone
+from digitcli.recognition.reader_config import ReaderConfig
+
+AHEAD = 32  # parts that are read at once
+TAIL = 65_536  # bytes at the end of a part that hold what it says of itself
+
+
+@dataclass
+class Verification:
+    """What the parts in a folder say.
+
+    missing: the portions without a part.
+    damaged: the names of parts that cannot be read.
+    foreign: the names of parts that belong to no portion, or to another run, whose rows would count twice.
+    """
+
+    out: str
+    portions: int
+    expected: int
+    pictures: int = 0
+    pages: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    by_reason: Counter[str] = field(default_factory=Counter)
+    missing: list[int] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every picture of the manifest has its rows, and has them once."""
+        return not (self.missing or self.damaged or self.foreign) and self.pictures == self.expected
+
+
+def verify(out: str, on_event: OnEvent = lambda event: None) -> Verification:
+    """Compare all parts of a folder with the run that it belongs to.
+
+    Raises:
+        InputError: the folder holds no run.
+        OutputError: it cannot be listed.
+    """
+    folder = open_folder(out)
+    with store_faults(out):
+        try:
+            run = json.loads(folder.read(RUN))
+            config = ReaderConfig.from_json(json.dumps(run["config"]))
+            result = Verification(out, run["portions"], run["pictures"])
+        except (FileNotFoundError, ValueError, KeyError) as fault:
+            raise InputError(
+                f"{out} holds no results of digitcli predict --manifest.", "Name its folder."
+            ) from fault
+        sizes = {name: size for name, size in folder.files() if name.endswith(".parquet")}
+        expected = {PART.format(portion): portion for portion in range(result.portions)}
+        result.missing = [portion for name, portion in expected.items() if name not in sizes]
+        result.foreign = sorted(sizes.keys() - expected.keys())
+        known = [name for name in expected if name in sizes]
+        for number, (name, part) in enumerate(_read_parts(folder, known, sizes), start=1):
+            if part is None:
+                result.damaged.append(name)
+            elif (part.portion, part.portions, part.config) != (
+                expected[name],
+                result.portions,
+                config.digest,
+            ):
+                result.foreign.append(name)
+            else:
+                result.pictures += part.pictures
+                result.pages += part.pages
+                result.by_status.update(part.by_status)
+                result.by_reason.update(part.by_reason)
+            on_event(ThingsDone(number, len(known)))
+    return result
+
+
+def _read_parts(
+    folder: Folder, names: list[str], sizes: dict[str, int]
+) -> Iterator[tuple[str, PortionResult | None]]:
+    def read(name: str) -> PortionResult | None:
+        start = max(0, sizes[name] - TAIL)
+        return result_of(folder.read(name, start, sizes[name] - start)) or result_of(folder.read(name))
+
+    with ThreadPoolExecutor(AHEAD) as pool:
+        yield from zip(names, pool.map(read, names), strict=True)

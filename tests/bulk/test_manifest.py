@@ -1,0 +1,78 @@
+"""A manifest divides pictures of folders, archives and tables into portions, and gives back their bytes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from digitcli.bulk import manifest as module
+from digitcli.bulk.manifest import Entry, Manifest, content_of, entries_of, plan_pictures, write_manifest
+from digitcli.errors import InputError, PictureError
+from tests.bulk.conftest import CONTENTS
+
+
+def test_archives_hold_the_same_pictures_as_a_folder(scans: Path, archives: dict[str, Path]) -> None:
+    for place in (scans, *archives.values()):
+        entries = list(entries_of(str(place)))
+        assert sorted(entry.file.rsplit("/")[-1] for entry in entries) == sorted(CONTENTS)
+        for entry in entries:
+            assert content_of(entry) == CONTENTS[entry.file.rsplit("/")[-1]], entry
+
+
+def test_lists_and_inventories_name_places(tmp_path: Path, scans: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{scans}/1.png\n{scans}/2.png\n")
+    assert [content_of(each) for each in entries_of("list.txt")] == [CONTENTS["1.png"], CONTENTS["2.png"]]
+    rows = 'bucket,key,size\nb,"scans/a%20b.png",17\nb,c.jpg,\n'
+    expected = [
+        Entry("s3://b/scans/a b.png", "s3://b/scans/a b.png", size=17),
+        Entry("s3://b/c.jpg", "s3://b/c.jpg"),
+    ]
+    (tmp_path / "inventory.csv").write_text(rows)
+    (tmp_path / "inventory.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    assert list(entries_of("inventory.csv")) == list(entries_of("inventory.csv.gz")) == expected
+    table = pa.table({"bucket": ["b", "b"], "key": ["scans/a%20b.png", "c.jpg"], "size": [17, None]})
+    pq.write_table(table, tmp_path / "inventory.parquet")
+    assert list(entries_of("inventory.parquet")) == expected
+
+
+def test_portions_have_so_many_pictures_or_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_OF_A_GROUP", 4)
+    sizes = [10, 10, 10, 200, 10, 10, 500, 10]
+    entries = [Entry(f"{number}.png", f"{number}.png", size=size) for number, size in enumerate(sizes)]
+    summary = write_manifest(entries, "m.parquet", portion_size=3, portion_bytes=220)
+    assert (summary.portions, summary.pictures, summary.bytes) == (4, 8, sum(sizes))
+    read = Manifest("m.parquet")
+    files = [[int(entry.file[0]) for entry in read.entries(portion)] for portion in range(read.portions)]
+    assert files == [[0, 1, 2], [3, 4, 5], [6], [7]] and read.pictures == 8
+    assert read.entries(1)[0] == entries[3]
+
+
+def test_what_holds_no_pictures_is_refused(tmp_path: Path, scans: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "bad.zip").write_bytes(b"PK damaged")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "numbers.parquet")
+    for name, cause in (
+        ("none", "no pictures"), ("nowhere", "cannot be read"), ("bad.zip", "cannot be read"),
+        ("numbers.parquet", "no column of bytes"), ("ftpx://a/b", "cannot be opened"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=cause):
+            plan_pictures([name], "m.parquet")
+    assert not Path("m.parquet").exists()
+    for name in ("numbers.parquet", "bad.zip", "nowhere"):
+        with pytest.raises(InputError, match="is no manifest"):
+            Manifest(name)
+
+
+def test_a_picture_that_is_gone_or_damaged_has_an_error(tmp_path: Path, archives: dict[str, Path]) -> None:
+    gone = content_of(Entry("a.png", str(tmp_path / "a.png")))
+    assert isinstance(gone, PictureError) and gone.reason == "not_found"
+    first = next(entries_of(str(archives["zip"])))
+    content = bytearray(archives["zip"].read_bytes())
+    content[40:60] = bytes(20)
+    archives["zip"].write_bytes(content)
+    damaged = content_of(first)
+    assert isinstance(damaged, PictureError) and damaged.reason == "corrupt"
