@@ -12,6 +12,7 @@ import functools
 import gzip
 import io
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -215,28 +216,30 @@ def write_manifest(
         InputError: there are no pictures.
         OutputError: the manifest cannot be written.
     """
-    content = io.BytesIO()
     portion = pictures = in_portion = bytes_in_portion = total = 0
-    with pq.ParquetWriter(content, SCHEMA, compression="zstd") as writer:
-        rows: list[tuple[Any, ...]] = []
-        for entry in entries:
-            size = entry.size if entry.kind != "parquet" else 0
-            if in_portion == portion_size or (in_portion and bytes_in_portion + size > portion_bytes):
-                portion, in_portion, bytes_in_portion = portion + 1, 0, 0
-            rows.append((portion, entry.file, entry.place, entry.kind, entry.start, entry.size))
-            pictures, in_portion, bytes_in_portion = pictures + 1, in_portion + 1, bytes_in_portion + size
-            total += size
-            if len(rows) == ROWS_OF_A_GROUP:
+    rows: list[tuple[Any, ...]] = []
+    with tempfile.TemporaryDirectory() as temporary, store_faults(manifest):
+        written = Path(temporary, "manifest.parquet")
+        with pq.ParquetWriter(written, SCHEMA, compression="zstd") as writer:
+            for entry in entries:
+                size = entry.size if entry.kind != "parquet" else 0
+                if in_portion == portion_size or (in_portion and bytes_in_portion + size > portion_bytes):
+                    portion, in_portion, bytes_in_portion = portion + 1, 0, 0
+                rows.append((portion, entry.file, entry.place, entry.kind, entry.start, entry.size))
+                pictures, in_portion, bytes_in_portion = pictures + 1, in_portion + 1, bytes_in_portion + size
+                total += size
+                if len(rows) == ROWS_OF_A_GROUP:
+                    writer.write_table(_table(rows))
+                    rows.clear()
+            if rows:
                 writer.write_table(_table(rows))
-                rows.clear()
-        if rows:
-            writer.write_table(_table(rows))
-        if not pictures:
-            raise InputError("There are no pictures to plan.", "Name a folder or an archive with pictures.")
-        writer.add_key_value_metadata({PORTIONS: str(portion + 1), PICTURES: str(pictures)})
-    folder, name = split_place(manifest)
-    with store_faults(manifest):
-        open_folder(folder).write(name, content.getvalue())
+            if not pictures:
+                raise InputError(
+                    "There are no pictures to plan.", "Name a folder or an archive with pictures."
+                )
+            writer.add_key_value_metadata({PORTIONS: str(portion + 1), PICTURES: str(pictures)})
+        folder, name = split_place(manifest)
+        open_folder(folder).write(name, written)
     return PlanSummary(manifest, portion + 1, pictures, total)
 
 

@@ -88,16 +88,19 @@ class Folder:
         with self._faults():
             return bytes(self._system.cat_file(self._path(name), **part))
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a whole file: an object appears at the end, and another file is renamed."""
+    def write(self, name: str, content: bytes | Path) -> None:
+        """Write a whole file, of bytes or from a file of this machine: it appears at the end."""
         path = self._path(name)
+        place = path if self._is_object else f"{path}.part"
         with self._faults():
-            if self._is_object:
-                self._system.pipe_file(path, content)
-                return
-            self._system.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120
-            self._system.pipe_file(f"{path}.part", content)
-            self._system.mv(f"{path}.part", path)
+            if not self._is_object:
+                self._system.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120
+            if isinstance(content, Path):
+                self._system.put_file(str(content), place)
+            else:
+                self._system.pipe_file(place, content)
+            if place != path:
+                self._system.mv(place, path)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
