@@ -1,0 +1,1 @@
+"""Tables and forms: their cells, the values in them, the checks that they satisfy, and spreadsheets."""
