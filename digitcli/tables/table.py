@@ -1,0 +1,70 @@
+"""The tables of a page: cells in rows and columns, and the numbers that stand in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from digitcli.recognition.readings import Number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Corners = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    row, column: where it begins, from 0 on.
+    rows, columns: how many it spans.
+    corners: x and y of its corners in pixels of the upright page, clockwise from the upper left one.
+    number: what is written in it, None if it is empty.
+    is_printed: whether that is printed, as headings and row numbers are.
+    value: what the number means, in the form of `digitcli.tables.values`; None where no type was asked for.
+    change: what a check made of the number, and how sure that is; None if it is as it was read.
+    """
+
+    row: int
+    column: int
+    number: Number | None = None
+    rows: int = 1
+    columns: int = 1
+    corners: Corners = ()
+    is_printed: bool = False
+    value: str | None = None
+    change: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page.
+
+    cells: those that hold a number, or span several rows or columns, and all others of a ruled table.
+    rows, columns: how many there are, empty ones included.
+    names: of the columns; empty if nobody named them.
+    is_ruled: whether its rules were found.
+    """
+
+    cells: tuple[Cell, ...]
+    rows: int
+    columns: int
+    names: tuple[str, ...] = ()
+    is_ruled: bool = False
+
+
+@dataclass(frozen=True)
+class TablePage:
+    """The tables of one page of a file.
+
+    file, page: as in `Reading`.
+    picture: the upright page, float32 (H, W) in [0, 1]; None where it was not kept.
+    """
+
+    file: str
+    page: int | None
+    tables: tuple[Table, ...]
+    status: str = "read"
+    reason: str | None = None
+    picture: np.ndarray | None = field(default=None, repr=False, compare=False)
