@@ -178,10 +178,10 @@ def faults_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            "Free some space, or name a folder that can be written.",
-        ) from error
+        is_locked = isinstance(error, PermissionError)  # on Windows, programs lock the files that they open
+        first = "Close it where it is open, e.g. in Excel" if is_locked else "Free some space"
+        cause = f"{path} cannot be written: {error.strerror or error}."
+        raise OutputError(cause, f"{first}, or name a folder that can be written.") from error
 
 
 def _mode_of(file: Path) -> int:

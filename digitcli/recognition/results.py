@@ -84,11 +84,11 @@ def _json(readings: Iterable[Reading]) -> Generator[str]:
 
 def _csv(readings: Iterable[Reading], per: Per, has_heading: bool) -> Generator[str]:
     if has_heading:
-        yield _csv_line(FIELDS[per])
+        yield csv_line(FIELDS[per])
     for reading in readings:
         page = reading.record()
         records = [page] if per == "page" else _numbers_of(page)
-        yield "".join(_csv_line(record[name] for name in FIELDS[per]) for record in records)
+        yield "".join(csv_line(record[name] for name in FIELDS[per]) for record in records)
 
 
 def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +101,8 @@ def _numbers_of(page: dict[str, Any]) -> list[dict[str, Any]]:
     return records or [dict.fromkeys(FIELDS["number"]) | page]
 
 
-def _csv_line(cells: Iterable[Any]) -> str:
+def csv_line(cells: Iterable[Any]) -> str:
+    """Return a line of CSV, in which a spreadsheet takes no text for a formula."""
     line = io.StringIO()
     # the writer ends lines with \r\n: if it used \n alone, it would not quote \r
     csv.writer(line).writerow(map(_without_formula, cells))
@@ -270,7 +271,7 @@ class _ResultFile:
         self.path, self.per, self.whole = path, per, Path(os.path.realpath(path))
         self.partial = self.whole.with_name(self.whole.name + ".partial")
         self.options = self.whole.with_name(f".{self.whole.name}.options")
-        self.heading = _csv_line(FIELDS[per]) if per else ""
+        self.heading = csv_line(FIELDS[per]) if per else ""
 
     def text_of(self, records: Sequence[_Record]) -> str:
         """Return the text of a file with these records; empty without any."""
@@ -403,7 +404,7 @@ def _parse_csv(text: str, per: Per) -> list[_Record]:
     records: list[_Record] = []
     last: tuple[str, str, int, int] | None = None  # the place of the number before, if the row has one
     for cells in lines:
-        row, line = dict(zip(FIELDS[per], cells, strict=True)), _csv_line(cells)
+        row, line = dict(zip(FIELDS[per], cells, strict=True)), csv_line(cells)
         has_place = per == "number" and row["x"] != ""
         place = (row["file"], row["page"], int(row["row"]), int(row["x"])) if has_place else None
         if last is not None and place is not None and last[:2] == place[:2] and last < place:
