@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def displace(sheet: Sheet, shift: npt.NDArray[np.float32]) -> None:
 
 
 def _move_labels(sheet: Sheet, moved: Callable[[Corners], Corners]) -> None:
-    sheet.labels = [Label(label.kind, label.text, moved(label.corners)) for label in sheet.labels]
+    sheet.labels = [replace(label, corners=moved(label.corners)) for label in sheet.labels]
     sheet.ignored = [moved(corners) for corners in sheet.ignored]
 
 
