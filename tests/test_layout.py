@@ -28,7 +28,7 @@ LAYERS = [
     {"export"},
     {"compression"},
     {"comparison"},
-    {"adaptation", "benchmarking", "bulk"},
+    {"adaptation", "benchmarking", "bulk", "tables"},
     {"training"},
     {"recognition"},
     {"evaluation", "interpretation"},

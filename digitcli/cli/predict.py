@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
+from digitcli.cli import tables
 from digitcli.cli.manifests import read_manifest
 from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
@@ -28,7 +29,7 @@ from digitcli.errors import (
 from digitcli.inference.devices import check_device_name
 from digitcli.inference.model_resolution import ResolvedModel, resolve_models
 from digitcli.recognition.constraints import CheckDigit, Constraints, parse_constraints
-from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, Rotation, check_ranges
+from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, TOP_K, Rotation, check_ranges
 from digitcli.recognition.results import (
     Per,
     ResultWriter,
@@ -53,8 +54,10 @@ if TYPE_CHECKING:
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.readings import Reading
     from digitcli.recognition.sources import Picture
+    from digitcli.tables.reading import TableOptions
 
 INPUT, MODELS, CERTAINTY, OUTPUT = "Input", "Models and speed", "Refusing uncertain answers", "Output"
+TABLES = "Tables"
 STANDARD_OUTPUT = Path("-")
 
 PredictFormat = Literal["table", "json", "jsonl", "csv", "parquet"]
@@ -162,6 +165,31 @@ class PredictOptions:
     force: bool = setting(
         False, OUTPUT, "Replace an existing output file, or write into a folder that is not empty."
     )  # fmt: skip
+    table: bool = setting(
+        False, TABLES, "Read the tables of pages: each number stands in its cell, and -o writes them to "
+        "a .csv or .xlsx file. With --per number, CSV and jsonl have one record per cell.",
+    )  # fmt: skip
+    columns: str | None = setting(
+        None, TABLES, "Name the columns of the tables, from the first one on.", unit="name,name"
+    )
+    type: tuple[str, ...] = setting(
+        (), TABLES, "Tell what the numbers mean: amount, integer, decimal, date, time, telephone, "
+        "postcode:CC, iban, card, isbn, meter or fraction. A column may have its own type, for example "
+        "marks=integer or 3=date. May be repeated.", unit="type",
+    )  # fmt: skip
+    locale: str | None = setting(
+        None, TABLES, "Read decimals, thousands and dates as people of this locale write them, for example "
+        "de or en_GB; without it what is ambiguous is refused.", unit="locale",
+    )  # fmt: skip
+    date_order: str | None = setting(
+        None, TABLES, "Dates are written as dmy, mdy or ymd; dmy:1950 also tells that years of two digits "
+        "begin with 1950.", unit="order",
+    )  # fmt: skip
+    check: tuple[str, ...] = setting(
+        (), TABLES, "Correct or refuse numbers by their arithmetic: 'total = sum(1..8)', '4 = 1 + 2 - 3', "
+        "'balance = running(amount)', 'no = count', 'row last = sum(2..last-1)'; columns are counted from "
+        "1. May be repeated.", unit="check",
+    )  # fmt: skip
     annotate: Path | None = setting(
         None, OUTPUT, "Write a copy of each picture into this folder, with a coloured box and the answer at "
         "each digit; red ones are uncertain or refused.", unit="dir",
@@ -175,6 +203,8 @@ class PredictOptions:
         """The format of the results, also where none is named."""
         if self.format is not None or self.output is None:
             return self.format or ("csv" if self.per == "number" else "table")
+        if self.table and self.output.suffix.lower() == ".xlsx":
+            return "table"
         return format_of(self.output)
 
 
@@ -194,6 +224,8 @@ def predict(options: PredictOptions) -> None:
         return
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
+    tables.check_options(options)
+    known = tables.parse(options) if options.table else None
     constraints = parse_constraints(
         options.length, options.pattern, options.range, options.check_digit, options.single_digit
     )
@@ -203,7 +235,7 @@ def predict(options: PredictOptions) -> None:
     check_device_name(options.device or "auto")
     if options.output and not address_of(options.output):
         check_writable(options.output, options.force or options.resume)
-    _read(options, constraints, resolve_models(options.model or DEFAULT_MODELS))
+    _read(options, constraints, known, resolve_models(options.model or DEFAULT_MODELS))
 
 
 def _check_input(options: PredictOptions) -> None:
@@ -233,10 +265,10 @@ def _check_output(options: PredictOptions) -> None:
         import_packages("Parquet", "parquet", "pyarrow")
         if options.output is None:
             raise UsageError("Parquet is written to a file.", "Name it with -o.")
-    if options.output and options.form == "table":
+    if options.output and options.form == "table" and not options.table:
         cause = "A table is for a terminal, not for a file."
         raise UsageError(cause, "Give --format jsonl, json or csv.")
-    if options.per == "number" and options.form != "csv":
+    if options.per == "number" and options.form != "csv" and not options.table:
         cause = f"--per number is for CSV, but the output is {options.form}."
         raise UsageError(cause, "Give --format csv or -o numbers.csv; JSON lists the numbers of each page.")
     if options.resume and options.output and address_of(options.output):
@@ -258,7 +290,10 @@ def _check_output(options: PredictOptions) -> None:
 
 
 def _read(
-    options: PredictOptions, constraints: Constraints | None, models: tuple[ResolvedModel, ...]
+    options: PredictOptions,
+    constraints: Constraints | None,
+    known: TableOptions | None,
+    models: tuple[ResolvedModel, ...],
 ) -> None:
     """Read the pictures by these models, and show or write the readings."""
     with ExitStack() as stack:
@@ -277,7 +312,7 @@ def _read(
         results = stack.enter_context(_results(options, constraints, reader.name))
         view = stack.enter_context(
             ReadingView(
-                shows_table=options.form == "table",
+                shows_table=options.form == "table" and not options.table,
                 writes_file=options.output is not None,
                 shows_steps=options.show_steps,
                 read_before=results.read_before.total(),
@@ -291,7 +326,10 @@ def _read(
         readings = reader.read_all(results.left(_sources(options, names), skipped))
         if annotator:
             readings = annotator.write_all(readings)
-        _show(view.watch(readings), options, view, results)
+        if known is None:
+            _show(view.watch(readings), options, view, results)
+        else:
+            tables.show(view.watch(readings), options, known, reader)
         if view.read_before:
             console.show_notice(_describe_kept(options, skipped.total(), results))
         elif not view.counts:
@@ -323,7 +361,8 @@ def _load_reader(
         min_confidence=options.min_confidence,
         max_error=options.max_error,
         constraints=constraints,
-        keep_pictures=options.show_steps or options.annotate is not None,
+        top_k=TOP_K + 3 * bool(options.check),  # among which a check chooses
+        keep_pictures=options.show_steps or options.table or options.annotate is not None,
         rotate=options.rotate,
     )
 
@@ -364,7 +403,7 @@ def _results(
 
     The options on which results depend are kept beside the file; the models are in the results.
     """
-    if options.output is None:
+    if options.output is None or options.table:
         return nullcontext(ResultWriter(console.show_data))
     if (address := address_of(options.output)) is not None:
         return stored_results(address, force=options.force)

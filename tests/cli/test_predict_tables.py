@@ -1,0 +1,81 @@
+"""`digitcli predict --table` shows tables, and writes them to CSV, to Excel and for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support.pictures import drawn, encoded
+from tests.support.processes import Run
+
+TEXTS = [["1", "40", "25", "65"], ["2", "38", "", "38"], ["", "", "", ""], ["4", "17", "60", "77"]]
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> str:
+    """A ruled table of numbers, each digit 40 pixels high, with an empty row."""
+    page = np.full((80 * 4 + 40, 160 * 4 + 40), 255, np.uint8)
+    for row, texts in enumerate(TEXTS):
+        for column, text in enumerate(texts):
+            digits = [
+                cv2.resize(drawn(digit, 200)[:, 40:-40], (24, 40), interpolation=cv2.INTER_AREA)
+                for digit in text
+            ]
+            if digits:
+                stamp = np.hstack(digits)
+                top, left = 20 + 80 * row + 20, 20 + 160 * column + 50
+                page[top : top + 40, left : left + stamp.shape[1]] = stamp
+    for y in range(20, 80 * 4 + 21, 80):
+        cv2.line(page, (20, y), (660, y), 90, 2)
+    for x in range(20, 661, 160):
+        cv2.line(page, (x, 20), (x, 340), 90, 2)
+    path = tmp_path / "sheet.png"
+    path.write_bytes(encoded(page))
+    return str(path)
+
+
+def test_a_table_is_written_with_its_empty_cells(predict: Run, sheet: str) -> None:
+    """The columns have names, and the doubts a file of their own if there are any."""
+    done = predict(sheet, "--table", "--columns", "no,a,b,total", "-o", "marks.csv")
+
+    assert done.returncode == 0, done.stderr
+    assert list(csv.reader(Path("marks.csv").read_text().splitlines())) == [["no", "a", "b", "total"], *TEXTS]
+    assert "1 table" in done.stderr
+
+
+def test_programs_get_a_record_of_each_cell(predict: Run, sheet: str) -> None:
+    """A type gives each number its value, and a check that holds changes nothing."""
+    options = ("--type", "integer", "--check", "4 = 2 + 3", "--format", "jsonl")
+    done = predict(sheet, "--table", "--per", "number", *options)
+
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["row"], each["column"], each["value"]) for each in records] == [
+        (row, column, text) for row, texts in enumerate(TEXTS) for column, text in enumerate(texts) if text
+    ]
+    assert {each["status"] for each in records} == {"read"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--columns", "a,b"], "is for tables"),
+        (["--table", "-o", "marks.parquet"], "cannot be written to marks.parquet"),
+        (["--table", "--check", "total = sum(1..2)"], "no column 'total'"),
+        (["--table", "--type", "marks=integer"], "is of no column"),
+        (["--table", "--columns", "a,,b"], "empty or a double name"),
+        (["--table", "--resume", "-o", "marks.csv"], "do not go together"),
+    ],
+)
+def test_options_that_make_no_sense_are_errors(
+    predict: Run, sheet: str, options: list[str], words: str
+) -> None:
+    done = predict(sheet, *options)
+
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not list(Path().glob("marks*"))
