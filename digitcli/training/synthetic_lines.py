@@ -46,7 +46,7 @@ WHOLE_SHARE = 0.25
 HARD_NEGATIVES_SHARE = 0.07  # of the strips to learn from; chosen by hand
 SCENES_FOR_NEGATIVE = 50  # searched for each of them at most; about two suffice for the shipped networks
 LONGEST_PX = 420  # of lines to train on: longer ones show the network the same short stretches again
-FINDER, READER = "finder", "page_reader"  # the shipped networks that choose the places
+FINDER, READER = "finder", "picture_reader"  # the networks that choose the places; both are trained before
 # The sides of the squares on which places are looked for, in pixels, and what these show. Chosen by hand.
 SIDES_PX = (256, 512)
 LAYOUT_SHARES = {fill_with_things: 0.55, fill_with_words: 0.25, fill_with_choices: 0.2}
