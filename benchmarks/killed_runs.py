@@ -2,10 +2,12 @@
 
     python benchmarks/killed_runs.py FOLDER --engine ray --seeds 20
     python benchmarks/killed_runs.py FOLDER --engine ray --seeds 80 --sleeps
+    python benchmarks/killed_runs.py FOLDER --engine dask --seeds 10   # or spark; local is this machine alone
 
 60 files in portions of five: digits, files that are damaged, empty or gone, and some that kill the process
-that opens them. Each seed has a line in FOLDER/ENGINE.jsonl; the same command continues. `--sleeps` takes a
-reader that sleeps for 20 ms a picture in place of the real one.
+that opens them. Dask and Spark run the recipes of examples/engines. Each seed has a line in
+FOLDER/ENGINE.jsonl; the same command continues. `--sleeps` takes a reader that sleeps for 20 ms a picture in
+place of the real one.
 """
 
 from __future__ import annotations
@@ -18,23 +20,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import typer
 from support import open_app
 
-from digitcli.bulk.parquet import ARROW_SCHEMA
 from digitcli.bulk.verification import verify
 from digitcli.data.mnist import load_mnist_test
 
 app = open_app(__doc__)
 FILES, PORTION, WORKERS = 60, 5, 2
 KILLS = (1, 4)  # range of the kills of a seed
-SECONDS = {"local": (0.5, 6.0), "ray": (4.0, 16.0)}  # range of the time before a kill
+ENGINES = Path(__file__).parents[1] / "examples" / "engines"
+# Range of the time before a kill: engines need seconds to start.
+SECONDS = {"local": (0.5, 6.0), "ray": (4.0, 16.0), "dask": (3.0, 14.0), "spark": (6.0, 32.0)}
 # Loaded by every process of Python: a file that begins with KILL ends the process that opens it.
 HOOK = """
 import importlib.abc, importlib.util, os, sys
@@ -88,7 +93,10 @@ def main(
     """Run and kill until every seed has its line."""
     folder = folder.resolve()
     prepare(folder)
-    environment = {**os.environ, "PYTHONPATH": f"{folder / 'hook'}{os.pathsep}{Path(__file__).parents[1]}"}
+    environment = {
+        **os.environ, "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": f"{folder / 'hook'}{os.pathsep}{Path(__file__).parents[1]}",
+    }  # fmt: skip
     if sleeps:
         environment["KILLED_RUNS_SLEEP"] = "1"
     name = f"{engine}{'-sleeps' * sleeps}"
@@ -131,10 +139,14 @@ def prepare(folder: Path) -> None:
 
 def start(folder: Path, out: Path, engine: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     """Start a run in a session of its own."""
-    command = ["predict", "--manifest", "manifest.parquet", "-o", str(out), "--engine", engine]
+    if engine in ("dask", "spark"):
+        command = [str(ENGINES / f"{engine}_portions.py"), "manifest.parquet", str(out)]
+    else:
+        predict = ["predict", "--manifest", "manifest.parquet", "-o", str(out), "--engine", engine]
+        command = ["-m", "digitcli", *predict, "--workers", str(WORKERS)]
     return subprocess.Popen(
-        [sys.executable, "-m", "digitcli", *command, "--workers", str(WORKERS)], cwd=folder, env=environment,
-        start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *command], cwd=folder, env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -155,20 +167,21 @@ def one_seed(
     """Kill a run some times, finish it, and compare it."""
     chosen, out = random.Random(seed), folder / f"out-{engine}"
     shutil.rmtree(out, ignore_errors=True)
-    killed: list[str] = []
+    killed: list[tuple[str, int]] = []  # what was killed, and how many parts there were
     for _ in range(chosen.randint(*KILLS)):
         process = start(folder, out, engine, environment)
         time.sleep(chosen.uniform(*SECONDS[engine]))
         workers = [each for each in descendants(process.pid) if is_worker(each)]
+        parts = len(list(out.glob("*.parquet")))
         if workers and chosen.random() < 0.5:
             kill(chosen.choice(workers))
-            killed.append("worker")
+            killed.append(("worker", parts))
             process.communicate()
         elif process.poll() is None:
             family = descendants(process.pid)
             process.kill()
             process.communicate()
-            killed.append("driver")
+            killed.append(("driver", parts))
             for each in family:  # what an engine leaves behind would take the cores of the next run
                 kill(each)
         else:
@@ -176,11 +189,15 @@ def one_seed(
     attempts = finish(folder, out, engine, environment)
     result = verify(str(out))
     names = sorted(path.name for path in reference.glob("*.parquet"))
+    files = Counter(
+        file for part in out.glob("*.parquet") for file in pq.read_table(part)["file"].to_pylist()
+    )
+    listed = (folder / "list.txt").read_text().splitlines()
     differing = [name for name in names if (out / name).read_bytes() != (reference / name).read_bytes()]
     return {
         "seed": seed, "killed": killed, "attempts": attempts, "whole": result.is_whole,
-        "missing": len(result.missing), "foreign": len(result.foreign), "pages": result.pages,
-        "reasons": dict(result.by_reason), "differing": differing, "columns": len(ARROW_SCHEMA),
+        "missing": len(set(listed) - files.keys()), "double": files.total() - len(files),
+        "differing": differing, "reasons": dict(result.by_reason),
     }  # fmt: skip
 
 
@@ -207,7 +224,7 @@ def is_worker(pid: int) -> bool:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"spawn_main" in command or b"ray::" in command
+    return any(name in command for name in (b"spawn_main", b"ray::", b"pyspark.daemon"))
 
 
 def kill(pid: int) -> None:

@@ -179,8 +179,11 @@ class _Child:
         if self._process is None:
             spawn = multiprocessing.get_context("spawn")
             self._ours, theirs = spawn.Pipe()
-            self._process = spawn.Process(target=_serve, args=(theirs, self._config), daemon=True)
-            self._process.start()
+            process = spawn.Process(target=_serve, args=(theirs, self._config), daemon=True)
+            current = multiprocessing.current_process()
+            is_daemon, current.daemon = current.daemon, False  # as workers of Dask, which may start none
+            process.start()
+            self._process, current.daemon = process, is_daemon
             theirs.close()
         try:
             self._ours.send(source)

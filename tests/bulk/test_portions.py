@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -43,7 +44,11 @@ def test_a_part_is_written_once(manifest: str, config: ReaderConfig) -> None:
         read_portion(manifest, 1, "out", replace(config, identity="cnn@00000000"))
 
 
-def test_a_second_attempt_gives_the_same_bytes(manifest: str, config: ReaderConfig) -> None:
+@pytest.mark.parametrize("is_daemon", [False, True])  # as workers of Dask are
+def test_a_second_attempt_gives_the_same_bytes(
+    manifest: str, config: ReaderConfig, monkeypatch: pytest.MonkeyPatch, is_daemon: bool
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "daemon", is_daemon)
     read_portion(manifest, 1, "first", config)
     Path("second").mkdir()
     Path("second/part-0000001.try").write_text("1")
