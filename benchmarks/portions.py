@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,13 +19,12 @@ import numpy as np
 import typer
 
 from digitcli.bulk.engines import begin_run
-from digitcli.bulk.manifest import Entry, write_manifest
+from digitcli.bulk.manifest import Entry, plan_pictures, write_manifest
 from digitcli.bulk.parquet import to_bytes, to_table
-from digitcli.bulk.portions import FACTS, PART, PortionResult, worker_reader
+from digitcli.bulk.portions import FACTS, PART, PortionResult, read_portion, worker_reader
 from digitcli.errors import PictureError
 from digitcli.recognition.decision import decide_error
 from digitcli.recognition.reader_config import ReaderConfig
-from digitcli.recognition.sources import Picture
 
 app = typer.Typer(help=__doc__, add_completion=False)  # `support` loads PyTorch, which a worker has not
 PORTION = 1_000
@@ -76,24 +76,25 @@ def parts(folder: Path, count: int = 100_000) -> None:
 
 @app.command()
 def worker(folder: Path, seconds: float = 300) -> None:
-    """Read the pictures of a folder again and again as a worker does; print a line for each portion."""
-    reader = worker_reader(ReaderConfig())
+    """Read the pictures of a folder again and again as a worker does; print a line for each time."""
+    config = ReaderConfig()
+    worker_reader(config)
     print(json.dumps({"start_cpu_seconds": round(time.process_time(), 2), "torch": "torch" in sys.modules}))
-    paths, began = itertools.cycle(sorted(folder.glob("*.png"))), time.monotonic()
-    for portion in itertools.count(1):
-        before = time.process_time()
-        chosen = list(itertools.islice(paths, PORTION))
-        readings = list(reader.read_all(Picture(path.name, path.read_bytes()) for path in chosen))
-        line = {
-            "pictures": portion * PORTION, "pages": len(readings), "own_mb": own_bytes() / MEGABYTE,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE,
-            "numbers": sum(len(reading.numbers) for reading in readings),
-            "bytes_per_page": len(to_bytes(to_table(readings))) / len(readings),
-            "cpu_ms_per_picture": 1e3 * (time.process_time() - before) / PORTION,
-        }  # fmt: skip
-        print(json.dumps({name: round(value, 1) for name, value in line.items()}), flush=True)
-        if time.monotonic() - began > seconds:
-            return
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        manifest = f"{temporary}/manifest.parquet"
+        plan_pictures([str(folder)], manifest, PORTION)
+        for number in itertools.count(1):
+            result = read_portion(manifest, 0, f"{temporary}/{number}", config)
+            line = {
+                "pictures": number * result.pictures, "own_mb": own_bytes() / MEGABYTE,
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE,
+                "bytes_per_page": Path(temporary, str(number), PART.format(0)).stat().st_size / result.pages,
+                "cpu_ms_per_picture": 1e3 * result.cpu_seconds / result.pictures,
+            }  # fmt: skip
+            print(json.dumps({name: round(value, 1) for name, value in line.items()}), flush=True)
+            if time.monotonic() - began > seconds:
+                return
 
 
 def own_bytes() -> int:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from digitcli.bulk.engines import RUN
 from digitcli.bulk.portions import PART, PortionResult, result_of
-from digitcli.data.storage import Folder, open_folder, store_faults
+from digitcli.data.storage import open_folder, read_ahead, store_faults
 from digitcli.errors import InputError
 from digitcli.events import OnEvent, ThingsDone
 from digitcli.recognition.reader_config import ReaderConfig
 
-AHEAD = 32  # parts that are read at once
 TAIL = 65_536  # bytes at the end of a part that hold what it says of itself
 
 
@@ -53,6 +50,11 @@ def verify(out: str, on_event: OnEvent = lambda event: None) -> Verification:
         OutputError: it cannot be listed.
     """
     folder = open_folder(out)
+
+    def read(name: str) -> PortionResult | None:
+        start = max(0, sizes[name] - TAIL)
+        return result_of(folder.read(name, start, sizes[name] - start)) or result_of(folder.read(name))
+
     with store_faults(out):
         try:
             run = json.loads(folder.read(RUN))
@@ -67,14 +69,10 @@ def verify(out: str, on_event: OnEvent = lambda event: None) -> Verification:
         result.missing = [portion for name, portion in expected.items() if name not in sizes]
         result.foreign = sorted(sizes.keys() - expected.keys())
         known = [name for name in expected if name in sizes]
-        for number, (name, part) in enumerate(_read_parts(folder, known, sizes), start=1):
+        for number, (name, part) in enumerate(read_ahead(known, read), start=1):
             if part is None:
                 result.damaged.append(name)
-            elif (part.portion, part.portions, part.config) != (
-                expected[name],
-                result.portions,
-                config.digest,
-            ):
+            elif (part.portion, part.portions, part.config) != (expected[name], len(expected), config.digest):
                 result.foreign.append(name)
             else:
                 result.pictures += part.pictures
@@ -83,14 +81,3 @@ def verify(out: str, on_event: OnEvent = lambda event: None) -> Verification:
                 result.by_reason.update(part.by_reason)
             on_event(ThingsDone(number, len(known)))
     return result
-
-
-def _read_parts(
-    folder: Folder, names: list[str], sizes: dict[str, int]
-) -> Iterator[tuple[str, PortionResult | None]]:
-    def read(name: str) -> PortionResult | None:
-        start = max(0, sizes[name] - TAIL)
-        return result_of(folder.read(name, start, sizes[name] - start)) or result_of(folder.read(name))
-
-    with ThreadPoolExecutor(AHEAD) as pool:
-        yield from zip(names, pool.map(read, names), strict=True)

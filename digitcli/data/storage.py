@@ -11,6 +11,7 @@ import functools
 import itertools
 import os
 import re
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -91,7 +92,8 @@ class Folder:
     def write(self, name: str, content: bytes | Path) -> None:
         """Write a whole file, of bytes or from a file of this machine: it appears at the end."""
         path = self._path(name)
-        place = path if self._is_object else f"{path}.part"
+        # Two workers may write the same part, if one of them was taken for dead.
+        place = path if self._is_object else f"{path}.{uuid.uuid4().hex}.part"
         with self._faults():
             if not self._is_object:
                 self._system.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120
