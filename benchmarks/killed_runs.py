@@ -12,6 +12,7 @@ place of the real one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -38,8 +39,9 @@ app = open_app(__doc__)
 FILES, PORTION, WORKERS = 60, 5, 2
 KILLS = (1, 4)  # range of the kills of a seed
 ENGINES = Path(__file__).parents[1] / "examples" / "engines"
-# Range of the time before a kill: engines need seconds to start.
-SECONDS = {"local": (0.5, 6.0), "ray": (4.0, 16.0), "dask": (3.0, 14.0), "spark": (6.0, 32.0)}
+START_SHARE, START_SECONDS = 0.25, (0.5, 8.0)  # kills while an engine starts, and the range of their time
+WORK_SECONDS = (0.0, 8.0)  # range of the time of the other kills, from the first portion that is begun
+LIMIT_SECONDS = 300  # of a run
 # Loaded by every process of Python: a file that begins with KILL ends the process that opens it.
 HOOK = """
 import importlib.abc, importlib.util, os, sys
@@ -154,11 +156,21 @@ def finish(folder: Path, out: Path, engine: str, environment: dict[str, str]) ->
     """Give the command again until all portions are read; return how often that was."""
     for attempt in range(1, 20):
         process = start(folder, out, engine, environment)
-        _, errors = process.communicate()
+        errors = end_of(process)
         if process.returncode == 0:
             return attempt
         print(errors[-300:], flush=True)
     raise SystemExit(f"{out} was never whole.")
+
+
+def end_of(process: subprocess.Popen[str]) -> str:
+    """Wait for the end of a run, and return its messages; what waits for ever is ended, as an attempt."""
+    try:
+        return process.communicate(timeout=LIMIT_SECONDS)[1]
+    except subprocess.TimeoutExpired:
+        for each in [process.pid, *descendants(process.pid)]:
+            kill(each)
+        return f"It ran for {LIMIT_SECONDS} seconds. {process.communicate()[1]}"
 
 
 def one_seed(
@@ -170,13 +182,17 @@ def one_seed(
     killed: list[tuple[str, int]] = []  # what was killed, and how many parts there were
     for _ in range(chosen.randint(*KILLS)):
         process = start(folder, out, engine, environment)
-        time.sleep(chosen.uniform(*SECONDS[engine]))
+        if chosen.random() < START_SHARE:
+            time.sleep(chosen.uniform(*START_SECONDS))
+        else:
+            wait_for_work(process, out)
+            time.sleep(chosen.uniform(*WORK_SECONDS))
         workers = [each for each in descendants(process.pid) if is_worker(each)]
         parts = len(list(out.glob("*.parquet")))
         if workers and chosen.random() < 0.5:
             kill(chosen.choice(workers))
             killed.append(("worker", parts))
-            process.communicate()
+            end_of(process)
         elif process.poll() is None:
             family = descendants(process.pid)
             process.kill()
@@ -199,6 +215,16 @@ def one_seed(
         "missing": len(set(listed) - files.keys()), "double": files.total() - len(files),
         "differing": differing, "reasons": dict(result.by_reason),
     }  # fmt: skip
+
+
+def wait_for_work(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until a run has begun a portion, or has ended."""
+    began = time.time()
+    while process.poll() is None:
+        time.sleep(0.05)
+        with contextlib.suppress(FileNotFoundError):  # a portion that was just finished
+            if any(path.stat().st_mtime > began for path in out.glob("*.try")):
+                return
 
 
 def descendants(pid: int) -> list[int]:

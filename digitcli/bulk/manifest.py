@@ -13,9 +13,10 @@ import gzip
 import io
 import tarfile
 import tempfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -287,31 +288,32 @@ def open_manifest(place: str) -> Manifest:
 
 def content_of(entry: Entry) -> bytes | PictureError:
     """Return the bytes of a picture, or the error why there are none."""
-    if entry.kind == "parquet":
-        try:
-            return _of_row(entry)
-        except (OSError, pa.ArrowInvalid, IndexError) as fault:
-            return _unavailable(entry, fault)
     if entry.kind == "file":
         return read_picture(entry.place)
-    if entry.kind == "tar":
-        return read_picture(entry.place, entry.start, entry.size)
     try:
-        return _archive(entry.place).read(entry.file.removeprefix(f"{entry.place}/"))
+        with _LOCK:
+            return _MEMBERS[entry.kind](entry)
     except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, NotImplementedError) as fault:
         return PictureError("corrupt", f"'{entry.file}' cannot be unpacked: {fault}.", "Pack it anew.")
-    except OSError as fault:
-        return _unavailable(entry, fault)
+    except (OSError, pa.ArrowInvalid, IndexError) as fault:
+        cause = f"'{entry.file}' cannot be read now: {describe(fault)}."
+        return PictureError("unavailable", cause, "Try again later.")
 
 
-def _unavailable(entry: Entry, fault: Exception) -> PictureError:
-    cause = f"'{entry.file}' cannot be read now: {describe(fault)}."
-    return PictureError("unavailable", cause, "Try again later.")
+# Threads that read ahead would fetch the same piece of an archive all at once.
+_LOCK = threading.Lock()
+_archive = functools.lru_cache(maxsize=2)(lambda place: zipfile.ZipFile(open_file(place)))
+_tar = functools.lru_cache(maxsize=2)(open_file)
 
 
-@functools.lru_cache(maxsize=2)
-def _archive(place: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(open_file(place))
+def _of_zip_member(entry: Entry) -> bytes:
+    return _archive(entry.place).read(entry.file.removeprefix(f"{entry.place}/"))
+
+
+def _of_tar_member(entry: Entry) -> bytes:
+    file = _tar(entry.place)
+    file.seek(entry.start)
+    return file.read(entry.size)
 
 
 def _of_row(entry: Entry) -> bytes | PictureError:
@@ -325,6 +327,11 @@ def _group(place: str, group: int) -> pa.ChunkedArray:
     column = _column_of_bytes(file.schema_arrow) or ""
     table = file.read_row_group(group, [column])
     return table.flatten()[0] if "." in column else table[0]
+
+
+_MEMBERS: dict[str, Callable[[Entry], bytes | PictureError]] = {
+    "tar": _of_tar_member, "zip": _of_zip_member, "parquet": _of_row,
+}  # fmt: skip
 
 
 def _parquet_file(place: str) -> pq.ParquetFile:

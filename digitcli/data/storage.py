@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import itertools
 import os
 import re
@@ -31,6 +32,7 @@ ENDPOINTS = (
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
 RETRIES: Any = {"max_retries": 20, "retry_timeout": timedelta(minutes=4)}
 AHEAD = 16  # files that are fetched at once: a store answers after tens of milliseconds
+BUFFER = 1_000_000  # bytes of an open file that are fetched at once: a member of an archive has less
 CHECK_ADDRESS = "Check the address, and the rights and the region in the environment."
 
 
@@ -120,7 +122,8 @@ class Folder:
     def open(self, name: str) -> BinaryIO:
         """Open a file to read parts of it."""
         with self._faults():
-            return cast("BinaryIO", self._system.open(self._path(name), "rb"))
+            file = self._system.open(self._path(name), "rb")
+        return cast("BinaryIO", io.BufferedReader(file, BUFFER) if self._is_object else file)
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield the name and the size of every file, few of which are in memory."""

@@ -2,6 +2,7 @@
 
 import sys
 
+import dask
 from dask.distributed import Client, as_completed
 
 from digitcli import ReaderConfig, read_portion
@@ -13,6 +14,7 @@ if __name__ == "__main__":
     config = ReaderConfig().with_identity()
     done = begin_run(out, manifest, config)
     left = [portion for portion in range(open_manifest(manifest).portions) if portion not in done]
+    dask.config.set({"distributed.scheduler.no-workers-timeout": "1 minute"})  # else it waits for ever
     with Client(*scheduler) as client:
         tasks = [client.submit(read_portion, manifest, portion, out, config, retries=3) for portion in left]
         for _, result in as_completed(tasks, with_results=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 
 from digitcli.bulk import manifest as module
 from digitcli.bulk.manifest import Entry, Manifest, content_of, entries_of, plan_pictures, write_manifest
+from digitcli.data.storage import read_ahead
 from digitcli.errors import InputError, PictureError
 from tests.bulk.conftest import CONTENTS
 
@@ -21,6 +23,25 @@ def test_archives_hold_the_same_pictures_as_a_folder(scans: Path, archives: dict
         assert sorted(entry.file.rsplit("/")[-1] for entry in entries) == sorted(CONTENTS)
         for entry in entries:
             assert content_of(entry) == CONTENTS[entry.file.rsplit("/")[-1]], entry
+
+
+def test_threads_fetch_a_group_of_rows_once(
+    archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries, opened, open_slowly = (
+        list(entries_of(str(archives["parquet"]))),
+        list[str](),
+        module._parquet_file,
+    )
+
+    def count(place: str) -> pq.ParquetFile:
+        time.sleep(0.02)
+        opened.append(place)
+        return open_slowly(place)
+
+    monkeypatch.setattr(module, "_parquet_file", count)
+    contents = [content for _, content in read_ahead(entries, content_of)]
+    assert contents == list(CONTENTS.values()) and len(opened) == 3  # groups
 
 
 def test_lists_and_inventories_name_places(tmp_path: Path, scans: Path) -> None:
