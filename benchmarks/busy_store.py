@@ -77,18 +77,16 @@ def main(folder: Path, rounds: int = 3, workers: int = 1) -> None:
     """Read all pictures by turns from disk and from the store; print the ratio of the times."""
     with tempfile.TemporaryDirectory() as temporary, busy_store(folder) as (store, _):
         for number in range(rounds):
+            places = {str(folder): f"{temporary}/{number}", "s3://bucket/scans": f"s3://bucket/{number}"}
             seconds = []
-            for scans, out in (
-                (folder, f"{temporary}/{number}"),
-                ("s3://bucket/scans", f"s3://bucket/{number}"),
-            ):
+            store.answers.clear()
+            for scans, out in list(places.items())[:: (-1) ** number]:
                 run("plan", scans, "-o", f"{out}.parquet")
-                store.answers.clear()
                 began = time.monotonic()
                 run("predict", "--manifest", f"{out}.parquet", "-o", out, "--workers", workers)
                 seconds.append(time.monotonic() - began)
-            line = {"ratio": round(seconds[1] / seconds[0], 3), **store.answers}
-            print(line | {"status": dict(verify(out).by_status)}, flush=True)
+            line = {"ratio": round((seconds[1] / seconds[0]) ** (-1) ** number, 3), **store.answers}
+            print(line | {"status": [dict(verify(out).by_status) for out in places.values()]}, flush=True)
 
 
 def run(*command: object) -> None:
