@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -14,24 +15,17 @@ from typing import Any
 from digitcli.bulk.manifest import open_manifest
 from digitcli.bulk.portions import PART, PortionResult, read_portion
 from digitcli.data.storage import open_folder, store_faults
-from digitcli.errors import (
-    DigitcliError,
-    EnvironmentFault,
-    UsageError,
-    missing_package,
-)
+from digitcli.errors import DigitcliError, EnvironmentFault, UsageError, missing_package
 from digitcli.events import OnEvent, ThingsDone
 from digitcli.recognition.reader_config import ReaderConfig
 from digitcli.threads import set_up_worker
 
 RUN = "run.json"  # what all parts of a folder belong to
 IN_FLIGHT = 2  # portions for each worker, so that none waits for this process
-IDLE_DEATHS = (
-    3  # deaths of workers one after the other, without a finished portion between them, that end a run
-)
-# Reads a portion: its number is the argument.
-Task = Callable[[int], PortionResult]
-Engine = Callable[[Task, Iterator[int], int], Iterator[tuple[int, PortionResult | DigitcliError]]]
+IDLE_DEATHS = 3  # deaths of workers one after the other, with no finished portion between, that end a run
+Outcome = PortionResult | DigitcliError
+Task = Callable[[int], Outcome]  # reads a portion: its number is the argument
+Engine = Callable[[Task, Iterator[int], int], Iterator[tuple[int, Outcome]]]
 
 
 @dataclass
@@ -92,7 +86,7 @@ def read_manifest(
     mine = range(index, plan.portions, count)
     left = [portion for portion in mine if portion not in done]
     summary = RunSummary(out, len(mine), kept=len(mine) - len(left))
-    task = _Task(manifest, out, config)
+    task = functools.partial(_read, manifest, out, config)
     run = _by_processes if engine == "local" else _on_ray(address)
     on_event(ThingsDone(summary.kept, len(mine)))
     for portion, result in run(task, iter(left), workers):
@@ -126,23 +120,11 @@ def begin_run(out: str, manifest: str, config: ReaderConfig) -> Collection[int]:
     return {portion for portion in range(plan.portions) if PART.format(portion) in names}
 
 
-@dataclass(frozen=True)
-class _Task:
-    manifest: str
-    out: str
-    config: ReaderConfig
-
-    def __call__(self, portion: int) -> PortionResult:
-        return read_portion(self.manifest, portion, self.out, self.config)
-
-
-def _by_processes(
-    task: Task, portions: Iterator[int], workers: int
-) -> Iterator[tuple[int, PortionResult | DigitcliError]]:
+def _by_processes(task: Task, portions: Iterator[int], workers: int) -> Iterator[tuple[int, Outcome]]:
     """Read portions by processes; those of a process that died are read again."""
     again, deaths = list[int](), 0
     while True:
-        futures: dict[Future[PortionResult | DigitcliError], int] = {}
+        futures: dict[Future[Outcome], int] = {}
         pool = ProcessPoolExecutor(workers, get_context("spawn"), set_up_worker)
         try:
             while True:
@@ -151,7 +133,7 @@ def _by_processes(
                     if portion is None:
                         break
                     again.append(portion)
-                    futures[pool.submit(_returned, task, portion)] = again.pop()
+                    futures[pool.submit(task, portion)] = again.pop()
                 if not futures:
                     return
                 for future in wait(futures, return_when=FIRST_COMPLETED).done:
@@ -188,10 +170,8 @@ def _on_ray(address: str | None) -> Engine:
         cause = f"There is no cluster of Ray at {address}: {fault}."
         raise EnvironmentFault(cause, "Start one with: ray start --head") from fault
 
-    def run(
-        task: Task, portions: Iterator[int], workers: int
-    ) -> Iterator[tuple[int, PortionResult | DigitcliError]]:
-        remote = ray.remote(num_cpus=1, max_retries=0)(_returned)
+    def run(task: Task, portions: Iterator[int], workers: int) -> Iterator[tuple[int, Outcome]]:
+        remote: Any = ray.remote(num_cpus=1, max_retries=0)(lambda portion: task(portion))
         tasks: dict[Any, int] = {}
         again, deaths = list[int](), Counter[int]()
         while True:
@@ -199,7 +179,7 @@ def _on_ray(address: str | None) -> Engine:
                 portion = again.pop() if again else next(portions, None)
                 if portion is None:
                     break
-                tasks[remote.remote(task, portion)] = portion
+                tasks[remote.remote(portion)] = portion
             if not tasks:
                 return
             for reference in ray.wait(list(tasks), num_returns=1)[0]:
@@ -216,10 +196,10 @@ def _on_ray(address: str | None) -> Engine:
     return run
 
 
-def _returned(task: Task, portion: int) -> PortionResult | DigitcliError:
-    """Return the result of a task, or its error, which must not end the portions of others."""
+def _read(manifest: str, out: str, config: ReaderConfig, portion: int) -> Outcome:
+    """Return the result of a portion, or its error, which must not end the portions of others."""
     try:
-        return task(portion)
+        return read_portion(manifest, portion, out, config)
     except DigitcliError as error:
         return error
     except Exception as error:

@@ -245,10 +245,7 @@ def write_manifest(
 
 
 def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), SCHEMA, strict=True)],
-        schema=SCHEMA,
-    )
+    return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
 
 
 class Manifest:
