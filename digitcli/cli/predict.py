@@ -190,6 +190,15 @@ class PredictOptions:
         "'balance = running(amount)', 'no = count', 'row last = sum(2..last-1)'; columns are counted from "
         "1. May be repeated.", unit="check",
     )  # fmt: skip
+    previous: Path | None = setting(
+        None, TABLES, "Compare meters with their last readings: the first column of this CSV file is the key "
+        "of a row, e.g. the number of its meter, and the second the reading; both are headed like columns of "
+        "the table.", unit="file",
+    )  # fmt: skip
+    max_change: int | None = setting(
+        None, TABLES, "A reading exceeds that of --previous by at most this number; the likeliest such "
+        "reading wins, or the number is refused.", unit="N", at_least=0,
+    )  # fmt: skip
     annotate: Path | None = setting(
         None, OUTPUT, "Write a copy of each picture into this folder, with a coloured box and the answer at "
         "each digit; red ones are uncertain or refused.", unit="dir",
@@ -361,7 +370,7 @@ def _load_reader(
         min_confidence=options.min_confidence,
         max_error=options.max_error,
         constraints=constraints,
-        top_k=TOP_K + 3 * bool(options.check),  # among which a check chooses
+        top_k=TOP_K + 3 * bool(options.check or options.previous),  # among which they choose
         keep_pictures=options.show_steps or options.table or options.annotate is not None,
         rotate=options.rotate,
     )

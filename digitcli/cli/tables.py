@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from digitcli.tables.table import Table, TablePage
 
 # Options that have a meaning only for tables, and those that have none for them.
-OWN = ("columns", "type", "locale", "date_order", "check")
+OWN = ("columns", "type", "locale", "date_order", "check", "previous", "max_change")
 FOREIGN = ("resume", "single_digit", "manifest")
 SUFFIXES = {"page": (".csv", ".xlsx"), "number": (".csv", ".jsonl")}
 
@@ -37,7 +37,8 @@ def check_options(options: PredictOptions) -> None:
         UsageError: two options do not go together.
         EnvironmentFault: XlsxWriter is not installed.
     """
-    given = next((name for name in (FOREIGN if options.table else OWN) if getattr(options, name)), None)
+    names, defaults = FOREIGN if options.table else OWN, vars(type(options))
+    given = next((name for name in names if getattr(options, name) != defaults[name]), None)
     if given is not None:
         shown = f"--{given.replace('_', '-')}"
         if options.table:
@@ -54,6 +55,9 @@ def check_options(options: PredictOptions) -> None:
     if options.form not in forms:
         cause = f"--table with --per {options.per} is no {options.form}."
         raise UsageError(cause, f"Give --format {' or '.join(forms)}.")
+    if (options.previous is None) != (options.max_change is None):
+        cause = "--previous and --max-change need each other, but only one of them is given."
+        raise UsageError(cause, "Give for example --previous readings.csv --max-change 50.")
     if suffix == ".xlsx":
         import_packages("Excel", "excel", "xlsxwriter")
 
@@ -63,8 +67,9 @@ def parse(options: PredictOptions) -> TableOptions:
     from digitcli.tables.reading import parse_table_options
 
     return parse_table_options(
-        options.columns, options.type, options.check, options.locale, options.date_order
-    )
+        options.columns, options.type, options.check, options.locale, options.date_order,
+        options.previous, options.max_change or 0,
+    )  # fmt: skip
 
 
 def show(readings: Iterator[Reading], options: PredictOptions, known: TableOptions, reader: Reader) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from digitcli.errors import UsageError, did_you_mean
+from digitcli.errors import UsageError
 from digitcli.imaging.grayscale import Grey
 from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.pages import look
 from digitcli.recognition.pipeline import PictureLike
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import TOP_K, Number, Reading
-from digitcli.tables.arithmetic import Check, apply_checks, parse_check
+from digitcli.tables.arithmetic import Check, apply_checks, check_name, parse_check
+from digitcli.tables.meters import PreviousReadings, check_readings, read_previous
 from digitcli.tables.structure import find_tables
 from digitcli.tables.table import Cell, Table, TablePage
 from digitcli.tables.values import Conventions, Refusal, ValueType, parse_conventions, parse_type, value_of
@@ -25,12 +27,14 @@ class TableOptions:
     names: of the columns, from the first one on.
     types: of the values of all columns, or of single ones by their name or their number from 1 on.
     checks: the arithmetic that their numbers satisfy.
+    previous: the earlier readings of their meters.
     """
 
     names: tuple[str, ...] = ()
     types: dict[str | None, ValueType] = field(default_factory=dict)
     conventions: Conventions = field(default_factory=Conventions)
     checks: tuple[Check, ...] = ()
+    previous: PreviousReadings | None = None
 
     def type_of(self, column: int) -> ValueType | None:
         """Return the type of the values of a column, from 0 on; None if nothing is known of it."""
@@ -45,11 +49,14 @@ def parse_table_options(
     checks: Iterable[str] = (),
     locale: str | None = None,
     date_order: str | None = None,
+    previous: Path | None = None,
+    max_change: int = 0,
 ) -> TableOptions:
     """Parse the options of tables, for example `name,marks`, `marks=integer` and `total = sum(1..8)`.
 
     Raises:
-        UsageError: one of them cannot be parsed, or a type is of a column that has another name.
+        UsageError: one of them cannot be parsed, or names a column that has another name.
+        InputError: the earlier readings cannot be read, see `read_previous`.
     """
     names = tuple(name.strip() for name in columns.split(",")) if columns else ()
     if "" in names or len(set(names)) < len(names):
@@ -57,12 +64,18 @@ def parse_table_options(
     parsed: dict[str | None, ValueType] = {}
     for text in types:
         column, is_named, kind = text.rpartition("=")
-        if is_named and not column.strip().isdecimal() and column.strip() not in names:
-            remedy = did_you_mean(column.strip(), names) if names else "Name the columns with --columns."
-            raise UsageError(f"--type '{text}' is of no column.", remedy)
+        if is_named:
+            check_name(column.strip(), names, f"--type '{text}'")
         parsed[column.strip() if is_named else None] = parse_type(kind.strip())
     conventions = parse_conventions(locale, date_order)
-    return TableOptions(names, parsed, conventions, tuple(map(parse_check, checks)))
+    readings = None if previous is None else read_previous(previous, max_change)
+    parsed_checks = tuple(map(parse_check, checks))
+    for check in parsed_checks:
+        for place in () if check.is_of_rows else check.places:
+            check_name(place, names, f"--check '{check.text}'")
+    for place in (readings.key, readings.value) if readings else ():
+        check_name(place, names, "--previous")
+    return TableOptions(names, parsed, conventions, parsed_checks, readings)
 
 
 def read_tables(
@@ -99,6 +112,8 @@ def _completed(table: Table, min_confidence: float, options: TableOptions) -> Ta
     names = (*options.names[: table.columns], *("" for _ in range(table.columns - len(options.names))))
     table = replace(table, names=names if options.names else ())
     table = apply_checks(table, options.checks, min_confidence)
+    if options.previous:
+        table = check_readings(table, options.previous, min_confidence)
     return replace(table, cells=tuple(_valued(cell, options) for cell in table.cells))
 
 

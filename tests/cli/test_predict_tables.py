@@ -60,14 +60,29 @@ def test_programs_get_a_record_of_each_cell(predict: Run, sheet: str) -> None:
     assert {each["status"] for each in records} == {"read"}
 
 
+def test_readings_of_meters_are_compared_with_earlier_ones(predict: Run, sheet: str) -> None:
+    """40 follows 20; 38 does not follow 70; 17 follows 9."""
+    Path("readings.csv").write_text("no,b\n1,20\n2,70\n4,9\n")
+    options = ("--columns", "no,b", "--previous", "readings.csv", "--max-change", "30", "--format", "jsonl")
+    done = predict(sheet, "--table", "--per", "number", *options)
+
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["text"], each["reason"]) for each in records if each["column"] == 1] == [
+        ("40", None), ("38", "implausible_change"), ("17", None),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--columns", "a,b"], "is for tables"),
         (["--table", "-o", "marks.parquet"], "cannot be written to marks.parquet"),
         (["--table", "--check", "total = sum(1..2)"], "no column 'total'"),
-        (["--table", "--type", "marks=integer"], "is of no column"),
+        (["--table", "--type", "marks=integer"], "no column 'marks'"),
         (["--table", "--columns", "a,,b"], "empty or a double name"),
+        (["--table", "--previous", "readings.csv"], "need each other"),
+        (["--table", "--max-change", "0"], "need each other"),
+        (["--max-change", "0"], "is for tables"),
         (["--table", "--resume", "-o", "marks.csv"], "do not go together"),
     ],
 )
