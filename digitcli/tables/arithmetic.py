@@ -249,11 +249,10 @@ def messages(
     That the equation does not hold on paper is as likely for all candidates. An unknown text, of this cell or
     another, may fit as well.
     """
-    steps = [
-        weight * np.array(each.values) for each, weight in zip(candidates, equation.weights, strict=True)
-    ]
-    target = equation.constant - sum(int(step.min()) for step in steps)
-    moves = [(step - step.min()).tolist() for step in steps]
+    pairs_of = zip(candidates, equation.weights, strict=True)
+    steps = [[weight * value for value in each.values] for each, weight in pairs_of]
+    target = equation.constant - sum(map(min, steps))
+    moves = [[step - min(each) for step in each] for each in steps]
     pairs = [list(zip(move, share.tolist(), strict=False)) for move, share in zip(moves, shares, strict=True)]
     front, back = [np.ones(1)], [np.ones(1)]
     for pair in pairs[:-1]:

@@ -194,6 +194,12 @@ def test_running_totals_and_row_numbers_mend_each_other() -> None:
     assert [number_in(cells[1, column]).text for column in range(3)] == ["2", "10", "115"]
 
 
+def test_long_numbers_are_compared_exactly() -> None:
+    """They are larger than what 64 bits hold."""
+    cells = checked(table_of(("5", "1" * 20, "1" * 19 + "6")), "3 = sum(1..2)")
+    assert number_in(cells[0, 2]).status == "read" and number_in(cells[0, 2]).confidence > SURE
+
+
 def test_an_equation_with_too_many_sums_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "MOST_SUMS", 5)
     table = table_of(("5", number("17", 0.6, n11=0.3), "16"))
