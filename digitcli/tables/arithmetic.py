@@ -42,6 +42,7 @@ SETTLED = 1e-3  # change of a message, relative to its largest value, from which
 DOUBTS = frozenset({"low_confidence", "two_candidates", "too_faint"})
 FORMS = "total = sum(1..8), 4 = 1 + 2 - 3, balance = running(amount), no = count or row last = sum(2..last-1)"
 _PLACE = re.compile(r"(\d+)|last(?:-(\d+))?", re.ASCII)
+_MARKS = re.compile(r"(-?).*?(?:[.,](\d\d?))?", re.ASCII)
 _ROWS = re.compile(r"\brows?\s+(?=\d|last\b)")
 
 Place = tuple[int, int]  # row and column of a cell, from 0 on
@@ -124,7 +125,8 @@ def equations(check: Check, table: Table) -> list[Equation]:
     """Return what a check says about the cells of a table.
 
     A row counts where its result is written, and the one before as well if the check needs it; rows that are
-    printed, as headings are, do not. The same holds for columns where rows are summed.
+    printed, as headings are, do not. The same holds for columns where rows are summed. One or two digits
+    behind the last mark are decimals, and three are thousands.
 
     Raises:
         UsageError: the table does not have a row or column of the check, or the result is one of its terms.
@@ -147,8 +149,23 @@ def equations(check: Check, table: Table) -> list[Equation]:
         written = [numbers[cell] for cell in cells if cell in numbers]
         needed = [cell for cell, (_, place) in zip(cells, places, strict=True) if place == result]
         if all(cell in numbers for cell in needed) and not all(cell.is_printed for cell in written):
-            found.append(Equation(cells, tuple(weights.values()), -(check.form == "count")))
+            units = [_unit(numbers.get(cell)) for cell in cells]
+            least = min(units, key=abs)
+            scales = [
+                weight * round(unit / abs(least))
+                for weight, unit in zip(weights.values(), units, strict=True)
+            ]
+            found.append(Equation(cells, tuple(scales), -(check.form == "count") * round(1 / abs(least))))
     return found
+
+
+def _unit(cell: Cell | None) -> float:
+    """Return what the last digit of a cell counts, negative for a number with a minus in front.
+
+    Three digits behind a mark are thousands.
+    """
+    match = _MARKS.fullmatch(cell.number.raw) if cell and cell.number else None
+    return 1.0 if match is None else float(f"{match[1]}1e-{len(match[2] or '')}")
 
 
 def _index(check: Check, place: str, table: Table) -> int:
