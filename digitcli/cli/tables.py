@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,7 +16,7 @@ from digitcli import console
 from digitcli.atomic_write import writing_whole
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.storage import address_of
-from digitcli.errors import UsageError, counted, import_packages
+from digitcli.errors import PartialInputError, UsageError, counted, import_packages
 
 if TYPE_CHECKING:
     from digitcli.cli.predict import PredictOptions
@@ -77,7 +78,8 @@ def show(readings: Iterator[Reading], options: PredictOptions, known: TableOptio
     with wait_with_signals():
         from digitcli.tables import spreadsheets
         from digitcli.tables.reading import tables_of
-    pages = (tables_of(reading, reader, known) for reading in readings)
+    unchecked: list[TablePage] = []
+    pages = _noted((tables_of(reading, reader, known) for reading in readings), unchecked)
     if options.per == "number":
         _write_records(pages, options)
     elif options.output is not None:
@@ -90,6 +92,17 @@ def show(readings: Iterator[Reading], options: PredictOptions, known: TableOptio
     else:
         for page in pages:
             _draw(page)
+    if unchecked and (fault := unchecked[0].fault):
+        cause = f"{counted(len(unchecked), 'page')} could not be checked. {unchecked[0].file}: {fault.cause}"
+        raise PartialInputError(cause, fault.remedy)
+
+
+def _noted(pages: Iterable[TablePage], unchecked: list[TablePage]) -> Iterator[TablePage]:
+    """Yield pages, and keep those that could not be checked, without their pictures."""
+    for page in pages:
+        if page.fault:
+            unchecked.append(replace(page, picture=None))
+        yield page
 
 
 def _write_records(pages: Iterable[TablePage], options: PredictOptions) -> None:

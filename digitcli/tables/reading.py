@@ -84,16 +84,16 @@ def read_tables(
     """Yield the tables of each page, in the order of the pictures; a bad picture has the status `error`.
 
     reader: one that keeps pictures.
-
-    Raises:
-        UsageError: a check or a type names a column that a table does not have.
     """
     for reading in reader.read_all(pictures):
         yield tables_of(reading, reader, options)
 
 
 def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOptions()) -> TablePage:
-    """Return the tables of a page that a reader has read, and whose picture it has kept."""
+    """Return the tables of a page that a reader has read, and whose picture it has kept.
+
+    If a table has no such row or column as a check names, no table of the page is checked; see `fault`.
+    """
     page = TablePage(reading.file, reading.page, (), reading.status, reading.reason, reading.picture)
     if reading.picture is None or not reading.numbers:
         return page
@@ -105,7 +105,13 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
     grey = as_levels(reading.picture)
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
-    return replace(page, tables=tuple(_completed(table, threshold, options) for table in found))
+    try:
+        return replace(page, tables=tuple(_completed(table, threshold, options) for table in found))
+    except UsageError as fault:  # of this page, which must not end the reading of others
+        known = replace(options, checks=(), previous=None)
+        return replace(
+            page, tables=tuple(_completed(table, threshold, known) for table in found), fault=fault
+        )
 
 
 def _completed(table: Table, min_confidence: float, options: TableOptions) -> Table:

@@ -72,6 +72,15 @@ def test_readings_of_meters_are_compared_with_earlier_ones(predict: Run, sheet: 
     ]  # fmt: skip
 
 
+def test_a_page_without_a_column_of_a_check_is_written_all_the_same(predict: Run, sheet: str) -> None:
+    """Hours of reading must not be lost because one table has fewer columns; the exit code tells it."""
+    done = predict(sheet, "--table", "--check", "9 = sum(1..3)", "-o", "marks.csv")
+
+    assert done.returncode == 4
+    assert "no column '9'" in done.stderr and "It has 4 columns" in done.stderr
+    assert list(csv.reader(Path("marks.csv").read_text().splitlines())) == TEXTS
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
