@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -81,14 +80,21 @@ def show(readings: Iterator[Reading], options: PredictOptions, known: TableOptio
     unchecked: list[TablePage] = []
     pages = _noted((tables_of(reading, reader, known) for reading in readings), unchecked)
     if options.per == "number":
-        _write_records(pages, options)
+        _write(spreadsheets.record_lines(pages, options.form), options)
     elif options.output is not None:
         written = spreadsheets.write_tables(pages, options.output, force=options.force)
         counts = (written.tables, "table"), (written.cells, "number"), (written.doubts, "doubt")
         tables, numbers, doubts = (counted(*each) for each in counts)
         console.show_notice(f"{options.output} holds {tables} with {numbers}; look at {doubts}.")
     elif options.form == "csv":
-        console.show_data(spreadsheets.grid_csv(list(pages)))
+        kept = [replace(page, picture=None) for page in pages]
+        console.show_data(spreadsheets.grid_csv(kept))
+        guesses = sum(
+            each["status"] == "refused" for page in kept for each in spreadsheets.table_records(page)
+        )
+        if guesses:
+            notice = f"{counted(guesses, 'number')} of these were refused, and are guesses"
+            console.show_notice(f"{notice}; write a file with -o to see which, or give --per number.")
     else:
         for page in pages:
             _draw(page)
@@ -105,25 +111,14 @@ def _noted(pages: Iterable[TablePage], unchecked: list[TablePage]) -> Iterator[T
         yield page
 
 
-def _write_records(pages: Iterable[TablePage], options: PredictOptions) -> None:
-    from digitcli.recognition.results import as_bytes, csv_line
-    from digitcli.tables.spreadsheets import CELL_FIELDS, table_records
-
-    def lines() -> Iterator[str]:
-        if options.form == "csv":
-            yield csv_line(CELL_FIELDS)
-        for page in pages:
-            for record in table_records(page):
-                is_csv = options.form == "csv"
-                yield csv_line(record[name] for name in CELL_FIELDS) if is_csv else json.dumps(record) + "\n"
-
+def _write(lines: Iterator[str], options: PredictOptions) -> None:
     if options.output is None:
-        for line in lines():
+        for line in lines:
             console.show_data(line)
         return
     with writing_whole(options.output) as write:
-        for line in lines():
-            write(as_bytes(line))
+        for line in lines:
+            write(line.encode(errors="backslashreplace"))
 
 
 def _draw(page: TablePage) -> None:

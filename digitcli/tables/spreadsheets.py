@@ -14,8 +14,9 @@ import contextlib
 import functools
 import io
 import itertools
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -119,11 +120,25 @@ def table_records(page: TablePage) -> list[dict[str, Any]]:
     return [dict.fromkeys(CELL_FIELDS) | whole | {"alternatives": []}]
 
 
+def record_lines(pages: Iterable[TablePage], form: str) -> Iterator[str]:
+    """Yield the lines of the records of pages: as `jsonl`, or as `csv` with a heading."""
+    if form == "csv":
+        yield csv_line(CELL_FIELDS)
+    for page in pages:
+        for record in table_records(page):
+            if form == "csv":
+                value = record["value"]  # which no spreadsheet takes for a formula if it is a number
+                number = Decimal(value) if value and _DECIMAL.fullmatch(value) else value
+                yield csv_line(number if name == "value" else record[name] for name in CELL_FIELDS)
+            else:
+                yield json.dumps(record) + "\n"
+
+
 def grid_csv(pages: Iterable[TablePage]) -> str:
     """Return CSV of the tables of pages, with their empty cells and rows.
 
     One table has a heading only if its columns have names. The heading of several has the names of their
-    columns, or else the numbers; where they differ, the names are the first row of each table.
+    columns, or else their numbers from 1 on; where they differ, the names are the first row of each table.
     """
     tables = [(page.file, page.page, k, table) for page in pages for k, table in enumerate(page.tables)]
     if len(tables) == 1:
@@ -131,7 +146,7 @@ def grid_csv(pages: Iterable[TablePage]) -> str:
     is_common = len({table.names for *_, table in tables}) == 1 and bool(tables[0][-1].names)
     rows = [(*place, *row) for *place, table in tables for row in _grid(table)[is_common:]]
     width = max(map(len, rows), default=3)
-    heading = tables[0][-1].names if is_common else range(width - 3)
+    heading = tables[0][-1].names if is_common else range(1, width - 2)
     lines = [("file", "page", "table", *heading), *rows]
     return "".join(csv_line((*line, *[""] * (width - len(line)))) for line in lines)
 

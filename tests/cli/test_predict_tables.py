@@ -72,6 +72,14 @@ def test_readings_of_meters_are_compared_with_earlier_ones(predict: Run, sheet: 
     ]  # fmt: skip
 
 
+def test_guesses_in_csv_on_standard_output_are_announced(predict: Run, sheet: str) -> None:
+    """CSV cannot show which numbers were refused, and there is no file of doubts beside it."""
+    done = predict(sheet, "--table", "--format", "csv", "--min-confidence", "1")
+
+    assert list(csv.reader(done.stdout.splitlines())) == TEXTS
+    assert "11 numbers of these were refused" in done.stderr
+
+
 def test_a_page_without_a_column_of_a_check_is_written_all_the_same(predict: Run, sheet: str) -> None:
     """Hours of reading must not be lost because one table has fewer columns; the exit code tells it."""
     done = predict(sheet, "--table", "--check", "9 = sum(1..3)", "-o", "marks.csv")
