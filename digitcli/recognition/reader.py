@@ -143,6 +143,7 @@ class Reader:
         self.min_confidence, self.page_min_confidence = thresholds.alone, thresholds.page
         self.models = _load_models(resolved, device, runtime, batch_size, threads)
         self.name = self.models.name
+        self.constraints, self.top_k = constraints, top_k
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
         self._options = PipelineOptions(
             jobs,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from digitcli.errors import UsageError
 from digitcli.imaging.grayscale import Grey
+from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.pages import look
 from digitcli.recognition.pipeline import PictureLike
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.readings import TOP_K, Number, Reading
+from digitcli.recognition.readings import Number, Reading
 from digitcli.tables.arithmetic import Check, apply_checks, check_name, parse_check
 from digitcli.tables.meters import PreviousReadings, check_readings, read_previous
 from digitcli.tables.structure import find_tables
@@ -98,13 +99,19 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
     if reading.picture is None or not reading.numbers:
         return page
     threshold, networks = reader.page_min_confidence, reader.models.page_networks
+    constraints = reader.constraints
 
     def read_blank(grey: Grey) -> Number | None:
-        seen = None if networks is None else look(grey, networks, None, TOP_K).reading
+        seen = None if networks is None else look(grey, networks, constraints, reader.top_k).reading
         return None if seen is None or len(seen.numbers) != 1 else seen.numbers[0]
 
     grey = as_levels(reading.picture)
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
+    if constraints:
+        found = tuple(
+            replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
+            for each in found
+        )
     try:
         return replace(page, tables=tuple(_completed(table, threshold, options) for table in found))
     except UsageError as fault:  # of this page, which must not end the reading of others
@@ -112,6 +119,13 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
         return replace(
             page, tables=tuple(_completed(table, threshold, known) for table in found), fault=fault
         )
+
+
+def _constrained(cell: Cell, constraints: Constraints) -> Cell:
+    """Return a cell whose number, which may have been joined or parted, meets the constraints or is refused."""
+    if cell.number is None or constraints.accepts(cell.number.text):
+        return cell
+    return replace(cell, number=cell.number.refused_for("constraint"))
 
 
 def _completed(table: Table, min_confidence: float, options: TableOptions) -> Table:

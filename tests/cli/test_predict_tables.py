@@ -72,6 +72,26 @@ def test_readings_of_meters_are_compared_with_earlier_ones(predict: Run, sheet: 
     ]  # fmt: skip
 
 
+def test_a_number_that_a_table_joins_meets_the_constraints(predict: Run, tmp_path: Path) -> None:
+    """Two groups of digits in one cell are one number of six digits, and the length is three."""
+    page = np.full((300, 380), 255, np.uint8)
+    for row in range(3):
+        for x in (30, 130):
+            for k, digit in enumerate("174"):
+                stamp = cv2.resize(drawn(digit, 200)[:, 40:-40], (24, 40), interpolation=cv2.INTER_AREA)
+                page[40 + 80 * row : 80 + 80 * row, x + 26 * k : x + 26 * k + 24] = stamp
+        cv2.line(page, (20, 20 + 80 * row), (230, 20 + 80 * row), 90, 2)
+    cv2.line(page, (20, 260), (230, 260), 90, 2)
+    for x in (20, 230):
+        cv2.line(page, (x, 20), (x, 260), 90, 2)
+    path = tmp_path / "groups.png"
+    path.write_bytes(encoded(page))
+    done = predict(str(path), "--table", "--per", "number", "--length", "3", "--format", "jsonl")
+
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {(each["text"], each["reason"]) for each in records} == {("174174", "constraint")}
+
+
 def test_guesses_in_csv_on_standard_output_are_announced(predict: Run, sheet: str) -> None:
     """CSV cannot show which numbers were refused, and there is no file of doubts beside it."""
     done = predict(sheet, "--table", "--format", "csv", "--min-confidence", "1")
