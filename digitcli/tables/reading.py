@@ -122,7 +122,7 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
 
 def _constrained(cell: Cell, constraints: Constraints) -> Cell:
-    """Return a cell whose number, which may have been joined or parted, meets the constraints or is refused."""
+    """Return a cell whose number meets the constraints, also if it was joined or parted, or is refused."""
     if cell.number is None or constraints.accepts(cell.number.text):
         return cell
     return replace(cell, number=cell.number.refused_for("constraint"))

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.grayscale import Grey
-
-Floats = npt.NDArray[np.float64]
+from digitcli.tables.plane import Floats, covered
 
 # Height of a digit at which segments are sought, in pixels: rules are a pixel or more wide there.
 DIGIT_PX = 24.0
@@ -21,10 +20,9 @@ SHORTEST = 0.5  # of a segment
 BESIDE = 0.3  # where both sides of a rule are compared with it
 THICKEST = 0.12  # half of it
 IN_DIGIT = 0.75  # share of a segment that lies in the box of a digit, from which it is a stroke
-NEAR, TURN = (
-    0.15,
-    0.06,
-)  # by which the next piece of a rule may lie beside it, and that for each height of the gap
+NEAR = 0.15  # by which the next piece of a rule may lie beside it
+TURN = 0.06  # by which it may lie farther, for each height of the gap
+FARTHER = 0.02  # by which a piece counts as farther beside it, for each height of the gap
 WIDEST_BREAK = 3.0
 LEAST_COVER = 0.5  # share of a rule that is seen
 SHORTEST_RULE = 1.1
@@ -192,19 +190,14 @@ def _distances(ends: Floats, segment: Floats, unit: float) -> Floats:
     away = np.abs(segment[0, 1] - ends[:, 1, 1] - leans * gaps)
     gaps_px = np.maximum(gaps, 0)
     is_near = (gaps <= WIDEST_BREAK * unit) & (away <= NEAR * unit + TURN * gaps_px)
-    return np.where(is_near, away + 0.02 * gaps_px, np.inf)
+    return np.where(is_near, away + FARTHER * gaps_px, np.inf)
 
 
 def _merged(chain: Sequence[Floats], unit: float) -> Floats | None:
     """Return the points of a rule, or None if too little of it is seen."""
     ends = np.array(chain)
     start, end = ends[:, 0, 0].min(), ends[:, 1, 0].max()
-    bounds = sorted((float(a), float(b)) for a, b in ends[:, :, 0])
-    covered, reach = 0.0, -np.inf
-    for low, high in bounds:
-        covered += max(0.0, high - max(low, reach))
-        reach = max(reach, high)
-    if end - start < SHORTEST_RULE * unit or covered < LEAST_COVER * (end - start):
+    if end - start < SHORTEST_RULE * unit or covered(ends[:, :, 0]) < LEAST_COVER * (end - start):
         return None
     places = np.linspace(start, end, max(2, round((end - start) / (2 * unit)) + 1))
     total, weight = np.zeros(len(places)), np.zeros(len(places))
