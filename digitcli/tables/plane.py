@@ -98,7 +98,7 @@ class Separators:
 
 
 def clusters(places: Floats, reach: float) -> list[list[int]]:
-    """Group places (N,), in ascending order: each is within reach of the mean of those before it in its group."""
+    """Group places (N,) in ascending order: each is within reach of the mean of its group before."""
     groups: list[list[int]] = []
     for index in np.argsort(places, kind="stable").tolist():
         if not groups or places[index] - places[groups[-1]].mean() >= reach:

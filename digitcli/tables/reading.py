@@ -122,7 +122,7 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
 
 def _constrained(cell: Cell, constraints: Constraints) -> Cell:
-    """Return a cell whose number meets the constraints, also if it was joined or parted, or is refused."""
+    """Return a cell with its number refused if that was joined or parted, and breaks the constraints."""
     if cell.number is None or constraints.accepts(cell.number.text):
         return cell
     return replace(cell, number=cell.number.refused_for("constraint"))

@@ -61,12 +61,10 @@ _UNSAFE = re.compile(r"[\[\]:*?/\\']|[^\x20-\ud7ff\ue000-\ufffd]")
 
 @dataclass(frozen=True)
 class TablesWritten:
-    """The numbers of tables, cells with a number, refused ones of them, empty cells, and doubts."""
+    """How many tables, cells with a number, and doubts were written."""
 
     tables: int
     cells: int
-    refused: int
-    empty: int
     doubts: int
 
 
@@ -102,10 +100,8 @@ def write_tables(pages: Iterable[TablePage], path: Path, *, force: bool) -> Tabl
         write(workbook.content() if workbook else as_bytes(grid_csv(kept)))
         if not is_excel:
             _write_doubts(doubts, doubts_path)
-    tables, pages_without = [table for page in kept for table in page.tables], sum(not p.tables for p in kept)
-    cells = len(records) - pages_without
-    empty = sum(table.rows * table.columns for table in tables) - cells
-    return TablesWritten(len(tables), cells, len(doubts) - pages_without, empty, len(doubts))
+    cells = len(records) - sum(not page.tables for page in kept)
+    return TablesWritten(sum(len(page.tables) for page in kept), cells, len(doubts))
 
 
 def table_records(page: TablePage) -> list[dict[str, Any]]:
@@ -192,7 +188,7 @@ def _typed(cell: Cell) -> str | Decimal | date:
 
 
 def _grid(table: Table) -> list[list[Any]]:
-    """Return the names of columns, if there are any, and the rows; a number is in the first cell it spans."""
+    """Return the names of columns, if there are any, and the rows."""
     width = max(table.columns, len(table.names))
     rows: list[list[Any]] = [[""] * width for _ in range(table.rows)]
     for cell in table.cells:
@@ -302,12 +298,10 @@ def _picture(cell: Cell, page: np.ndarray | None) -> bytes | None:
     """Return a cell of a page, or else its number, as PNG; None if neither page nor place is known."""
     if page is None or cell.number is None or not (cell.corners or cell.number.digits):
         return None
-    x, y, width, height = (0, 0, 0, 0) if cell.corners else cell.number.box
-    points = np.array(cell.corners or [(x, y), (x + width, y + height)])  # N, 2
-    margin = MARGIN * np.ptp(points[:, 1])
-    left, top = np.maximum(points.min(axis=0) - margin, 0).astype(int)
-    right, bottom = np.ceil(points.max(axis=0) + margin).astype(int)
-    crop = page[top:bottom, left:right]
+    around = cv2.boundingRect(np.array(cell.corners, np.float32)) if cell.corners else cell.number.box
+    x, y, width, height = around
+    margin = round(MARGIN * height)
+    crop = page[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
     if not crop.size:
         return None
     scale = min(PICTURE_PX / crop.shape[0], WIDEST_PX / crop.shape[1])

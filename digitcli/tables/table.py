@@ -19,7 +19,6 @@ class Cell:
     """A cell of a table.
 
     row, column: where it begins, from 0 on.
-    rows, columns: how many it spans.
     corners: x and y of its corners in pixels of the upright page, clockwise from the upper left one.
     number: what is written in it, None if it is empty.
     is_printed: whether that is printed, as headings and row numbers are.
@@ -30,8 +29,6 @@ class Cell:
     row: int
     column: int
     number: Number | None = None
-    rows: int = 1
-    columns: int = 1
     corners: Corners = ()
     is_printed: bool = False
     value: str | None = None

@@ -136,7 +136,7 @@ def test_csv_of_one_table_is_its_grid_and_pandas_groups_several() -> None:
 
 def test_doubts_stand_beside_csv_and_go_when_there_are_none(tmp_path: Path) -> None:
     path, doubts = tmp_path / "marks.csv", tmp_path / "marks.doubts.csv"
-    assert write_tables([page_of(MARKS), FAILED], path, force=False) == TablesWritten(1, 4, 1, 4, 2)
+    assert write_tables([page_of(MARKS), FAILED], path, force=False) == TablesWritten(1, 4, 2)
     _, guess, failed = rows_of(doubts.read_text())
     assert guess == ["marks.jpg", "", "0", "2", "0", "17", OTHERS, "low_confidence", "0.45", *map(str, BOX)]
     assert [text for text in failed if text] == ["broken.png", "corrupt"]
@@ -149,7 +149,7 @@ def test_doubts_stand_beside_csv_and_go_when_there_are_none(tmp_path: Path) -> N
 
 
 def test_records_are_of_cells_with_a_number_and_of_pages_without_tables() -> None:
-    cells = (Cell(0, 1, GUESS, value="17"), Cell(1, 0), Cell(2, 0, written("1."), columns=2, is_printed=True))
+    cells = (Cell(0, 1, GUESS, value="17"), Cell(1, 0), Cell(2, 0, written("1."), is_printed=True))
     first, second = table_records(page_of(valued("2"), Table(cells, 3, 2)))[1:]
     assert tuple(first) == (*CELL_FIELDS, "alternatives") and first["alternatives"][0] == ["11", 0.2]
     place = [first[name] for name in ("table", "row", "column", "value", "x", "height")]
@@ -195,4 +195,4 @@ def test_excel_needs_its_extra_and_csv_does_not(tmp_path: Path, monkeypatch: pyt
     for name, error in [("a.xlsx", EnvironmentFault), ("a.txt", UsageError)]:
         with pytest.raises(error):
             write_tables([], tmp_path / name, force=False)
-    assert write_tables([], tmp_path / "a.csv", force=False) == TablesWritten(0, 0, 0, 0, 0)
+    assert write_tables([], tmp_path / "a.csv", force=False) == TablesWritten(0, 0, 0)
