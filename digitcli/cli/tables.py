@@ -85,16 +85,15 @@ def show(readings: Iterator[Reading], options: PredictOptions, known: TableOptio
         written = spreadsheets.write_tables(pages, options.output, force=options.force)
         counts = (written.tables, "table"), (written.cells, "number"), (written.doubts, "doubt")
         tables, numbers, doubts = (counted(*each) for each in counts)
-        console.show_notice(f"{options.output} holds {tables} with {numbers}; look at {doubts}.")
+        notice = f"{options.output} holds {tables} with {numbers}"
+        console.show_notice(f"{notice}; look at {doubts}." if written.doubts else f"{notice}, and no doubts.")
     elif options.form == "csv":
         kept = [replace(page, picture=None) for page in pages]
         console.show_data(spreadsheets.grid_csv(kept))
-        guesses = sum(
-            each["status"] == "refused" for page in kept for each in spreadsheets.table_records(page)
-        )
-        if guesses:
-            notice = f"{counted(guesses, 'number')} of these were refused, and are guesses"
-            console.show_notice(f"{notice}; write a file with -o to see which, or give --per number.")
+        cells = (cell for page in kept for table in page.tables for cell in table.cells)
+        if guesses := sum(cell.number is not None and cell.number.status == "refused" for cell in cells):
+            notice = f"Numbers that were refused, so that a guess stands in their cells: {guesses}."
+            console.show_notice(f"{notice} Write a file with -o, or give --per number, to see which.")
     else:
         for page in pages:
             _draw(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from digitcli.recognition.pages import look
 from digitcli.recognition.pipeline import PictureLike
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Number, Reading
-from digitcli.tables.arithmetic import Check, apply_checks, check_name, parse_check
+from digitcli.tables.arithmetic import Check, apply_checks, check_name, column_in, parse_check
 from digitcli.tables.meters import PreviousReadings, check_readings, read_previous
 from digitcli.tables.structure import find_tables
 from digitcli.tables.table import Cell, Table, TablePage
@@ -93,7 +94,8 @@ def read_tables(
 def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOptions()) -> TablePage:
     """Return the tables of a page that a reader has read, and whose picture it has kept.
 
-    If a table has no such row or column as a check names, no table of the page is checked; see `fault`.
+    If a table has no such row or column as a check or a type names, no table of the page is checked; see
+    `TablePage.fault`.
     """
     page = TablePage(reading.file, reading.page, (), reading.status, reading.reason, reading.picture)
     if reading.picture is None or not reading.numbers:
@@ -112,13 +114,15 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
             replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
             for each in found
         )
+    fault = None
     try:
-        return replace(page, tables=tuple(_completed(table, threshold, options) for table in found))
-    except UsageError as fault:  # of this page, which must not end the reading of others
-        known = replace(options, checks=(), previous=None)
-        return replace(
-            page, tables=tuple(_completed(table, threshold, known) for table in found), fault=fault
-        )
+        tables = [_completed(table, threshold, options) for table in found]
+        for table, name in itertools.product(tables, filter(None, options.types)):
+            column_in(name, table, f"--type {name}={options.types[name]}")
+    except UsageError as error:  # of this page, which must not end the reading of others
+        known, fault = replace(options, checks=(), previous=None), error
+        tables = [_completed(table, threshold, known) for table in found]
+    return replace(page, tables=tuple(tables), fault=fault)
 
 
 def _constrained(cell: Cell, constraints: Constraints) -> Cell:
