@@ -156,8 +156,10 @@ def _share_seen(profiles: Floats, steps: Floats, is_bare: npt.NDArray[np.bool_],
 def _in_digits(points: Floats, boxes: Floats) -> npt.NDArray[np.bool_]:
     """Tell which points (N, P, 2) lie in the box of a digit (M, 4)."""
     inside = np.zeros(points.shape[:2], bool)
-    for low, size in zip(boxes[:, :2], boxes[:, 2:], strict=True):
-        inside |= ((points >= low) & (points <= low + size)).all(axis=2)
+    first, last = points.min(axis=1), points.max(axis=1)
+    for low, high in zip(boxes[:, :2], boxes[:, :2] + boxes[:, 2:], strict=True):
+        near = np.flatnonzero(((first <= high) & (last >= low)).all(axis=1))
+        inside[near] |= ((points[near] >= low) & (points[near] <= high)).all(axis=2)
     return inside
 
 
