@@ -38,8 +38,8 @@ def number_of(
             math.prod(piece.confidence for piece in pieces),
             space.join(piece.raw for piece in pieces),
         )
-        reasons = [piece.reason for piece in pieces if piece.reason not in DOUBTS]
-        number = number.refused_for(reasons[0]) if reasons and reasons[0] else number
+        reason = next((piece.reason for piece in pieces if piece.reason not in DOUBTS), None)
+        number = number.refused_for(reason) if reason else number
     if certainty is not None:
         confidence = certainty * (1 - FIELD_DOUBT * (1 - number.confidence))
         number = replace(number, confidence=confidence)

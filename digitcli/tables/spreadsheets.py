@@ -148,12 +148,12 @@ def grid_csv(pages: Iterable[TablePage]) -> str:
 
 
 def _write_doubts(doubts: Sequence[Mapping[str, Any]], path: Path) -> None:
+    if not doubts:
+        with faults_of(path):
+            return path.unlink(missing_ok=True)
     rows = [{**doubt, "guess": doubt["raw"], "alternatives": _alternatives(doubt)} for doubt in doubts]
     lines = [DOUBT_FIELDS, *([row[name] for name in DOUBT_FIELDS] for row in rows)]
-    if doubts:
-        return write_whole(path, as_bytes("".join(map(csv_line, lines))))
-    with faults_of(path):
-        path.unlink(missing_ok=True)
+    write_whole(path, as_bytes("".join(map(csv_line, lines))))
 
 
 def _record(page: TablePage, table: int, cell: Cell) -> dict[str, Any]:
