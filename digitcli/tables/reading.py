@@ -109,11 +109,6 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
     grey = as_levels(reading.picture)
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
-    if constraints:
-        found = tuple(
-            replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
-            for each in found
-        )
     fault = None
     try:
         tables = [_completed(table, threshold, options) for table in found]
@@ -122,11 +117,16 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
     except UsageError as error:  # of this page, which must not end the reading of others
         known, fault = replace(options, checks=(), previous=None), error
         tables = [_completed(table, threshold, known) for table in found]
+    if constraints:
+        tables = [
+            replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
+            for each in tables
+        ]
     return replace(page, tables=tuple(tables), fault=fault)
 
 
 def _constrained(cell: Cell, constraints: Constraints) -> Cell:
-    """Return a cell with its number refused if that was joined or parted, and breaks the constraints."""
+    """Return a cell with its number refused if that was joined, parted or changed, and breaks the constraints."""
     if cell.number is None or constraints.accepts(cell.number.text):
         return cell
     return replace(cell, number=cell.number.refused_for("constraint"))
