@@ -126,7 +126,7 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
 
 def _constrained(cell: Cell, constraints: Constraints) -> Cell:
-    """Return a cell with its number refused if that was joined, parted or changed, and breaks the constraints."""
+    """Return a cell whose number is refused if it breaks the constraints after all changes."""
     if cell.number is None or constraints.accepts(cell.number.text):
         return cell
     return replace(cell, number=cell.number.refused_for("constraint"))
