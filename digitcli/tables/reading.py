@@ -92,10 +92,15 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
     grey = as_levels(reading.picture)
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
-    return replace(page, tables=tuple(_completed(table, threshold, options) for table in found))
+    return replace(page, tables=tuple(completed(table, threshold, options) for table in found))
 
 
-def _completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+def completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+    """Return a table with the names of its columns, after its checks, and with values.
+
+    Raises:
+        UsageError: a check or a type names a column that the table does not have.
+    """
     names = (*options.names[: table.columns], *("" for _ in range(table.columns - len(options.names))))
     table = replace(table, names=names if options.names else ())
     table = apply_checks(table, options.checks, min_confidence)
