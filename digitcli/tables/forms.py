@@ -48,7 +48,7 @@ HEADING = "# A form for digitcli predict --form. Change names, and add types, a 
 EXAMPLE = '# type = "amount" for a field; locale = "de" and checks = ["total = net + tax"] here.\n\n'
 # Lengths in heights of a digit, see `DIGITS_HIGH`. All values were chosen by hand on 30 drawn forms
 # (`benchmarks/forms.py --seed 1`).
-NARROWEST, TOUCH, LINE = 0.6, 0.35, 0.06  # least side of a box, miss of two rules, half the width of a rule
+NARROWEST, TOUCH, LINE = 0.8, 0.35, 0.06  # least side of a box, miss of two rules, half the width of a rule
 INKED = 0.95  # share of a side of a box that is seen
 PRINTED = 0.75  # share of the light below which a blank is printed
 LARGEST = 0.25  # share of the blank
