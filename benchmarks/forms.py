@@ -52,7 +52,9 @@ def main(forms: int = 30, others: int = 100, seed: int = 2, output: Output = Non
         _, found = register(page, form.prepared)
         if found is not None:
             x, y, width, height = np.array(boxes).T
-            ours = np.stack([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]).transpose(2, 0, 1)
+            ours = np.stack([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]).transpose(
+                2, 0, 1
+            )
             away = np.hypot(*(found.on_page(ours) - corners).transpose(2, 0, 1)) / found.fineness
             distances.append(away.mean(axis=1))
         turned = np.rot90(page, (0, 2, 1)[index % 3])
@@ -62,7 +64,9 @@ def main(forms: int = 30, others: int = 100, seed: int = 2, output: Output = Non
     right, wrong, missed, filled, is_empty = np.concatenate(answers).T
     rows.add("learned", dict(zip(("fields", "missing", "false"), learned.tolist(), strict=True)))
     near = np.concatenate(distances)
-    rows.add("distance in pixels", {"mean": near.mean(), "95 %": np.quantile(near, 0.95), "largest": near.max()})
+    rows.add(
+        "distance in pixels", {"mean": near.mean(), "95 %": np.quantile(near, 0.95), "largest": near.max()}
+    )
     rows.add("this form, refused", {"n": forms, "share": refused / forms})
     for name, chosen in (("fields", right >= 0), ("filled", is_empty == 0), ("empty", is_empty == 1)):
         n = int(chosen.sum())
@@ -71,7 +75,9 @@ def main(forms: int = 30, others: int = 100, seed: int = 2, output: Output = Non
         rows.add(name, {"n": n, **shares, "refused": missed[chosen].mean()})
     pages = other_pages(room, others // 2, seed)
     strange = [(page, templates[k % forms]) for k, page in enumerate(pages)]
-    strange += [(photographs[k % forms], templates[(k + 1 + k // forms) % forms]) for k in range(others - len(pages))]
+    strange += [
+        (photographs[k % forms], templates[(k + 1 + k // forms) % forms]) for k in range(others - len(pages))
+    ]
     known = [register(page, form.prepared)[1] is not None for page, form in strange]
     rows.add("other pages", {"n": len(known), "refused": 1 - float(np.mean(known))})
     rows.save(output)
@@ -104,7 +110,9 @@ def judge_answers(reading: Reading, texts: list[str]) -> Counts:
         number = numbers.get(column)
         is_refused = reading.reason == "not_this_form" or (number is not None and number.status == "refused")
         is_right = text == (number.text if number else "")
-        rows.append((not is_refused and is_right, not is_refused and not is_right, is_refused, text != "", text == ""))
+        rows.append(
+            (not is_refused and is_right, not is_refused and not is_right, is_refused, text != "", text == "")
+        )
     return np.array(rows, int)
 
 

@@ -54,7 +54,9 @@ def draw_form(random: np.random.Generator, room: JudgingRoom) -> DrawnForm:
     while y < PAPER_PX[1] - 5 * h:
         if sheet.chance(0.3):
             for _ in range(int(random.integers(1, 4))):
-                words = [sheet.choose([*WORDS, *CITIES, *STREETS]) for _ in range(int(random.integers(5, 12)))]
+                words = [
+                    sheet.choose([*WORDS, *CITIES, *STREETS]) for _ in range(int(random.integers(5, 12)))
+                ]
                 _fit(sheet, printer, " ".join(words), 1.5 * h, y, 0.45, width - 3 * h)
                 y += 0.8 * h
             y += 0.6 * h

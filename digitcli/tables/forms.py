@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from digitcli.errors import DigitcliError, InputError, UsageError, counted, did_you_mean
+from digitcli.errors import InputError, UsageError, counted, did_you_mean
 from digitcli.imaging.grayscale import Box, Grey
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.imaging.opening import open_picture
@@ -44,7 +44,9 @@ SHAPES = {
     "a field": {"name": str, "box": list, "digits": int, "type": str},
 }  # fmt: skip
 OPTIONAL = {"locale", "date_order", "checks", "digits", "type"}
-HEADING = "# A form for digitcli predict --form. Change names, and add types, a locale and checks, for example:\n"
+HEADING = (
+    "# A form for digitcli predict --form. Change names, and add types, a locale and checks, for example:\n"
+)
 EXAMPLE = '# type = "amount" for a field; locale = "de" and checks = ["total = net + tax"] here.\n\n'
 # Lengths in heights of a digit, see `DIGITS_HIGH`. All values were chosen by hand on 30 drawn forms
 # (`benchmarks/forms.py --seed 1`).
@@ -91,7 +93,9 @@ def learn_form(blank: Path, folder: Path) -> str:
     if not fields:
         cause = f"{blank} is no form: it has no box in which something could be written."
         raise InputError(cause, "Give the picture of an empty form, without perspective.")
-    name = os.path.relpath(blank, folder) if Path(blank).absolute().anchor == folder.absolute().anchor else blank
+    name = (
+        os.path.relpath(blank, folder) if Path(blank).absolute().anchor == folder.absolute().anchor else blank
+    )
     lines = [
         f"blank = {json.dumps(Path(name).as_posix(), ensure_ascii=False)}",
         f'sha256 = "{hashlib.sha256(blank.read_bytes()).hexdigest()}"',
@@ -117,7 +121,9 @@ def load_form(path: Path) -> Form:
         return _form_of(data, path)
     except (OSError, ValueError) as error:
         remedy = "Make a template with: digitcli form learn blank.png -o form.toml"
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy) from error
+        raise InputError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy
+        ) from error
     except UsageError as error:  # in the words of options, which a template has none of
         cause = error.cause.replace("--", "").replace("The table has no column", "there is no field")
         raise InputError(f"{path}: {cause[0].lower()}{cause[1:]}", error.remedy) from error
@@ -245,7 +251,10 @@ def _boxes(blank: Grey) -> list[Box]:
         sizes = ((n, m) for (_, m) in right for (_, n) in below if (n, m) in cross)
         for n, m in sizes:
             corners = np.array([cross[i, k], cross[i, m], cross[n, m], cross[n, k]])
-            x, y, x1, y1 = (*corners.min(axis=0).round().astype(int), *corners.max(axis=0).round().astype(int))
+            x, y, x1, y1 = (
+                *corners.min(axis=0).round().astype(int),
+                *corners.max(axis=0).round().astype(int),
+            )
             is_there = corners[1, 0] > corners[0, 0] and corners[3, 1] > corners[0, 1]
             if is_there and min(x1 - x, y1 - y) >= NARROWEST * unit and _is_framed(ink, corners):
                 found.append((int(x), int(y), int(x1 - x), int(y1 - y)))
@@ -308,7 +317,9 @@ def read_form(form: Form, page: Grey, networks: PageNetworks, top_k: int) -> Rea
     """Read the fields of a page, uint8 (H, W), at no threshold; see `read_forms`."""
     match, found = register(page, form.prepared)
     if found is None:
-        note = f"{match.inliers} of {counted(match.matches, 'feature')} agree, and {match.needed} would have to"
+        note = (
+            f"{match.inliers} of {counted(match.matches, 'feature')} agree, and {match.needed} would have to"
+        )
         return replace(Reading.of("refused", NOT_THIS_FORM, "", None), note=f"not this form: {note}.")
     numbers = []
     for column, (box, digits) in enumerate(zip(form.boxes, form.digits, strict=True)):
@@ -348,7 +359,10 @@ def _read_field(
         number = _read_loose(seen.picture, digits, networks, top_k)
     if number is None or not number.digits:
         return number
-    places = [(each.box[0], each.box[1], each.box[0] + each.box[2], each.box[1] + each.box[3]) for each in number.digits]
+    places = [
+        (each.box[0], each.box[1], each.box[0] + each.box[2], each.box[1] + each.box[3])
+        for each in number.digits
+    ]
     if digits and not touch and len(number.digits) == len(parts):
         places = [tuple(part) for part in parts]
     elif digits and not touch:
@@ -372,7 +386,9 @@ def _read_comb(seen: FieldPicture, parts: np.ndarray, networks: PageNetworks, to
     row = np.asarray(cv2.copyMakeBorder(row, *[around] * 4, cv2.BORDER_CONSTANT, value=paper), np.uint8)
     height, width = row.shape
     place = LineBox(width / 2, height / 2, width - 2 * around, height - 2 * around, 0.0)
-    (line,) = read_lines(row, [(0, FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX))], networks.readers, is_alone=True)
+    (line,) = read_lines(
+        row, [(0, FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX))], networks.readers, is_alone=True
+    )
     whole = look(row, networks, None, top_k).answer
     line = line if whole is None else replace(line, answers=(*line.answers, whole))
     number = recognize(line, networks.weights, Constraints(lengths=(len(parts), len(parts))), top_k)

@@ -94,7 +94,10 @@ def _connected(rules: Rules, boxes: Floats, unit: float) -> Rules:
     ]
     level, upright = (np.array(each, bool) for each in kept)
     crossings = np.array(
-        [[junction(row, column, TOUCH * unit) is not None for column in rules.upright] for row in rules.level],
+        [
+            [junction(row, column, TOUCH * unit) is not None for column in rules.upright]
+            for row in rules.level
+        ],
         bool,
     )
     for _ in range(MOST_STEPS if crossings.size else 0):
