@@ -39,9 +39,10 @@ def form(options: FormOptions) -> None:
 
     Example: digitcli form learn blank.png -o invoice.toml
 
-    Then give the fields names in invoice.toml, and look at them: digitcli form show invoice.toml -o fields.png
+    The template is text: give the fields names, types and checks. Then read filled forms with: digitcli
+    predict scans --form invoice.toml -o out.csv
 
-    Read filled forms with: digitcli predict scans --form invoice.toml -o out.csv
+    Example: digitcli form show invoice.toml -o fields.png
     """
     check_output(options.output, SUFFIXES[options.action], options.force)
     if options.action == "learn" and options.output is None:
@@ -50,9 +51,9 @@ def form(options: FormOptions) -> None:
         from digitcli.tables.forms import draw_form, learn_form, load_form
     if options.action == "learn":
         assert options.output is not None
-        template = learn_form(options.file, options.output.parent)
-        write_whole(options.output, template.encode())
-        found = counted(template.count("[[fields]]"), "field")
+        text = learn_form(options.file, options.output.parent)
+        write_whole(options.output, text.encode())
+        found = counted(text.count("[[fields]]"), "field")
         console.show_notice(f"{options.output} has {found}; see digitcli form show {quoted(options.output)}.")
         return
     template = load_form(options.file)
@@ -63,15 +64,11 @@ def form(options: FormOptions) -> None:
 
 def _show(template: Form) -> None:
     rows = {}
-    for index, (name, box, digits) in enumerate(
-        zip(template.options.names, template.boxes, template.digits, strict=True)
-    ):
-        kind = template.options.type_of(index)
-        parts = [
-            counted(digits, "digit") if digits else "",
-            str(kind or ""),
-            "at " + ", ".join(map(str, box)),
-        ]
-        rows[name] = ", ".join(filter(None, parts))
+    for index, name in enumerate(template.options.names):
+        kind, digits = template.options.type_of(index), template.digits[index]
+        place = f"at {', '.join(map(str, template.boxes[index]))}"
+        rows[name] = ", ".join(
+            filter(None, (counted(digits, "digit") * bool(digits), str(kind or ""), place))
+        )
     rows |= {check.text: "check" for check in template.options.checks}
     console.show_table(console.pairs(rows))

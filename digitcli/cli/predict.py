@@ -171,8 +171,8 @@ class PredictOptions:
         "a .csv or .xlsx file. With --per number, CSV and jsonl have one record per cell.",
     )  # fmt: skip
     template: str | None = setting(
-        None, TABLES, "Read filled copies of the form of this template of digitcli form learn: each page is a row "
-        "and each field a column. Other pages are refused as not_this_form.", unit="file",
+        None, TABLES, "Read filled copies of the form of this template (digitcli form learn): each page is a "
+        "row, and each field a column. Other pages are refused as not_this_form.", unit="file",
     )  # fmt: skip
     columns: str | None = setting(
         None, TABLES, "Name the columns of the tables, from the first one on.", unit="name,name"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,39 +33,37 @@ from digitcli.tables.arithmetic import equations
 from digitcli.tables.cells import number_of
 from digitcli.tables.reading import TableOptions, completed, parse_table_options
 from digitcli.tables.registration import DIGITS_HIGH, Blank, FieldPicture, register
-from digitcli.tables.rules import find_rules, junction
 from digitcli.tables.table import Cell, Table, TablePage
 
 NOT_THIS_FORM = "not_this_form"  # reason of a page
-UNREADABLE = Number((), 0.0, "", status="refused", reason="not_a_digit")
-SHAPES = {
-    "the template": {"blank": str, "sha256": str, "width": int, "height": int, "locale": str,
-                     "date_order": str, "checks": list, "fields": list},
-    "a field": {"name": str, "box": list, "digits": int, "type": str},
+UNREADABLE, EMPTY = (Number((), 0.0, "", status="refused", reason=each) for each in ("not_a_digit", "blank"))
+# The keys of a template and of a field, and which of them may be missing.
+FORM_KEYS = {
+    "blank": str, "sha256": str, "width": int, "height": int, "fields": list, "checks": list, "locale": str,
+    "date_order": str,
 }  # fmt: skip
-OPTIONAL = {"locale", "date_order", "checks", "digits", "type"}
-HEADING = (
-    "# A form for digitcli predict --form. Change names, and add types, a locale and checks, for example:\n"
-)
-EXAMPLE = '# type = "amount" for a field; locale = "de" and checks = ["total = net + tax"] here.\n\n'
-# Lengths in heights of a digit, see `DIGITS_HIGH`. All values were chosen by hand on 30 drawn forms
-# (`benchmarks/forms.py --seed 1`).
-NARROWEST, TOUCH, LINE = 0.8, 0.35, 0.06  # least side of a box, miss of two rules, half the width of a rule
-INKED = 0.95  # share of a side of a box that is seen
+FIELD_KEYS = {"name": str, "box": list, "digits": int, "type": str}
+OPTIONAL = ("checks", "locale", "date_order", "digits", "type")
+HEADING = """\
+# A form for digitcli predict --form. Give the fields names. A field may have a type, as type = "amount", and
+# the form checks = ["total = net + tax"], locale = "de" and date_order = "dmy".
+"""
+# All values were chosen by hand on 30 drawn forms (`benchmarks/forms.py --seed 1`).
 PRINTED = 0.75  # share of the light below which a blank is printed
-LARGEST = 0.25  # share of the blank
-WIDEST_CELL, EVEN, APART = 1.3, 1.3, 0.5  # of a comb: width in heights, widest in narrowest, gap in widths
-FREE = 0.5  # share of the width of a box without print, or it is a heading
+NARROWEST, DOTS = 0.8, 0.06  # least side of a box, and half of what closes rules, in heights of a digit
+FILLED, LARGEST = 0.9, 0.25  # shares of the rectangle around a box, and of the blank
+WIDEST_CELL, UNEVEN, APART = 1.3, 0.25, 0.5  # of combs: width in heights, difference, distance in widths
 # Lengths in heights of a field, or of two digits in a higher one.
 LEAST_WRITTEN = 0.3  # height of a digit; a lower stroke is a dash or dirt
-GAP, AROUND, EDGE = 0.18, 0.3, 0.03  # between the digits of a comb, around them, and beside a stroke
-TOUCHING = 1.5  # pitches of a comb; a wider stroke is of several digits
+GAP, AROUND, EDGE = 0.18, 0.2, 0.03  # between the digits of a comb, around them, and beside a stroke
+TOUCHING = 1.5  # cells of a comb; a wider stroke is of several digits
 
 
 @dataclass(frozen=True)
 class Form:
     """A form.
 
+    blank: uint8 (H, W).
     boxes: x, y, width, height of each field in pixels of the blank.
     digits: of each field the boxes for single digits, 0 if it has none.
     options: the names of the fields, their types and their arithmetic, as of the columns of a table.
@@ -83,7 +81,7 @@ class Form:
 
 
 def learn_form(blank: Path, folder: Path) -> str:
-    """Return the template, as TOML in a folder, of the boxes and combs that an empty form shows.
+    """Return the template, TOML for a file in a folder, with the boxes and combs that an empty form shows.
 
     Raises:
         InputError: the picture cannot be read, or has no box.
@@ -92,19 +90,19 @@ def learn_form(blank: Path, folder: Path) -> str:
     fields = find_fields_of(grey)
     if not fields:
         cause = f"{blank} is no form: it has no box in which something could be written."
-        raise InputError(cause, "Give the picture of an empty form, without perspective.")
-    name = (
-        os.path.relpath(blank, folder) if Path(blank).absolute().anchor == folder.absolute().anchor else blank
-    )
-    lines = [
-        f"blank = {json.dumps(Path(name).as_posix(), ensure_ascii=False)}",
-        f'sha256 = "{hashlib.sha256(blank.read_bytes()).hexdigest()}"',
-        f"width = {grey.shape[1]}\nheight = {grey.shape[0]}\nchecks = []",
-    ]
+        raise InputError(cause, "Give the picture of an empty form that was scanned, not photographed.")
+    is_near = blank.absolute().anchor == folder.absolute().anchor
+    name = Path(os.path.relpath(blank, folder) if is_near else blank).as_posix()
+    head = f'blank = {json.dumps(name, ensure_ascii=False)}\nsha256 = "{_digest(blank)}"'
+    text = f"{HEADING}{head}\nwidth = {grey.shape[1]}\nheight = {grey.shape[0]}\nchecks = []\n"
     for index, (box, digits) in enumerate(fields, start=1):
-        lines.append(f'\n[[fields]]\nname = "field_{index}"\nbox = {list(box)}')
-        lines += [f"digits = {digits}"] * bool(digits)
-    return HEADING + EXAMPLE + "\n".join(lines) + "\n"
+        cells = f"digits = {digits}\n" if digits else ""
+        text += f'\n[[fields]]\nname = "field_{index}"\nbox = {list(box)}\n{cells}'
+    return text
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def load_form(path: Path) -> Form:
@@ -115,172 +113,115 @@ def load_form(path: Path) -> Form:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        _check_shape(data, "the template")
+        _check_keys("the template", data, FORM_KEYS)
         for field in data["fields"]:
-            _check_shape(field, "a field")
-        return _form_of(data, path)
+            _check_keys("a field", field, FIELD_KEYS)
+        return _form_of(data, path.parent / data["blank"])
     except (OSError, ValueError) as error:
-        remedy = "Make a template with: digitcli form learn blank.png -o form.toml"
-        raise InputError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.", remedy
-        ) from error
+        cause = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise InputError(cause, "Make one: digitcli form learn blank.png -o form.toml") from error
     except UsageError as error:  # in the words of options, which a template has none of
         cause = error.cause.replace("--", "").replace("The table has no column", "there is no field")
-        raise InputError(f"{path}: {cause[0].lower()}{cause[1:]}", error.remedy) from error
+        raise InputError(f"{path}: {cause}", error.remedy) from error
 
 
-def _check_shape(values: Any, what: str) -> None:
-    """Check the keys of a part of a template, and the types of their values."""
-    shape = SHAPES[what]
+def _check_keys(what: str, values: Any, keys: Mapping[str, type]) -> None:
+    """Check that the keys of a part of a template are known, that none is missing, and their types."""
     if not isinstance(values, dict):
         raise UsageError(f"{what} is {values!r}.", "Write [[fields]] above each field.")
     for key, value in values.items():
-        if key not in shape:
-            raise UsageError(f"{what} has no key '{key}'.", did_you_mean(key, shape))
-        if type(value) is not shape[key]:
-            raise UsageError(f"{key} of {what} is {value!r}.", f"Give a {shape[key].__name__}.")
-    if missing := [key for key in shape if key not in values and key not in OPTIONAL]:
-        raise UsageError(f"{what} lacks {missing[0]}.", "See docs/tables.md for an example.")
+        if key not in keys:
+            raise UsageError(f"{what} has no key '{key}'.", did_you_mean(key, keys))
+        if type(value) is not keys[key]:
+            raise UsageError(f"{key} of {what} is {value!r}.", f"Its type is {keys[key].__name__}.")
+    if missing := [key for key in keys if key not in values and key not in OPTIONAL]:
+        raise UsageError(f"{what} lacks {missing[0]}.", "Learn the form anew to see an example.")
 
 
-def _form_of(data: dict[str, Any], path: Path) -> Form:
-    blank, fields = path.parent / data["blank"], data["fields"]
-    grey, names = as_levels(open_picture(blank)), [field["name"] for field in fields]
-    if hashlib.sha256(blank.read_bytes()).hexdigest() != data["sha256"]:
+def _form_of(data: Mapping[str, Any], blank: Path) -> Form:
+    """Return the form of a template whose keys are known."""
+    grey, fields = as_levels(open_picture(blank)), data["fields"]
+    if _digest(blank) != data["sha256"] or grey.shape != (data["height"], data["width"]):
         raise UsageError(f"{blank} has changed since its template was made.", "Learn the form anew.")
-    for index, field in enumerate(fields):
-        name, box = field["name"], field["box"]
+    names = tuple(field["name"] for field in fields)
+    for index, (name, field) in enumerate(zip(names, fields, strict=True)):
+        box, digits = field["box"], field.get("digits", 0)
         if not name or name in names[:index]:
-            raise UsageError(f"the name '{name}' stands twice or is empty.", "Give each field its own name.")
-        is_box = len(box) == 4 and all(type(side) is int for side in box)
-        if not is_box or min(*box, box[2] - 1, box[3] - 1) < 0 or _outside(box, data):
-            size = f"{data['width']} x {data['height']} pixels"
-            raise UsageError(f"box of '{name}' is {box}.", f"Give x, y, width, height within {size}.")
-        if not 0 <= field.get("digits", 0) <= box[2]:
-            raise UsageError(f"digits of '{name}' is {field['digits']}.", "Give the number of its boxes.")
-    checks = [str(each) for each in data.get("checks", [])]
-    options = replace(
-        parse_table_options(None, [], checks, data.get("locale"), data.get("date_order")), names=tuple(names)
-    )
-    for field in fields:
-        if "type" in field:
-            kind = parse_table_options(types=[field["type"]]).types[None]
-            options.types[field["name"]] = kind
+            raise UsageError(f"the name '{name}' is empty or stands twice.", "Give each field its own name.")
+        is_inside = len(box) == 4 and all(type(side) is int for side in box) and min(box[:2]) >= 0
+        if (
+            not is_inside
+            or min(box[2:]) < 1
+            or box[0] + box[2] > grey.shape[1]
+            or box[1] + box[3] > grey.shape[0]
+        ):
+            size = f"{grey.shape[1]} x {grey.shape[0]} pixels"
+            raise UsageError(f"box of '{name}' is {box}.", f"Give x, y, width and height within {size}.")
+        if not 0 <= digits <= box[2]:
+            raise UsageError(f"digits of '{name}' is {digits}.", "Give the number of its boxes.")
+    texts, conventions = map(str, data.get("checks", [])), (data.get("locale"), data.get("date_order"))
+    options = replace(parse_table_options(None, [], texts, *conventions), names=names)
     for check in options.checks:
         if check.is_of_rows or check.form != "sum":
-            raise UsageError(f"--check '{check.text}' is not of one page.", "Give 'total = a + b'.")
-        equations(check, Table((), 1, len(names), tuple(names)))
+            raise UsageError(f"check '{check.text}' needs several pages.", "Give 'total = net + tax'.")
+        equations(check, Table((), 1, len(names), names))
+    types = {each["name"]: parse_table_options(types=[each["type"]]) for each in fields if "type" in each}
+    options = replace(options, types={name: parsed.types[None] for name, parsed in types.items()})
     boxes = tuple((x, y, width, height) for x, y, width, height in (field["box"] for field in fields))
     return Form(grey, boxes, tuple(field.get("digits", 0) for field in fields), options)
 
 
-def _outside(box: Sequence[int], data: dict[str, Any]) -> bool:
-    return box[0] + box[2] > data["width"] or box[1] + box[3] > data["height"]
-
-
 def draw_form(form: Form) -> bytes:
     """Return PNG of the blank with its fields, the boxes of combs and their names."""
-    picture = cv2.cvtColor(form.blank, cv2.COLOR_GRAY2BGR)
-    size = max(form.blank.shape) / 1200
+    picture, size = cv2.cvtColor(form.blank, cv2.COLOR_GRAY2BGR), max(form.blank.shape) / 1200
     for (x, y, width, height), digits, name in zip(form.boxes, form.digits, form.options.names, strict=True):
-        colour = (200, 80, 0) if digits else (0, 120, 0)
-        for side in np.linspace(x, x + width, max(digits, 1) + 1).round().astype(int).tolist():
-            cv2.line(picture, (side, y), (side, y + height), colour, max(1, round(2 * size)))
-        cv2.rectangle(picture, (x, y), (x + width, y + height), colour, max(1, round(2 * size)))
-        place = (x, y - round(4 * size))
-        cv2.putText(picture, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * size, (0, 0, 220), 1, cv2.LINE_AA)
+        sides = np.linspace(x, x + width, max(digits, 1) + 1).round().astype(int).tolist()
+        for left, right in zip(sides, sides[1:], strict=False):
+            cv2.rectangle(picture, (left, y), (right, y + height), (200, 80, 0), max(1, round(2 * size)))
+        place, face = (x, y - round(4 * size)), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(picture, name, place, face, 0.45 * size, (0, 0, 220), max(1, round(size)), cv2.LINE_AA)
     return bytes(cv2.imencode(".png", picture)[1])
 
 
 def find_fields_of(blank: Grey) -> list[tuple[Box, int]]:
-    """Return the boxes of an empty form, uint8 (H, W), in reading order, with the cells of combs."""
-    boxes = _boxes(blank)
-    if not boxes:
-        return []
-    rows = [[boxes[index] for index in row] for row in group_lines(np.array(boxes, np.float64))]
-    found: list[tuple[Box, int]] = []
-    for row in rows:
-        combs: list[list[Box]] = []
-        for box in row:
-            if combs and _continues(combs[-1], box):
-                combs[-1].append(box)
+    """Return the boxes of an empty form, uint8 (H, W), in reading order, with the number of cells of combs.
+
+    A box is paper that print encloses and that fills a rectangle; what encloses others is a frame.
+    """
+    unit, dark = max(blank.shape) / DIGITS_HIGH, blank < PRINTED * np.median(blank)
+    window = np.ones((2 * round(DOTS * unit) + 1,) * 2, np.uint8)
+    closed = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_CLOSE, window)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(1 - closed, connectivity=4)
+    is_box = stats[:, 4] >= FILLED * stats[:, 2] * stats[:, 3]
+    is_box &= (stats[:, 2:4].min(axis=1) >= NARROWEST * unit) & (stats[:, 4] < LARGEST * blank.size)
+    boxes: list[Box] = [(x, y, width, height) for x, y, width, height in stats[is_box, :4].tolist()]
+    combs: list[list[Box]] = []
+    for row in group_lines(np.array(boxes, np.float64)) if boxes else []:
+        for place, index in enumerate(row):
+            if place and _continues(combs[-1], boxes[index]):
+                combs[-1].append(boxes[index])
             else:
-                combs.append([box])
-        for comb in combs:
-            (x, y, _, height), (last, _, width, _) = comb[0], comb[-1]
-            found.append(((x, y, last + width - x, height), len(comb) if len(comb) > 1 else 0))
-    return [(box, digits) for box, digits in found if digits or not _is_heading(blank, box)]
+                combs.append([boxes[index]])
+    fields = []
+    for comb in combs:
+        (x, y, _, height), (last, _, width, _) = comb[0], comb[-1]
+        if len(comb) > 1 or not _is_heading(dark[y : y + height, x : x + width]):
+            fields.append(((x, y, last + width - x, height), len(comb) if len(comb) > 1 else 0))
+    return fields
 
 
 def _continues(comb: Sequence[Box], box: Box) -> bool:
     """Tell whether a box is the next cell of a comb."""
     (x, y, width, height), widths = comb[-1], [each[2] for each in (*comb, box)]
-    is_level = abs(box[1] - y) < 0.2 * height and abs(box[3] - height) < 0.2 * height
-    is_even = max(widths) <= min(EVEN * min(widths), WIDEST_CELL * height)
-    return is_level and is_even and -0.2 * width < box[0] - x - width < APART * width
+    is_level = max(abs(box[1] - y), abs(box[3] - height)) < UNEVEN * height
+    is_even = max(widths) <= min((1 + UNEVEN) * min(widths), WIDEST_CELL * height)
+    return is_level and is_even and box[0] - x - width < APART * width
 
 
-def _is_heading(blank: Grey, box: Box) -> bool:
-    """Tell whether most of a box is printed."""
-    x, y, width, height = box
-    inset = round(0.15 * height)
-    inside = blank[y + inset : y + height - inset, x + inset : x + width - inset]
-    bare = (inside > PRINTED * np.median(blank)).all(axis=0)
-    ends = np.flatnonzero(np.diff(np.concatenate([[0], bare, [0]])))
-    return bool(max(np.diff(ends)[::2], default=0) < FREE * len(bare))
-
-
-def _boxes(blank: Grey) -> list[Box]:
-    """Return the rectangles that rules enclose, and that hold no others."""
-    height, width = blank.shape
-    unit = max(height, width) / DIGITS_HIGH
-    ends = np.array([[0, 0, 1, unit], [width - 1, height - unit, 1, unit]])
-    rules = find_rules(blank, ends)
-    cross = {
-        (i, k): point
-        for i, level in enumerate(rules.level)
-        for k, upright in enumerate(rules.upright)
-        if (point := junction(level, upright, TOUCH * unit)) is not None
-    }
-    window = np.ones((2 * round(LINE * unit) + 3,) * 2, np.uint8)
-    ink = cv2.dilate((blank < PRINTED * np.median(blank)).astype(np.uint8), window)
-    found: list[Box] = []
-    for i, k in cross:
-        right = sorted((cross[i, m], m) for m in range(len(rules.upright)) if (i, m) in cross)
-        below = sorted((cross[n, k][1], n) for n in range(len(rules.level)) if (n, k) in cross)
-        sizes = ((n, m) for (_, m) in right for (_, n) in below if (n, m) in cross)
-        for n, m in sizes:
-            corners = np.array([cross[i, k], cross[i, m], cross[n, m], cross[n, k]])
-            x, y, x1, y1 = (
-                *corners.min(axis=0).round().astype(int),
-                *corners.max(axis=0).round().astype(int),
-            )
-            is_there = corners[1, 0] > corners[0, 0] and corners[3, 1] > corners[0, 1]
-            if is_there and min(x1 - x, y1 - y) >= NARROWEST * unit and _is_framed(ink, corners):
-                found.append((int(x), int(y), int(x1 - x), int(y1 - y)))
-                break
-    found = [box for box in found if box[2] * box[3] < LARGEST * blank.size]
-    found.sort(key=lambda box: box[2] * box[3])
-    kept: list[Box] = []
-    for box in found:  # a double line makes a box twice, and a frame holds others
-        if not any(_shared(box, other) > 0.5 * other[2] * other[3] for other in kept):
-            kept.append(box)
-    return kept
-
-
-def _is_framed(ink: Grey, corners: np.ndarray) -> bool:
-    """Tell whether there is ink along all sides of a box, whose corners (4, 2) go around it."""
-    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        points = start + np.linspace(0.02, 0.98, 100)[:, None] * (end - start)
-        x, y = np.clip(points.round().astype(int), 0, np.array(ink.shape[::-1]) - 1).T
-        if ink[y, x].mean() < INKED:
-            return False
-    return True
-
-
-def _shared(box: Box, other: Box) -> float:
-    sides = [min(box[k] + box[k + 2], other[k] + other[k + 2]) - max(box[k], other[k]) for k in (0, 1)]
-    return max(sides[0], 0) * max(sides[1], 0)
+def _is_heading(dark: np.ndarray) -> bool:
+    """Tell whether print leaves less than half of the width of a box free, bool (H, W)."""
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], ~dark.any(axis=0), [False]]).astype(int)))
+    return bool(max(np.diff(ends)[::2], default=0) < dark.shape[1] / 2)
 
 
 def read_forms(reader: Reader, pictures: Iterable[PictureLike], form: Form) -> Iterator[Reading]:
@@ -293,24 +234,9 @@ def read_forms(reader: Reader, pictures: Iterable[PictureLike], form: Form) -> I
         UsageError: the reader reads only digits that stand apart.
     """
     if reader.models.page_networks is None:
-        raise UsageError("Forms are not read by models of single digits.", "Leave --model out.")
+        raise UsageError("Models of single digits do not read forms.", "Leave --model out.")
     options = replace(reader.options, read_page=functools.partial(read_form, form))
     return numbered(read_pictures(map(held, pictures), reader.models, options))
-
-
-def form_page(reading: Reading, form: Form, min_confidence: float) -> TablePage:
-    """Return a page as a table of one row, with the values of its fields and after its checks."""
-    page = TablePage(reading.file, reading.page, (), reading.status, reading.reason, reading.picture)
-    if reading.reason == NOT_THIS_FORM or reading.status == "error":
-        return page
-    numbers = {number.column: number for number in reading.numbers}
-    corners = [((x, y), (x + w, y), (x + w, y + h), (x, y + h)) for x, y, w, h in form.boxes]
-    cells = tuple(Cell(0, k, numbers.get(k), corners=each) for k, each in enumerate(corners))
-    names = form.options.names
-    table = completed(Table(cells, 1, len(names), names, is_ruled=True), min_confidence, form.options)
-    read = [cell.number for cell in table.cells if cell.number]
-    status, reason = page_status(read) if read else (reading.status, reading.reason)
-    return replace(page, tables=(table,), status=status, reason=reason)
 
 
 def read_form(form: Form, page: Grey, networks: PageNetworks, top_k: int) -> Reading:
@@ -321,85 +247,87 @@ def read_form(form: Form, page: Grey, networks: PageNetworks, top_k: int) -> Rea
             f"{match.inliers} of {counted(match.matches, 'feature')} agree, and {match.needed} would have to"
         )
         return replace(Reading.of("refused", NOT_THIS_FORM, "", None), note=f"not this form: {note}.")
-    numbers = []
-    for column, (box, digits) in enumerate(zip(form.boxes, form.digits, strict=True)):
-        number = _read_field(found.without_print(box), box, digits, networks, top_k)
-        if number is not None:
-            numbers.append(replace(number, row=0, column=column))
-    picture = found.crop((0, 0, *form.blank.shape[::-1]), 1.0).astype(np.float32) / 255
-    if not numbers:
-        return replace(Reading.of("blank", "blank", "", None), picture=picture)
-    confidence = float(np.prod([number.confidence for number in numbers]))
-    reading = Reading.of(*page_status(numbers), text_of(numbers), confidence, tuple(numbers))
-    return replace(reading, picture=picture)
+    fields = (
+        _read_field(found.without_print(box), box, digits, networks, top_k)
+        for box, digits in zip(form.boxes, form.digits, strict=True)
+    )
+    numbers = tuple(replace(each, row=0, column=k) for k, each in enumerate(fields) if each is not None)
+    status, reason = page_status(numbers) if numbers else ("blank", "blank")
+    confidence = float(np.prod([number.confidence for number in numbers])) if numbers else None
+    height, width = form.blank.shape
+    picture = found.crop((0, 0, width, height), 1.0).astype(np.float32) / 255
+    return replace(Reading.of(status, reason, text_of(numbers), confidence, numbers), picture=picture)
+
+
+def form_page(reading: Reading, form: Form, min_confidence: float) -> TablePage:
+    """Return a page as a table of one row, with the values of its fields and after its checks."""
+    page = TablePage(reading.file, reading.page, (), reading.status, reading.reason, reading.picture)
+    if reading.reason == NOT_THIS_FORM or reading.status == "error":
+        return page
+    numbers, names = {number.column: number for number in reading.numbers}, form.options.names
+    corners = [((x, y), (x + w, y), (x + w, y + h), (x, y + h)) for x, y, w, h in form.boxes]
+    cells = tuple(Cell(0, k, numbers.get(k), corners=each) for k, each in enumerate(corners))
+    table = completed(Table(cells, 1, len(names), names, is_ruled=True), min_confidence, form.options)
+    read = [cell.number for cell in table.cells if cell.number]
+    status, reason = page_status(read) if read else (reading.status, reading.reason)
+    return replace(page, tables=(table,), status=status, reason=reason)
 
 
 def _read_field(
     seen: FieldPicture, box: Box, digits: int, networks: PageNetworks, top_k: int
 ) -> Number | None:
     """Return the number of a field, None if it is empty; one without digits if they cannot be read."""
-    x, y, width, height = box
-    low, size = np.full(2, seen.margin), np.array([width, height]) * seen.fineness
-    starts, ends = seen.strokes[:, :2], seen.strokes[:, :2] + seen.strokes[:, 2:]
+    size = np.array(box[2:]) * seen.fineness
+    starts, ends = seen.strokes[:, :2] - seen.margin, seen.strokes[:, :2] + seen.strokes[:, 2:] - seen.margin
     middles = (starts + ends) / 2
-    inside = ((middles >= low) & (middles <= low + size)).all(axis=1)
-    cell = ((middles[:, 0] - low[0]) / size[0] * max(digits, 1)).astype(int)
-    parts = []
-    for each in np.unique(cell[inside]).tolist():
-        own = inside & (cell == each)
-        part = np.concatenate([starts[own].min(axis=0), ends[own].max(axis=0)])
-        if part[3] - part[1] >= LEAST_WRITTEN * seen.digit_px:
-            parts.append(part)
-    if not parts:
+    inside = ((middles >= 0) & (middles < size)).all(axis=1)
+    cells = (middles[:, 0] / size[0] * max(digits, 1)).astype(int)
+    owns = [inside & (cells == each) for each in np.unique(cells[inside])]
+    places = [np.concatenate([starts[own].min(axis=0), ends[own].max(axis=0)]) for own in owns]
+    places = [each for each in places if each[3] - each[1] >= LEAST_WRITTEN * seen.line_px]
+    if not places:
         return None
-    touch = digits and (seen.strokes[inside, 2] > TOUCHING * size[0] / digits).any()
-    if digits and not touch:
-        number = _read_comb(seen, np.array(parts), networks, top_k)
+    if digits and seen.strokes[inside, 2].max() <= TOUCHING * size[0] / digits:
+        number = _read_comb(seen, np.array(places) + seen.margin, networks, top_k)
     else:
         number = _read_loose(seen.picture, digits, networks, top_k)
-    if number is None or not number.digits:
-        return number
-    places = [
-        (each.box[0], each.box[1], each.box[0] + each.box[2], each.box[1] + each.box[3])
-        for each in number.digits
-    ]
-    if digits and not touch and len(number.digits) == len(parts):
-        places = [tuple(part) for part in parts]
-    elif digits and not touch:
-        places = [(*low, *(low + size))] * len(number.digits)
-    boxes = np.round((np.array(places) - seen.margin) / seen.fineness + [x, y, x, y]).astype(int).tolist()
-    found = (
-        replace(digit, box=(x0, y0, max(1, x1 - x0), max(1, y1 - y0)))
-        for digit, (x0, y0, x1, y1) in zip(number.digits, boxes, strict=True)
-    )
-    return replace(number, digits=tuple(found))
+        corners = [(*each.box[:2], *np.add(each.box[:2], each.box[2:])) for each in number.digits]
+        places = [np.array(each) - seen.margin for each in corners]
+    if len(places) != len(number.digits):  # it breaks the constraints, and is refused
+        places = [np.array([0, 0, *size])] * len(number.digits)
+    moved = []
+    for digit, place in zip(number.digits, places, strict=True):
+        left, top, right, bottom = np.round(place / seen.fineness).astype(int).tolist()
+        moved.append(replace(digit, box=(box[0] + left, box[1] + top, right - left, bottom - top)))
+    return replace(number, digits=tuple(moved)) if number is not EMPTY else None
 
 
-def _read_comb(seen: FieldPicture, parts: np.ndarray, networks: PageNetworks, top_k: int) -> Number:
-    """Read the digits of a comb, x0, y0, x1, y1 of each (N, 4), after they are moved together."""
-    gap, around, edge = (max(1, round(share * seen.digit_px)) for share in (GAP, AROUND, EDGE))
-    paper, picture = int(np.median(seen.picture)), seen.picture
-    top, bottom = max(parts[:, 1].min() - edge, 0), parts[:, 3].max() + edge
-    pieces = [picture[top:bottom, max(x0 - edge, 0) : x1 + edge] for x0, _, x1, _ in parts.tolist()]
-    spaced = [cv2.copyMakeBorder(piece, 0, 0, 0, gap, cv2.BORDER_CONSTANT, value=paper) for piece in pieces]
-    row = np.hstack(spaced)[:, :-gap]
-    row = np.asarray(cv2.copyMakeBorder(row, *[around] * 4, cv2.BORDER_CONSTANT, value=paper), np.uint8)
-    height, width = row.shape
+def _read_comb(seen: FieldPicture, places: np.ndarray, networks: PageNetworks, top_k: int) -> Number:
+    """Read the digits of a comb, x0, y0, x1, y1 of each (N, 4), moved together as in other numbers."""
+    gap, around, edge = (max(1, round(share * seen.line_px)) for share in (GAP, AROUND, EDGE))
+    rows = slice(max(int(places[:, 1].min()) - edge, 0), int(places[:, 3].max()) + edge)
+    paper = np.full((seen.picture[rows].shape[0], gap), np.median(seen.picture), np.uint8)
+    pieces = []
+    for x0, x1 in places[:, ::2].astype(int).tolist():
+        pieces += [seen.picture[rows, max(x0 - edge, 0) : x1 + edge], paper]
+    line = np.pad(np.hstack(pieces[:-1]), around, constant_values=paper[0, 0])
+    height, width = line.shape
     place = LineBox(width / 2, height / 2, width - 2 * around, height - 2 * around, 0.0)
-    (line,) = read_lines(
-        row, [(0, FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX))], networks.readers, is_alone=True
-    )
-    whole = look(row, networks, None, top_k).answer
-    line = line if whole is None else replace(line, answers=(*line.answers, whole))
-    number = recognize(line, networks.weights, Constraints(lengths=(len(parts), len(parts))), top_k)
+    found = FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX)
+    (seen_line,) = read_lines(line, [(0, found)], networks.readers, is_alone=True)
+    whole = look(line, networks, None, top_k).answer
+    if whole is not None:
+        seen_line = replace(seen_line, answers=(*seen_line.answers, whole))
+    constraints = Constraints(lengths=(len(places), len(places)))
+    number = recognize(seen_line, networks.weights, constraints, top_k)
     return number if isinstance(number, Number) else UNREADABLE
 
 
-def _read_loose(picture: Grey, digits: int, networks: PageNetworks, top_k: int) -> Number | None:
+def _read_loose(picture: Grey, digits: int, networks: PageNetworks, top_k: int) -> Number:
     """Read what stands in a field without boxes, or across them, as one number."""
     constraints = Constraints(lengths=(1, digits)) if digits else None
     reading = read_page(picture, networks, constraints, top_k, finds_rotation=False)
     if not reading.numbers:
-        return None if reading.status == "blank" else UNREADABLE
+        return EMPTY if reading.status == "blank" else UNREADABLE
     parts = [(k, each) for k, number in enumerate(reading.numbers) for each in range(len(number.digits))]
     return number_of(reading.numbers, parts, None, 0.0)

@@ -76,16 +76,6 @@ def find_rules(grey: Grey, boxes: Floats, angle: float = 0.0) -> Rules:
     return Rules(*placed)
 
 
-def junction(level: Floats, upright: Floats, reach: float) -> tuple[float, float] | None:
-    """Return where a level rule and an upright one cross, or miss each other by `reach` at most."""
-    x, y = upright[:, 0].mean(), level[:, 1].mean()
-    for _ in range(2):
-        y = float(np.interp(x, level[:, 0], level[:, 1]))
-        x = float(np.interp(y, upright[:, 1], upright[:, 0]))
-    is_near = level[0, 0] - reach <= x <= level[-1, 0] + reach
-    return (x, y) if is_near and upright[0, 1] - reach <= y <= upright[-1, 1] + reach else None
-
-
 def _levelled(grey: Grey, boxes: Floats, scale: float, angle: float) -> tuple[Grey, Floats]:
     """Return what surrounds the digits, with level writing, and the matrix (2, 3) that leads there."""
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)

@@ -16,7 +16,7 @@ from digitcli.tables.blanks import Blank, ReadBlank, read_blanks
 from digitcli.tables.cells import number_of
 from digitcli.tables.fields import Field, find_fields, log_odds_of_field
 from digitcli.tables.plane import Floats, Integers, PlacedDigits, Plane, Separators, straighten
-from digitcli.tables.rules import Rules, find_rules, junction
+from digitcli.tables.rules import Rules, find_rules
 from digitcli.tables.table import Cell, Table
 
 Span = tuple[float, float] | None  # None for what has no rules at both sides
@@ -94,16 +94,22 @@ def _connected(rules: Rules, boxes: Floats, unit: float) -> Rules:
     ]
     level, upright = (np.array(each, bool) for each in kept)
     crossings = np.array(
-        [
-            [junction(row, column, TOUCH * unit) is not None for column in rules.upright]
-            for row in rules.level
-        ],
-        bool,
+        [[_cross(row, column, unit) for column in rules.upright] for row in rules.level], bool
     )
     for _ in range(MOST_STEPS if crossings.size else 0):
         level, upright = level | crossings[:, upright].any(axis=1), upright | crossings[level].any(axis=0)
     chosen = (itertools.compress(rules.level, level), itertools.compress(rules.upright, upright))
     return Rules(*map(tuple, chosen))
+
+
+def _cross(level: Floats, upright: Floats, unit: float) -> bool:
+    """Tell whether two rules cross or touch each other."""
+    x, y = upright[:, 0].mean(), level[:, 1].mean()
+    for _ in range(2):
+        y = float(np.interp(x, level[:, 0], level[:, 1]))
+        x = float(np.interp(y, upright[:, 1], upright[:, 0]))
+    near_x = level[0, 0] - TOUCH * unit <= x <= level[-1, 0] + TOUCH * unit
+    return bool(near_x and upright[0, 1] - TOUCH * unit <= y <= upright[-1, 1] + TOUCH * unit)
 
 
 def _table(
