@@ -52,7 +52,7 @@ def filled_form(blank: Grey, texts: Mapping[str, str]) -> Grey:
 
 
 def photograph(page: Grey, bend_px: float = 8.0) -> tuple[Grey, np.ndarray, np.ndarray]:
-    """Return a bent page from the side, its homography (3, 3), and by how much (H, W, 2) it was bent before."""
+    """Return a bent page from the side, its homography (3, 3), and by how much (H, W, 2) it was bent."""
     height, width = page.shape
     y, x = np.indices(page.shape, np.float32)
     bend = np.stack([bend_px * np.sin(y / 260 + 1), bend_px * np.sin(x / 240)], axis=-1).astype(np.float32)
