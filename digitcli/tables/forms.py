@@ -143,6 +143,8 @@ def _form_of(data: Mapping[str, Any], blank: Path) -> Form:
     grey, fields = as_levels(open_picture(blank)), data["fields"]
     if _digest(blank) != data["sha256"] or grey.shape != (data["height"], data["width"]):
         raise UsageError(f"{blank} has changed since its template was made.", "Learn the form anew.")
+    if not fields:
+        raise UsageError("the template has no field.", "Learn the form anew.")
     names = tuple(field["name"] for field in fields)
     for index, (name, field) in enumerate(zip(names, fields, strict=True)):
         box, digits = field["box"], field.get("digits", 0)

@@ -203,8 +203,9 @@ def _bend(ours: Features, theirs: Features, homography: Floats, size: Size) -> S
     back = cv2.perspectiveTransform(theirs[0][None], np.linalg.inv(homography))[0]
     alike, terms, expected = ours[1] @ theirs[1].T, _terms(places / side), places
     for radius in RADII:
-        away = np.hypot(*(expected[:, None] - back).transpose(2, 0, 1))
-        score = np.where(away < radius, alike, 0.0)
+        here, there = (each.astype(np.float32).T for each in (expected, back))
+        away = np.subtract.outer(here[0], there[0]) ** 2 + np.subtract.outer(here[1], there[1]) ** 2
+        score = np.where(away < radius**2, alike, np.float32(0))
         best = score.argmax(axis=1)
         is_pair = (score.max(axis=1) > LEAST_ALIKE) & (score.argmax(axis=0)[best] == np.arange(len(best)))
         shifts = back[best[is_pair]] - places[is_pair]
