@@ -22,7 +22,7 @@ from digitcli.imaging.opening import open_picture
 from digitcli.inference.line_finding import FoundLine
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.layout import group_lines
-from digitcli.recognition.line_reading import as_levels, read_lines
+from digitcli.recognition.line_reading import Answer, as_levels, read_lines
 from digitcli.recognition.numbers import recognize
 from digitcli.recognition.pages import PageNetworks, look, read_page
 from digitcli.recognition.pipeline import PictureLike, held, numbered, read_pictures
@@ -55,7 +55,9 @@ FILLED, LARGEST = 0.9, 0.25  # shares of the rectangle around a box, and of the 
 WIDEST_CELL, UNEVEN, APART = 1.3, 0.25, 0.5  # of combs: width in heights, difference, distance in widths
 # Lengths in heights of a field, or of two digits in a higher one.
 LEAST_WRITTEN = 0.3  # height of a digit; a lower stroke is a dash or dirt
-GAP, AROUND, EDGE = 0.18, 0.2, 0.03  # between the digits of a comb, around them, and beside a stroke
+GAPS = (0.18, 0.1, 0.3)  # between the digits of a comb, one after the other until the answer is certain
+AROUND, EDGE = 0.2, 0.03  # around the digits of a comb, and beside a stroke
+CERTAIN = 0.95  # confidence
 TOUCHING = 1.5  # cells of a comb; a wider stroke is of several digits
 
 
@@ -305,24 +307,36 @@ def _read_field(
 
 
 def _read_comb(seen: FieldPicture, places: np.ndarray, networks: PageNetworks, top_k: int) -> Number:
-    """Read the digits of a comb, x0, y0, x1, y1 of each (N, 4), moved together as in other numbers."""
-    gap, around, edge = (max(1, round(share * seen.line_px)) for share in (GAP, AROUND, EDGE))
+    """Read the digits of a comb, x0, y0, x1, y1 of each (N, 4), moved together as in other numbers.
+
+    Where a doubt is left, they are moved to other distances, and the mean of all answers counts.
+    """
+    constraints = Constraints(lengths=(len(places), len(places)))
+    answers: tuple[Answer, ...] = ()
+    for gap in GAPS:
+        row = _moved_together(seen, places, gap)
+        height, width = row.shape
+        around = 2 * round(AROUND * seen.line_px)
+        place = LineBox(width / 2, height / 2, width - around, height - around, 0.0)
+        found = FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX)
+        (line,) = read_lines(row, [(0, found)], networks.readers, is_alone=True)
+        whole = look(row, networks, None, top_k).answer
+        answers += (*line.answers, *filter(None, [whole]))
+        number = recognize(replace(line, answers=answers), networks.weights, constraints, top_k)
+        if isinstance(number, Number) and number.confidence >= CERTAIN:
+            break
+    return number if isinstance(number, Number) else UNREADABLE
+
+
+def _moved_together(seen: FieldPicture, places: np.ndarray, gap: float) -> Grey:
+    edge = max(1, round(EDGE * seen.line_px))
     rows = slice(max(int(places[:, 1].min()) - edge, 0), int(places[:, 3].max()) + edge)
-    paper = np.full((seen.picture[rows].shape[0], gap), np.median(seen.picture), np.uint8)
+    level = int(np.median(seen.picture))
+    paper = np.full((seen.picture[rows].shape[0], round(gap * seen.line_px)), level, np.uint8)
     pieces = []
     for x0, x1 in places[:, ::2].astype(int).tolist():
         pieces += [seen.picture[rows, max(x0 - edge, 0) : x1 + edge], paper]
-    line = np.pad(np.hstack(pieces[:-1]), around, constant_values=paper[0, 0])
-    height, width = line.shape
-    place = LineBox(width / 2, height / 2, width - 2 * around, height - 2 * around, 0.0)
-    found = FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX)
-    (seen_line,) = read_lines(line, [(0, found)], networks.readers, is_alone=True)
-    whole = look(line, networks, None, top_k).answer
-    if whole is not None:
-        seen_line = replace(seen_line, answers=(*seen_line.answers, whole))
-    constraints = Constraints(lengths=(len(places), len(places)))
-    number = recognize(seen_line, networks.weights, constraints, top_k)
-    return number if isinstance(number, Number) else UNREADABLE
+    return np.pad(np.hstack(pieces[:-1]), round(AROUND * seen.line_px), constant_values=level)
 
 
 def _read_loose(picture: Grey, digits: int, networks: PageNetworks, top_k: int) -> Number:
