@@ -106,6 +106,9 @@ class ReadingView:
             self.counts[reading.status] += 1
             self._files += reading.page in (None, 1)
             self.held_error = reading.error
+            if reading.note:
+                page = f", page {reading.page}" if reading.page else ""
+                console.show_notice(f"{reading.file}{page} is {reading.note}")
             if self.shows_steps and reading.picture is not None:
                 (console.out if self.shows_table else console.err).print(draw_steps(reading))
             if self._status and time.monotonic() - self._updated > UPDATE_SECONDS:

@@ -111,12 +111,12 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
     fault = None
     try:
-        tables = [_completed(table, threshold, options) for table in found]
+        tables = [completed(table, threshold, options) for table in found]
         for table, name in itertools.product(tables, filter(None, options.types)):
             column_in(name, table, f"--type {name}={options.types[name]}")
     except UsageError as error:  # of this page, which must not end the reading of others
         known, fault = replace(options, checks=(), previous=None), error
-        tables = [_completed(table, threshold, known) for table in found]
+        tables = [completed(table, threshold, known) for table in found]
     if constraints:
         tables = [
             replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
@@ -132,7 +132,12 @@ def _constrained(cell: Cell, constraints: Constraints) -> Cell:
     return replace(cell, number=cell.number.refused_for("constraint"))
 
 
-def _completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+def completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+    """Return a table with the names of its columns, after its checks, and with values.
+
+    Raises:
+        UsageError: a check or a type names a column that the table does not have.
+    """
     names = (*options.names[: table.columns], *("" for _ in range(table.columns - len(options.names))))
     table = replace(table, names=names if options.names else ())
     table = apply_checks(table, options.checks, min_confidence)
