@@ -433,7 +433,9 @@ def _results(
         "--runtime": options.runtime,
         "--rotate": options.rotate,
         "--min-confidence": options.min_confidence,
-        "--max-error": options.max_error,
+        "--max-error": None
+        if options.max_error == DEFAULT_MAX_ERROR and not options.model
+        else options.max_error,
     }
     kept = {name: str(value) for name, value in given.items() if value not in (None, "auto")}
     kept |= constraints.options() if constraints else {}

@@ -193,7 +193,7 @@ def describe(reading: Reading) -> Text:
     """Return a reading as one line, see `_row`."""
     page = "" if reading.page is None else f" page {reading.page}"
     text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "no number")
-    if reading.status == "partial":
+    if reading.status in ("partial", "refused") and reading.numbers:
         text = " ".join(_marked(number, number.text) for number in reading.numbers)
     confidence = "" if reading.confidence is None else as_percentage(reading.confidence)
     reason = "" if reading.status == "blank" else (reading.reason or "").replace("_", " ")
