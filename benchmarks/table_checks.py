@@ -6,7 +6,7 @@ running totals and row numbers. A simulated reader sees each digit as a point be
 to classes that look alike and noisier for bad writing, and answers the posterior. It loses one of 500 digits,
 and is as much less sure of all. Cells are wrong where their text is, and mended where they are read rightly
 then. Each interval is the wider one of Wilson's and a bootstrap of the tables, whose cells are not
-independent. The constants of `digitcli.tables.arithmetic.py` were chosen on seed 1.
+independent. The constants of `digitcli.tables.arithmetic` were chosen on seed 1.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ TYPE_NAMES: dict[Any, str] = {
 # The fields whose options have another name, since it has no unit, is a keyword of Python or is repeated.
 OPTION_NAMES = {
     "time_seconds": "time", "start": "from", "archs": "arch", "batch_sizes": "batch-size", "dtypes": "dtype",
-    "runtimes": "runtime", "purpose": "for",
+    "runtimes": "runtime", "purpose": "for", "template": "form",
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def combs(sheet: Sheet, hand: Pen, printer: Pen) -> None:
             text = sample_integer(sheet.random, max(2, count - int(sheet.random.integers(0, 4))), count)
             _draw_boxes(sheet, (x, y), (pitch, tall, count), tone, pen, kind)
             is_right = sheet.chance(0.3)
-            _write_spaced(sheet, hand, text, x + (count - len(text)) * pitch * is_right, y, pitch, tall)
+            write_spaced(sheet, hand, text, x + (count - len(text)) * pitch * is_right, y, pitch, tall)
             x += count * pitch + sheet.uniform(1.5, 6) * h
             if sheet.chance(0.6):
                 break
@@ -55,7 +55,7 @@ def _draw_boxes(
             sheet.line([(left, side), (left, bottom), (right, bottom), (right, side)], tone, pen)
 
 
-def _write_spaced(
+def write_spaced(
     sheet: Sheet, pen: Pen, text: str, x: float, y: float, pitch: float, tall: float, one: bool = True
 ) -> None:
     """Write digits in the middle of places that are `pitch` apart, as `one` number or each by itself."""
@@ -188,7 +188,7 @@ def wide_gaps(sheet: Sheet, hand: Pen, printer: Pen) -> None:
             text = sample_integer(random, 2, 6)
             if x + len(text) * pitch > width - h:
                 break
-            _write_spaced(sheet, hand, text, x, y, pitch, 1.5 * h)
+            write_spaced(sheet, hand, text, x, y, pitch, 1.5 * h)
             x += len(text) * pitch + sheet.uniform(1.8, 4) * pitch
         y += sheet.uniform(1.8, 2.8) * h
 

@@ -13,7 +13,7 @@ from scenes import DrawnScene
 
 from digitcli.synthesis.page import Label
 from judging.camera import bow, fold, lay, shade, speckled, take_picture, wood
-from judging.grids import _write_spaced
+from judging.grids import write_spaced
 from judging.ink import JudgingRoom
 from judging.sheet import Pen, Sheet
 from judging.texts import GOODS, NAMES, clock, sample_integer
@@ -53,8 +53,10 @@ class Column:
 class Style:
     """How a table is ruled.
 
-    rows, columns, frame: which rules there are.
+    tone: the light that a rule reflects, 0 for black.
+    width: of a rule, in heights of a digit.
     kind: solid, dotted, double or broken.
+    rows, columns: which rules there are.
     """
 
     tone: float
@@ -124,7 +126,7 @@ def draw_table(
             if column.boxes:
                 pitch = (right - xs[index]) / column.boxes
                 shift = pitch * (column.boxes - len(text)) * is_right
-                _write_spaced(sheet, pen, text, xs[index] + shift, foot, pitch, row_px)
+                write_spaced(sheet, pen, text, xs[index] + shift, foot, pitch, row_px)
             else:
                 x = xs[index] + align * (right - xs[index]) + lean * sheet.random.normal()
                 drop = 0.08 * h * sheet.random.normal()
@@ -137,14 +139,8 @@ def draw_table(
 
 def _head(sheet: Sheet, printer: Pen, left: float, right: float, top: float, row_px: float) -> None:
     h = sheet.digit_px
-    _fitted(
-        sheet,
-        printer,
-        sheet.choose(GOODS),
-        left + 0.2 * h,
-        top + row_px / 2 + 0.3 * h,
-        right - left - 0.4 * h,
-    )
+    foot = top + row_px / 2 + 0.3 * h
+    _fitted(sheet, printer, sheet.choose(GOODS), left + 0.2 * h, foot, right - left - 0.4 * h)
 
 
 def _fitted(sheet: Sheet, pen: Pen, word: str, x: float, foot: float, width: float) -> None:
@@ -156,7 +152,7 @@ def _fitted(sheet: Sheet, pen: Pen, word: str, x: float, foot: float, width: flo
 def _boxes(
     sheet: Sheet, left: float, right: float, foot: float, row_px: float, column: Column, style: Style
 ) -> None:
-    """Draw the sides of the boxes of a field, and the box around it where the table has no such rules."""
+    """Draw the rules between the boxes of a field."""
     top, bottom = foot - sheet.digit_px / 2 - row_px / 2, foot - sheet.digit_px / 2 + row_px / 2
     for x in np.linspace(left, right, column.boxes + 1)[1:-1]:
         style.draw(sheet, x, top, x, bottom)
@@ -243,8 +239,8 @@ def hours(sheet: Sheet, pens: tuple[Pen, Pen]) -> None:
     """Rows of times and amounts without any rules."""
     times: list[Column] = [Column(4.2, lambda random, row: clock(random))] * int(sheet.random.integers(1, 4))
     columns = [Column(2.5, _integers(2)), *times, Column(3.5, _integers(3))]
-    style = Style(0.5, 0.05, "solid", rows=False, columns=False)
-    draw_table(sheet, columns, int(sheet.random.integers(4, 16)), replace(style, tone=0.98), pens)
+    without = Style(tone=1.0, width=0.0, rows=False, columns=False)
+    draw_table(sheet, columns, int(sheet.random.integers(4, 16)), without, pens)
 
 
 def ledger(sheet: Sheet, pens: tuple[Pen, Pen]) -> None:

@@ -182,8 +182,11 @@ class _Child:
             process = spawn.Process(target=_serve, args=(theirs, self._config), daemon=True)
             current = multiprocessing.current_process()
             is_daemon, current.daemon = current.daemon, False  # as workers of Dask, which may start none
-            process.start()
-            self._process, current.daemon = process, is_daemon
+            try:
+                process.start()
+            finally:
+                current.daemon = is_daemon
+            self._process = process
             theirs.close()
         try:
             self._ours.send(source)

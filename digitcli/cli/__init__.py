@@ -41,6 +41,7 @@ SEE_EXIT_CODES = "The exit codes are explained by: digitcli --help"
 
 COMMANDS = {  # the first sentences of the commands' docstrings, so that --help need not import the commands
     "predict": "Read handwritten numbers in pictures, photographs and scans.",
+    "form": "Learn where the fields of an empty form are, or show them.",
     "plan": "Divide many pictures into portions, which workers read one by one.",
     "verify": "Tell whether the results of a manifest are whole: no picture missing or twice, all by the "
     "same reader.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import PartialInputError, UsageError, counted
+from digitcli.settings import option_name
 from digitcli.threads import usable_cores
 
 if TYPE_CHECKING:
@@ -16,14 +17,24 @@ if TYPE_CHECKING:
 
 PORTIONS_PER_NOTICE = 10  # between two progress lines where no progress bar can be drawn
 # Options that have no meaning where parts are written.
-FOREIGN = ("pictures", "files_from", "annotate", "show_steps", "resume", "force", "device")
+FOREIGN = (
+    "pictures",
+    "files_from",
+    "annotate",
+    "show_steps",
+    "resume",
+    "force",
+    "device",
+    "table",
+    "template",
+)
 
 
 def read_manifest(options: PredictOptions, manifest: str) -> None:
     """Read the portions of a manifest and show what was read."""
     given = next((name for name in FOREIGN if getattr(options, name)), None)
     if given is not None:
-        shown = "pictures" if given == "pictures" else f"--{given.replace('_', '-')}"
+        shown = "pictures" if given == "pictures" else option_name(given)
         raise UsageError(f"--manifest names the pictures, and does not go with {shown}.", "Leave one out.")
     if options.output is None:
         raise UsageError("--manifest needs a folder for the results.", "Name it with -o.")

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.readings import Reading
     from digitcli.recognition.sources import Picture
+    from digitcli.tables.forms import Form
     from digitcli.tables.reading import TableOptions
 
 INPUT, MODELS, CERTAINTY, OUTPUT = "Input", "Models and speed", "Refusing uncertain answers", "Output"
@@ -169,6 +170,10 @@ class PredictOptions:
         False, TABLES, "Read the tables of pages: each number stands in its cell, and -o writes them to "
         "a .csv or .xlsx file. With --per number, CSV and jsonl have one record per cell.",
     )  # fmt: skip
+    template: str | None = setting(
+        None, TABLES, "Read filled copies of the form of this template (digitcli form learn): each page is a "
+        "row, and each field a column. Other pages are refused as not_this_form.", unit="file",
+    )  # fmt: skip
     columns: str | None = setting(
         None, TABLES, "Name the columns of the tables, from the first one on.", unit="name,name"
     )
@@ -190,6 +195,15 @@ class PredictOptions:
         "'balance = running(amount)', 'no = count', 'row last = sum(2..last-1)'; columns are counted from "
         "1. May be repeated.", unit="check",
     )  # fmt: skip
+    previous: Path | None = setting(
+        None, TABLES, "Compare meters with their last readings: the first column of this CSV file is the key "
+        "of a row, e.g. the number of its meter, and the second the reading; both are headed like columns of "
+        "the table.", unit="file",
+    )  # fmt: skip
+    max_change: int | None = setting(
+        None, TABLES, "A reading exceeds that of --previous by at most this number; the likeliest such "
+        "reading wins, or the number is refused.", unit="N", at_least=0,
+    )  # fmt: skip
     annotate: Path | None = setting(
         None, OUTPUT, "Write a copy of each picture into this folder, with a coloured box and the answer at "
         "each digit; red ones are uncertain or refused.", unit="dir",
@@ -203,9 +217,14 @@ class PredictOptions:
         """The format of the results, also where none is named."""
         if self.format is not None or self.output is None:
             return self.format or ("csv" if self.per == "number" else "table")
-        if self.table and self.output.suffix.lower() == ".xlsx":
+        if self.is_tabular and self.output.suffix.lower() == ".xlsx":
             return "table"
         return format_of(self.output)
+
+    @property
+    def is_tabular(self) -> bool:
+        """Whether the results are tables, or forms."""
+        return self.table or self.template is not None
 
 
 def predict(options: PredictOptions) -> None:
@@ -225,7 +244,7 @@ def predict(options: PredictOptions) -> None:
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
     tables.check_options(options)
-    known = tables.parse(options) if options.table else None
+    known = tables.parse(options)
     constraints = parse_constraints(
         options.length, options.pattern, options.range, options.check_digit, options.single_digit
     )
@@ -265,10 +284,10 @@ def _check_output(options: PredictOptions) -> None:
         import_packages("Parquet", "parquet", "pyarrow")
         if options.output is None:
             raise UsageError("Parquet is written to a file.", "Name it with -o.")
-    if options.output and options.form == "table" and not options.table:
+    if options.output and options.form == "table" and not options.is_tabular:
         cause = "A table is for a terminal, not for a file."
         raise UsageError(cause, "Give --format jsonl, json or csv.")
-    if options.per == "number" and options.form != "csv" and not options.table:
+    if options.per == "number" and options.form != "csv" and not options.is_tabular:
         cause = f"--per number is for CSV, but the output is {options.form}."
         raise UsageError(cause, "Give --format csv or -o numbers.csv; JSON lists the numbers of each page.")
     if options.resume and options.output and address_of(options.output):
@@ -292,7 +311,7 @@ def _check_output(options: PredictOptions) -> None:
 def _read(
     options: PredictOptions,
     constraints: Constraints | None,
-    known: TableOptions | None,
+    known: TableOptions | Form | None,
     models: tuple[ResolvedModel, ...],
 ) -> None:
     """Read the pictures by these models, and show or write the readings."""
@@ -312,7 +331,7 @@ def _read(
         results = stack.enter_context(_results(options, constraints, reader.name))
         view = stack.enter_context(
             ReadingView(
-                shows_table=options.form == "table" and not options.table,
+                shows_table=options.form == "table" and not options.is_tabular,
                 writes_file=options.output is not None,
                 shows_steps=options.show_steps,
                 read_before=results.read_before.total(),
@@ -323,7 +342,8 @@ def _read(
         if names is None and STANDARD_INPUT not in options.pictures and not is_stored:
             view.count_ahead(results.left(_sources(options, None)))
         skipped: Counter[str] = Counter()
-        readings = reader.read_all(results.left(_sources(options, names), skipped))
+        pictures = results.left(_sources(options, names), skipped)
+        readings = reader.read_all(pictures) if known is None else tables.read(pictures, known, reader)
         if annotator:
             readings = annotator.write_all(readings)
         if known is None:
@@ -361,8 +381,9 @@ def _load_reader(
         min_confidence=options.min_confidence,
         max_error=options.max_error,
         constraints=constraints,
-        top_k=TOP_K + 3 * bool(options.check),  # among which a check chooses
-        keep_pictures=options.show_steps or options.table or options.annotate is not None,
+        top_k=TOP_K
+        + 3 * bool(options.check or options.previous or options.template),  # from which they choose
+        keep_pictures=options.show_steps or options.is_tabular or options.annotate is not None,
         rotate=options.rotate,
     )
 
@@ -403,7 +424,7 @@ def _results(
 
     The options on which results depend are kept beside the file; the models are in the results.
     """
-    if options.output is None or options.table:
+    if options.output is None or options.is_tabular:
         return nullcontext(ResultWriter(console.show_data))
     if (address := address_of(options.output)) is not None:
         return stored_results(address, force=options.force)
@@ -412,7 +433,9 @@ def _results(
         "--runtime": options.runtime,
         "--rotate": options.rotate,
         "--min-confidence": options.min_confidence,
-        "--max-error": options.max_error,
+        "--max-error": None
+        if options.max_error == DEFAULT_MAX_ERROR and not options.model
+        else options.max_error,
     }
     kept = {name: str(value) for name, value in given.items() if value not in (None, "auto")}
     kept |= constraints.options() if constraints else {}

@@ -106,6 +106,9 @@ class ReadingView:
             self.counts[reading.status] += 1
             self._files += reading.page in (None, 1)
             self.held_error = reading.error
+            if reading.note:
+                page = f", page {reading.page}" if reading.page else ""
+                console.show_notice(f"{reading.file}{page} is {reading.note}")
             if self.shows_steps and reading.picture is not None:
                 (console.out if self.shows_table else console.err).print(draw_steps(reading))
             if self._status and time.monotonic() - self._updated > UPDATE_SECONDS:
@@ -190,7 +193,7 @@ def describe(reading: Reading) -> Text:
     """Return a reading as one line, see `_row`."""
     page = "" if reading.page is None else f" page {reading.page}"
     text = {"blank": "blank", "error": "error"}.get(reading.status, reading.text or "no number")
-    if reading.status == "partial":
+    if reading.status in ("partial", "refused") and reading.numbers:
         text = " ".join(_marked(number, number.text) for number in reading.numbers)
     confidence = "" if reading.confidence is None else as_percentage(reading.confidence)
     reason = "" if reading.status == "blank" else (reading.reason or "").replace("_", " ")

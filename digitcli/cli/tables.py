@@ -1,9 +1,10 @@
-"""`digitcli predict --table`: read tables, and show them or write them to a spreadsheet."""
+"""`digitcli predict --table` and `--form`: read tables and forms, and show or write them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,35 +16,43 @@ from digitcli import console
 from digitcli.atomic_write import writing_whole
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.storage import address_of
-from digitcli.errors import UsageError, counted, import_packages
+from digitcli.errors import PartialInputError, UsageError, counted, import_packages
+from digitcli.settings import option_name
 
 if TYPE_CHECKING:
     from digitcli.cli.predict import PredictOptions
     from digitcli.recognition.reader import Reader
     from digitcli.recognition.readings import Reading
+    from digitcli.recognition.sources import Picture
+    from digitcli.tables.forms import Form
     from digitcli.tables.reading import TableOptions
-    from digitcli.tables.table import Table, TablePage
+    from digitcli.tables.table import Cell, Table, TablePage
 
-# Options that have a meaning only for tables, and those that have none for them.
-OWN = ("columns", "type", "locale", "date_order", "check")
+# Options that have a meaning only for tables, those that have none for them, and those that a template of a
+# form replaces.
+OWN = ("columns", "type", "locale", "date_order", "check", "previous", "max_change")
 FOREIGN = ("resume", "single_digit", "manifest")
+REPLACED = ("table", *OWN, *FOREIGN, "length", "pattern", "range", "check_digit")
 SUFFIXES = {"page": (".csv", ".xlsx"), "number": (".csv", ".jsonl")}
 
 
 def check_options(options: PredictOptions) -> None:
-    """Refuse options of tables without `--table`, and others with it.
+    """Refuse options of tables without `--table`, and others with it or with `--form`.
 
     Raises:
         UsageError: two options do not go together.
         EnvironmentFault: XlsxWriter is not installed.
     """
-    given = next((name for name in (FOREIGN if options.table else OWN) if getattr(options, name)), None)
+    kind = "--form" if options.template is not None else "--table"
+    unfit = REPLACED if options.template is not None else FOREIGN if options.table else OWN
+    defaults = vars(type(options))
+    given = next((name for name in unfit if getattr(options, name) != defaults[name]), None)
+    if given is not None and options.is_tabular:
+        remedy = "Leave one of them out" + ("; the template tells this." if kind == "--form" else ".")
+        raise UsageError(f"{kind} and {option_name(given)} do not go together.", remedy)
     if given is not None:
-        shown = f"--{given.replace('_', '-')}"
-        if options.table:
-            raise UsageError(f"--table and {shown} do not go together.", "Leave one of them out.")
-        raise UsageError(f"{shown} is for tables.", "Give --table, too.")
-    if not options.table:
+        raise UsageError(f"{option_name(given)} is for tables.", "Give --table, too.")
+    if not options.is_tabular:
         return
     suffix = None if options.output is None else options.output.suffix.lower()
     if options.output is not None and (address_of(options.output) or suffix not in SUFFIXES[options.per]):
@@ -52,84 +61,137 @@ def check_options(options: PredictOptions) -> None:
         raise UsageError(cause, remedy)
     forms = {"page": ("table", "csv"), "number": ("csv", "jsonl")}[options.per]
     if options.form not in forms:
-        cause = f"--table with --per {options.per} is no {options.form}."
+        cause = f"{kind} with --per {options.per} is no {options.form}."
         raise UsageError(cause, f"Give --format {' or '.join(forms)}.")
+    if (options.previous is None) != (options.max_change is None):
+        cause = "--previous and --max-change need each other, but only one of them is given."
+        raise UsageError(cause, "Give for example --previous readings.csv --max-change 50.")
     if suffix == ".xlsx":
         import_packages("Excel", "excel", "xlsxwriter")
 
 
-def parse(options: PredictOptions) -> TableOptions:
-    """Parse what is known of the tables, see `parse_table_options`."""
+def parse(options: PredictOptions) -> TableOptions | Form | None:
+    """Return what is known of the tables, see `parse_table_options`, or the form; None for other results."""
+    if options.template is not None:
+        from digitcli.tables.forms import load_form
+
+        return load_form(Path(options.template))
+    if not options.table:
+        return None
     from digitcli.tables.reading import parse_table_options
 
     return parse_table_options(
-        options.columns, options.type, options.check, options.locale, options.date_order
-    )
+        options.columns, options.type, options.check, options.locale, options.date_order,
+        options.previous, options.max_change or 0,
+    )  # fmt: skip
 
 
-def show(readings: Iterator[Reading], options: PredictOptions, known: TableOptions, reader: Reader) -> None:
-    """Show the tables of pages that were read, or write them to a file."""
+def read(pictures: Iterable[Picture], known: TableOptions | Form, reader: Reader) -> Iterator[Reading]:
+    """Yield the readings of pages with tables, or of a form."""
+    from digitcli.tables.forms import Form, read_forms
+
+    return read_forms(reader, pictures, known) if isinstance(known, Form) else reader.read_all(pictures)
+
+
+def show(
+    readings: Iterator[Reading], options: PredictOptions, known: TableOptions | Form, reader: Reader
+) -> None:
+    """Show the tables or forms of pages that were read, or write them to a file."""
     with wait_with_signals():
         from digitcli.tables import spreadsheets
+        from digitcli.tables.forms import Form, form_page
         from digitcli.tables.reading import tables_of
-    pages = (tables_of(reading, reader, known) for reading in readings)
+
+    def page_of(reading: Reading) -> TablePage:
+        if isinstance(known, Form):
+            return form_page(reading, known, reader.min_confidence)
+        return tables_of(reading, reader, known)
+
+    unchecked: list[TablePage] = []
+    pages = _noted(map(page_of, readings), unchecked)
+    fields = known.options.names if isinstance(known, Form) else None
     if options.per == "number":
-        _write_records(pages, options)
+        _write(spreadsheets.record_lines(pages, options.form), options)
     elif options.output is not None:
-        written = spreadsheets.write_tables(pages, options.output, force=options.force)
-        counts = (written.tables, "table"), (written.cells, "number"), (written.doubts, "doubt")
-        tables, numbers, doubts = (counted(*each) for each in counts)
-        console.show_notice(f"{options.output} holds {tables} with {numbers}; look at {doubts}.")
+        written = spreadsheets.write_tables(pages, options.output, force=options.force, fields=fields)
+        things = (written.tables, "form" if fields else "table"), (written.cells, "number")
+        tables, numbers, doubts = (counted(*each) for each in (*things, (written.doubts, "doubt")))
+        notice = f"{options.output} holds {tables} with {numbers}"
+        console.show_notice(f"{notice}; look at {doubts}." if written.doubts else f"{notice}, and no doubts.")
     elif options.form == "csv":
-        console.show_data(spreadsheets.grid_csv(list(pages)))
+        kept = [replace(page, picture=None) for page in pages]
+        console.show_data(spreadsheets.grid_csv(kept, fields))
+        cells = (cell for page in kept for table in page.tables for cell in table.cells)
+        if guesses := sum(cell.number is not None and cell.number.status == "refused" for cell in cells):
+            shown = "their cells are empty" if fields else "a guess stands in their cells"
+            notice = f"Numbers that were refused, so that {shown}: {guesses}."
+            console.show_notice(f"{notice} Write a file with -o, or give --per number, to see which.")
     else:
         for page in pages:
-            _draw(page)
+            _draw(page, is_form=fields is not None)
+    if unchecked and (fault := unchecked[0].fault):
+        cause = f"{counted(len(unchecked), 'page')} could not be checked. {unchecked[0].file}: {fault.cause}"
+        raise PartialInputError(cause, fault.remedy)
 
 
-def _write_records(pages: Iterable[TablePage], options: PredictOptions) -> None:
-    from digitcli.recognition.results import as_bytes, csv_line
-    from digitcli.tables.spreadsheets import CELL_FIELDS, table_records
+def _noted(pages: Iterable[TablePage], unchecked: list[TablePage]) -> Iterator[TablePage]:
+    """Yield pages, and keep those that could not be checked, without their pictures."""
+    for page in pages:
+        if page.fault:
+            unchecked.append(replace(page, picture=None))
+        yield page
 
-    def lines() -> Iterator[str]:
-        if options.form == "csv":
-            yield csv_line(CELL_FIELDS)
-        for page in pages:
-            for record in table_records(page):
-                is_csv = options.form == "csv"
-                yield csv_line(record[name] for name in CELL_FIELDS) if is_csv else json.dumps(record) + "\n"
 
+def _write(lines: Iterator[str], options: PredictOptions) -> None:
     if options.output is None:
-        for line in lines():
+        for line in lines:
             console.show_data(line)
         return
     with writing_whole(options.output) as write:
-        for line in lines():
-            write(as_bytes(line))
+        for line in lines:
+            write(line.encode(errors="backslashreplace"))
 
 
-def _draw(page: TablePage) -> None:
+def _draw(page: TablePage, *, is_form: bool) -> None:
     for index, table in enumerate(page.tables):
         place = f", page {page.page}" if page.page else ""
         end = f", table {index + 1}" if len(page.tables) > 1 else ""
-        console.show_table(_grid(f"{page.file}{place}{end}", table))
-    if not page.tables and page.status != "error":
+        console.show_table((_fields if is_form else _grid)(f"{page.file}{place}{end}", table))
+    if not page.tables and not is_form and page.status != "error":
         console.show_notice(f"{page.file} has no table: {page.reason or page.status}.")
 
 
 def _grid(title: str, table: Table) -> RenderableType:
-    """Return a table for a terminal; refused numbers are yellow and end with a question mark."""
-    grid = RichTable(
-        title=escape(console.printable(title)), title_justify="left", box=box.SIMPLE, show_lines=False
-    )
+    """Return a table for a terminal."""
+    grid = _new_grid(title)
     for column in range(table.columns):
         grid.add_column(escape(table.names[column] if table.names else str(column + 1)), justify="right")
     texts = [[""] * table.columns for _ in range(table.rows)]
     for cell in table.cells:
-        if cell.number is not None:
-            shown = escape(cell.value or cell.number.raw or cell.number.text)
-            is_read = cell.number.status == "read"
-            texts[cell.row][cell.column] = shown if is_read else f"[yellow]{shown}?[/]"
+        texts[cell.row][cell.column] = _shown(cell)
     for row in texts:
         grid.add_row(*row)
     return grid
+
+
+def _fields(title: str, form: Table) -> RenderableType:
+    """Return the fields of a form for a terminal, which is narrow, below each other."""
+    grid = _new_grid(title)
+    grid.add_column("field")
+    grid.add_column("reads", justify="right")
+    for cell in form.cells:
+        grid.add_row(escape(form.names[cell.column]), _shown(cell))
+    return grid
+
+
+def _new_grid(title: str) -> RichTable:
+    title = escape(console.printable(title))
+    return RichTable(title=title, title_justify="left", box=box.SIMPLE, show_lines=False)
+
+
+def _shown(cell: Cell) -> str:
+    """Return the text of a cell; a refused number is yellow and ends with a question mark."""
+    if cell.number is None:
+        return ""
+    shown = escape(cell.value or cell.number.raw or cell.number.text)
+    return shown if cell.number.status == "read" else f"[yellow]{shown}?[/]"

@@ -30,7 +30,7 @@ REMEDY = (
 )
 # The new label of each corrected digit by its index; None leaves the digit out.
 Corrections = dict[int, int | None]
-_Row = tuple[int, dict[str | Any, str | Any]]  # a line of a table, and its cells by their columns
+Row = tuple[int, dict[str | Any, str | Any]]  # a line of a table, and its cells by their columns
 CORRECT_LABELS = ("", *"0123456789")
 # Characters of the largest index that is read as a number.
 LONGEST_INDEX = 12
@@ -73,7 +73,7 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
             raise InputError(f"There is no {LABELS} in {folder}.", REMEDY)
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}.", "Name another folder.") from error
-    columns, rows = _read_table(table, REMEDY)
+    columns, rows = read_table(table, REMEDY)
     text_column = "label" if "label" in columns and "text" not in columns else "text"
     _check_columns(table, columns, ("file", text_column), REMEDY)
     lines: dict[str, int] = {}
@@ -98,10 +98,13 @@ def read_labelled_pictures(folder: Path) -> tuple[LabelledPicture, ...]:
     return tuple(pictures)
 
 
-def _read_table(path: Path, remedy: str, errors: str = "strict") -> tuple[Sequence[str], list[_Row]]:
+def read_table(path: Path, remedy: str, errors: str = "strict") -> tuple[Sequence[str], list[Row]]:
     """Return the columns of a table and its rows, each with its line; a cell that is missing is None.
 
     The first line tells whether commas, semicolons or tabs separate the columns. Empty rows are left out.
+
+    Raises:
+        InputError: the table cannot be read.
     """
     try:
         content = path.read_text(encoding="utf-8-sig", errors=errors)
@@ -186,7 +189,7 @@ def read_corrections(dataset: Dataset, path: Path) -> Corrections:
     Raises:
         InputError: the file cannot be read, or a row does not fit the dataset.
     """
-    columns, rows = _read_table(path, CORRECTIONS_REMEDY, "surrogateescape")
+    columns, rows = read_table(path, CORRECTIONS_REMEDY, "surrogateescape")
     _check_columns(path, columns, ("index", "label"), CORRECTIONS_REMEDY)
     count = len(dataset.train)
     remedy = f"Give corrections of the training digits of {dataset.name}."

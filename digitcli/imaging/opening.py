@@ -222,7 +222,8 @@ def _check_regular(status: os.stat_result, name: str) -> None:
         raise _empty_error(name)
     if not stat.S_ISREG(status.st_mode):
         kind = "folder" if stat.S_ISDIR(status.st_mode) else "pipe, a socket or a device"
-        raise PictureError("not_regular_file", f"{name} is a {kind}.", "Give a picture file.")
+        remedy = "Give the pictures in it." if kind == "folder" else "Give a picture file."
+        raise PictureError("not_regular_file", f"{name} is a {kind}.", remedy)
 
 
 def _empty_error(name: str) -> PictureError:

@@ -19,18 +19,20 @@ import numpy as np
 from PIL import Image
 
 from digitcli.errors import DigitcliError, PictureError
-from digitcli.imaging.grayscale import rotate
+from digitcli.imaging.grayscale import Grey, rotate
 from digitcli.imaging.opening import grey_from_array, grey_from_image, open_pages
 from digitcli.inference.devices import is_out_of_memory
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import decide_error
 from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.models import RecognitionModels
-from digitcli.recognition.pages import read_page
+from digitcli.recognition.pages import PageNetworks, read_page
 from digitcli.recognition.readings import Reading
 from digitcli.recognition.sources import Picture
 
 PictureLike = str | Path | bytes | np.ndarray | Image.Image | Picture
+
+ReadPage = Callable[[Grey, PageNetworks, int], Reading]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +43,8 @@ class PipelineOptions:
     """The settings of the pipeline, see `Reader` for their meaning.
 
     page_min_confidence: the confidence below which a number is refused that is not the only one of its page.
+    read_page: reads a page, uint8 (H, W), by the networks of pages and with so many candidates, at no
+        threshold; None to find its numbers. Each number is then read as the only one of a picture.
     """
 
     jobs: int
@@ -51,6 +55,7 @@ class PipelineOptions:
     keep_pictures: bool
     rotation: int = 0
     finds_rotation: bool = True
+    read_page: ReadPage | None = None
 
 
 def read_pictures(
@@ -108,6 +113,10 @@ def _read(grey: np.ndarray, models: RecognitionModels, options: PipelineOptions)
         from digitcli.recognition.digits_apart import read_digits
 
         reading = read_digits(grey, models.classifier, options.constraints, options.top_k)
+    elif options.read_page is not None:
+        assert models.page_networks is not None
+        reading = options.read_page(as_levels(grey), models.page_networks, options.top_k)
+        return replace(reading.refuse_below(options.min_confidence), rotation=options.rotation)
     else:
         assert models.page_networks is not None
         reading = read_page(

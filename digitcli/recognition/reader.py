@@ -143,8 +143,9 @@ class Reader:
         self.min_confidence, self.page_min_confidence = thresholds.alone, thresholds.page
         self.models = _load_models(resolved, device, runtime, batch_size, threads)
         self.name = self.models.name
+        self.constraints, self.top_k = constraints, top_k
         self.processes = processes if self.models.devices == {"cpu"} and not keep_pictures else 1
-        self._options = PipelineOptions(
+        self.options = PipelineOptions(
             jobs,
             self.min_confidence,
             self.page_min_confidence,
@@ -181,7 +182,7 @@ class Reader:
         Raises:
             PictureError: the picture cannot be read.
         """
-        reading = next(readings_of(picture, self.models, self._options))
+        reading = next(readings_of(picture, self.models, self.options))
         if reading.error is not None:
             raise reading.error
         return reading
@@ -212,7 +213,7 @@ class Reader:
         return numbered(self._read_here_then_in_processes(held_pictures))
 
     def _read_here(self, pictures: Iterable[PictureLike]) -> Iterator[Reading]:
-        return read_pictures(pictures, self.models, self._options)
+        return read_pictures(pictures, self.models, self.options)
 
     def _read_here_then_in_processes(self, pictures: Iterator[PictureLike]) -> Iterator[Reading]:
         """Read the first pictures in this process; if there are more, start others that read them."""

@@ -113,7 +113,12 @@ class Number:
 
     @property
     def box(self) -> Box:
-        """Return the box around all digits: x, y, width, height in pixels of the upright picture."""
+        """Return the box around all digits: x, y, width, height in pixels of the upright picture.
+
+        A number without digits, which was seen and could not be read, has an empty box.
+        """
+        if not self.digits:
+            return 0, 0, 0, 0
         x, y = (min(digit.box[side] for digit in self.digits) for side in (0, 1))
         right, bottom = (max(digit.box[k] + digit.box[k + 2] for digit in self.digits) for k in (0, 1))
         return x, y, right - x, bottom - y
@@ -190,6 +195,7 @@ class Reading:
         the turned page.
     detections: the lines that the page finder detected, in reading order; none if it was not asked.
     index: the position of its picture among those of `Reader.read_all`.
+    note: a sentence for people on why a page is not the form that it should be.
     """
 
     file: str
@@ -207,6 +213,7 @@ class Reading:
     rotation: int = 0
     detections: tuple[Detection, ...] = field(default=(), repr=False, compare=False)
     index: int = field(default=0, repr=False, compare=False)
+    note: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(

@@ -41,6 +41,8 @@ SETTLED = 1e-3  # change of a message, relative to its largest value, from which
 # Reasons that say only that a number is not certain, so that a check can lift them.
 DOUBTS = frozenset({"low_confidence", "two_candidates", "too_faint"})
 FORMS = "total = sum(1..8), 4 = 1 + 2 - 3, balance = running(amount), no = count or row last = sum(2..last-1)"
+_PLACE = re.compile(r"(\d+)|last(?:-(\d+))?", re.ASCII)
+_MARKS = re.compile(r"(-?).*?(?:[.,](\d\d?))?", re.ASCII)
 _ROWS = re.compile(r"\brows?\s+(?=\d|last\b)")
 
 Place = tuple[int, int]  # row and column of a cell, from 0 on
@@ -64,6 +66,11 @@ class Check:
     is_of_rows: bool
     result: str
     terms: tuple[tuple[int, str, str], ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places that the check names."""
+        return (self.result, *(place for _, *span in self.terms for place in span))
 
 
 def parse_check(text: str) -> Check:
@@ -118,7 +125,8 @@ def equations(check: Check, table: Table) -> list[Equation]:
     """Return what a check says about the cells of a table.
 
     A row counts where its result is written, and the one before as well if the check needs it; rows that are
-    printed, as headings are, do not. The same holds for columns where rows are summed.
+    printed, as headings are, do not. The same holds for columns where rows are summed. One or two digits
+    behind the last mark are decimals, and three are thousands.
 
     Raises:
         UsageError: the table does not have a row or column of the check, or the result is one of its terms.
@@ -141,23 +149,65 @@ def equations(check: Check, table: Table) -> list[Equation]:
         written = [numbers[cell] for cell in cells if cell in numbers]
         needed = [cell for cell, (_, place) in zip(cells, places, strict=True) if place == result]
         if all(cell in numbers for cell in needed) and not all(cell.is_printed for cell in written):
-            found.append(Equation(cells, tuple(weights.values()), -(check.form == "count")))
+            units = [_unit(numbers.get(cell)) for cell in cells]
+            least = min(units, key=abs)
+            scales = [
+                weight * round(unit / abs(least))
+                for weight, unit in zip(weights.values(), units, strict=True)
+            ]
+            found.append(Equation(cells, tuple(scales), -(check.form == "count") * round(1 / abs(least))))
     return found
+
+
+def _unit(cell: Cell | None) -> float:
+    """Return what the last digit of a cell counts, negative for a number with a minus in front.
+
+    Three digits behind a mark are thousands.
+    """
+    match = _MARKS.fullmatch(cell.number.raw) if cell and cell.number else None
+    return 1.0 if match is None else float(f"{match[1]}1e-{len(match[2] or '')}")
 
 
 def _index(check: Check, place: str, table: Table) -> int:
     """Return the row or column, from 0 on, that a place of a check names."""
-    count, kind = (table.rows, "row") if check.is_of_rows else (table.columns, "column")
-    names = () if check.is_of_rows else table.names
-    if match := re.fullmatch(r"(\d+)|last(?:-(\d+))?", place):
-        index = int(match[1]) - 1 if match[1] else count - 1 - int(match[2] or 0)
-        if 0 <= index < count:
-            return index
-    elif place in names:
-        return names.index(place)
-    is_name = names and match is None
-    remedy = did_you_mean(place, names) if is_name else f"It has {counted(count, kind)}, from 1 on."
-    raise UsageError(f"The table has no {kind} '{place}', which --check '{check.text}' names.", remedy)
+    source = f"--check '{check.text}'"
+    return (
+        _numbered(place, table.rows, "row", source) if check.is_of_rows else column_in(place, table, source)
+    )
+
+
+def check_name(place: str, names: Sequence[str], source: str) -> None:
+    """Check that the place of a column is a number from 1 on, `last`, `last-1` or one of the names.
+
+    source: what names the place.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if place not in names and not _PLACE.fullmatch(place):
+        remedy = did_you_mean(place, names) if names else "Name the columns with --columns."
+        raise UsageError(f"The table has no column '{place}', which {source} names.", remedy)
+
+
+def column_in(place: str, table: Table, source: str) -> int:
+    """Return the column, from 0 on, of a place, see `check_name`.
+
+    Raises:
+        UsageError: the table does not have it.
+    """
+    check_name(place, table.names, source)
+    if place in table.names:
+        return table.names.index(place)
+    return _numbered(place, table.columns, "column", source)
+
+
+def _numbered(place: str, count: int, kind: str, source: str) -> int:
+    match = _PLACE.fullmatch(place)
+    index = -1 if match is None else int(match[1]) - 1 if match[1] else count - 1 - int(match[2] or 0)
+    if 0 <= index < count:
+        return index
+    cause = f"The table has no {kind} '{place}', which {source} names."
+    raise UsageError(cause, f"It has {counted(count, kind)}, from 1 on.")
 
 
 @dataclass(frozen=True)
@@ -216,11 +266,10 @@ def messages(
     That the equation does not hold on paper is as likely for all candidates. An unknown text, of this cell or
     another, may fit as well.
     """
-    steps = [
-        weight * np.array(each.values) for each, weight in zip(candidates, equation.weights, strict=True)
-    ]
-    target = equation.constant - sum(int(step.min()) for step in steps)
-    moves = [(step - step.min()).tolist() for step in steps]
+    pairs_of = zip(candidates, equation.weights, strict=True)
+    steps = [[weight * value for value in each.values] for each, weight in pairs_of]
+    target = equation.constant - sum(map(min, steps))
+    moves = [[step - min(each) for step in each] for each in steps]
     pairs = [list(zip(move, share.tolist(), strict=False)) for move, share in zip(moves, shares, strict=True)]
     front, back = [np.ones(1)], [np.ones(1)]
     for pair in pairs[:-1]:
@@ -281,8 +330,8 @@ def beliefs(system: Sequence[Equation], candidates: Mapping[Place, Candidates], 
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """What the checks say about a cell.
+class Verdict:
+    """What is known about a number after all evidence.
 
     shares: the probability of each candidate.
     odds: of the likeliest assignment with this text against that with the old one, or any if it is the same.
@@ -293,7 +342,7 @@ class _Verdict:
     odds: float
 
 
-def _verdicts(system: Sequence[Equation], candidates: Mapping[Place, Candidates]) -> dict[Place, _Verdict]:
+def _verdicts(system: Sequence[Equation], candidates: Mapping[Place, Candidates]) -> dict[Place, Verdict]:
     """Return the verdict on each cell.
 
     A cell changes to its text in the likeliest assignment if that is likelier right than wrong, and if all of
@@ -318,7 +367,7 @@ def _verdicts(system: Sequence[Equation], candidates: Mapping[Place, Candidates]
         texts, share = candidates[cell].texts, likeliest[cell]
         known = dict(zip(texts, shares[cell].tolist(), strict=False))
         other = share[0] if index else np.delete(share, index).max()
-        verdicts[cell] = _Verdict(texts[index], known, float(share[index] / max(other, LEAST_CONFIDENCE)))
+        verdicts[cell] = Verdict(texts[index], known, float(share[index] / max(other, LEAST_CONFIDENCE)))
     return verdicts
 
 
@@ -336,25 +385,26 @@ def apply_checks(table: Table, checks: Sequence[Check], threshold: float) -> Tab
     candidates = {cell: candidates_of(numbers.get(cell)) for equation in system for cell in equation.cells}
     system = [equation for equation in system if equation.sums(candidates) <= MOST_SUMS]
     verdicts = _verdicts(system, {cell: candidates[cell] for each in system for cell in each.cells})
-    cells = [_judged(cell, verdicts.get((cell.row, cell.column)), threshold) for cell in table.cells]
+    cells = [judged(cell, verdicts.get((cell.row, cell.column)), threshold) for cell in table.cells]
     return replace(table, cells=tuple(cells))
 
 
-def _judged(cell: Cell, verdict: _Verdict | None, threshold: float) -> Cell:
-    """Return a cell with the number that the checks make of it."""
+def judged(cell: Cell, verdict: Verdict | None, threshold: float, reason: str = "check") -> Cell:
+    """Return a cell with the number that evidence makes of it, or refused for `reason` if it was not sure."""
     if verdict is None or cell.number is None or not cell.number.digits:
         return cell
     before, number = cell.number, _with_text(cell.number, verdict)
     if number.confidence < threshold:
-        number = number.refused_for("check")
+        number = number.refused_for(reason)
     elif before.reason in DOUBTS:
         number = replace(number, status="read", reason=None)
     is_confirmed = before.status == "refused" and number.status == "read"
     change = f"was {before.text}" if number.text != before.text else "confirmed" if is_confirmed else None
-    return replace(cell, number=number, change=change and f"{change}, odds {verdict.odds:,.0f} : 1")
+    changes = [cell.change, change and f"{change}, odds {verdict.odds:,.0f} : 1"]
+    return replace(cell, number=number, change="; ".join(filter(None, changes)) or None)
 
 
-def _with_text(number: Number, verdict: _Verdict) -> Number:
+def _with_text(number: Number, verdict: Verdict) -> Number:
     """Return a number with another text and the probabilities of all candidates."""
     text, old, raw = verdict.text, number.digits, number.raw
     x, y, width, height = number.box

@@ -38,8 +38,8 @@ def number_of(
             math.prod(piece.confidence for piece in pieces),
             space.join(piece.raw for piece in pieces),
         )
-        reasons = [piece.reason for piece in pieces if piece.reason not in DOUBTS]
-        number = number.refused_for(reasons[0]) if reasons and reasons[0] else number
+        reason = next((piece.reason for piece in pieces if piece.reason not in DOUBTS), None)
+        number = number.refused_for(reason) if reason else number
     if certainty is not None:
         confidence = certainty * (1 - FIELD_DOUBT * (1 - number.confidence))
         number = replace(number, confidence=confidence)
@@ -52,11 +52,10 @@ def _piece(number: Number, own: Sequence[int]) -> Number:
         return number
     digits = tuple(number.digits[each] for each in own)
     places = [place for place, character in enumerate(number.raw) if character.isdecimal()]
-    first, last = min(own), max(own)
-    start = 0 if first == 0 else places[first]
-    end = len(number.raw) if last == len(places) - 1 else places[last] + 1
-    raw = number.raw[start:end].strip()
-    if len(places) != len(number.digits):
-        raw = "".join(digit.digit for digit in digits)
+    raw = "".join(digit.digit for digit in digits)
+    if len(places) == len(number.digits):
+        first, last = min(own), max(own)
+        end = len(number.raw) if last == len(places) - 1 else places[last] + 1
+        raw = number.raw[places[first] if first else 0 : end].strip()
     confidence = math.prod(digit.confidence for digit in digits)
     return replace(number, digits=digits, confidence=confidence, raw=raw, alternatives=())

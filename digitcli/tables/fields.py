@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.recognition.confidence import from_log_odds
-from digitcli.tables.plane import Floats, Integers, PlacedDigits
+from digitcli.tables.plane import Floats, Integers, PlacedDigits, clusters
 
 # All lengths are in heights of a digit.
 NARROWEST_BOX, WIDEST_BOX = 0.8, 3.0
@@ -89,11 +89,9 @@ def find_fields(
     for row in np.unique(rows).tolist():
         middle = float(np.median(digits.places[rows == row, 1]))
         for boxes in _boxes_of(row, middle, level, upright):
-            group = next((group for group in groups if group[-1].fits(boxes)), None)
-            if group is None:
-                groups.append([boxes])
-            else:
-                group.append(boxes)
+            group = next((group for group in groups if group[-1].fits(boxes)), [])
+            group.append(boxes)
+            groups += [group] if len(group) == 1 else []
     fields = []
     for group in groups:
         held = [(boxes, inside) for boxes in group if len(inside := _inside(digits, rows, boxes))]
@@ -119,15 +117,11 @@ def _boxes_of(row: int, middle: float, level: Sequence[Floats], upright: Sequenc
         bottom = min((height for height in heights if height > middle), default=middle + OWN / 2)
         if chain[0, 1] < top + BEYOND and chain[-1, 1] > bottom - BEYOND:  # no stroke of a digit
             found.append((at, float(chain[0, 1]), float(chain[-1, 1])))
-    sides: list[list[tuple[float, float, float]]] = []
-    for side in sorted(found):
-        if sides and side[0] - sides[-1][0][0] < SAME_SIDE:
-            sides[-1].append(side)
-        else:
-            sides.append([side])
-    table = np.array(
-        [(np.mean([s[0] for s in side]), min(s[1] for s in side), max(s[2] for s in side)) for side in sides]
-    ).reshape(-1, 3)
+    all_sides = np.array(found).reshape(-1, 3)
+    groups = [all_sides[group] for group in clusters(all_sides[:, 0], SAME_SIDE)]
+    table = np.array([(each[:, 0].mean(), each[:, 1].min(), each[:, 2].max()) for each in groups]).reshape(
+        -1, 3
+    )
     boxes, start = [], 0
     while start + 2 < len(table):
         end = start + 1

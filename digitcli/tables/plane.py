@@ -97,6 +97,23 @@ class Separators:
         return bool(len(crossing) and crossing.mean() >= 0.5)
 
 
+def clusters(places: Floats, reach: float) -> list[list[int]]:
+    """Group places (N,) in ascending order: each is within reach of the mean of its group before."""
+    groups: list[list[int]] = []
+    for index in np.argsort(places, kind="stable").tolist():
+        if not groups or places[index] - places[groups[-1]].mean() >= reach:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
+
+
+def covered(spans: Floats) -> float:
+    """Return the length of the union of spans (N, 2)."""
+    spans = spans[np.argsort(spans[:, 0])]
+    reach = np.maximum.accumulate(np.concatenate([[-np.inf], spans[:-1, 1]]))
+    return float(np.maximum(0, spans[:, 1] - np.maximum(spans[:, 0], reach)).sum())
+
+
 @dataclass(frozen=True)
 class PlacedDigits:
     """The digits of the numbers of a page on its plane.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from digitcli.errors import UsageError, did_you_mean
+from digitcli.errors import UsageError
 from digitcli.imaging.grayscale import Grey
+from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.line_reading import as_levels
 from digitcli.recognition.pages import look
 from digitcli.recognition.pipeline import PictureLike
 from digitcli.recognition.reader import Reader
-from digitcli.recognition.readings import TOP_K, Number, Reading
-from digitcli.tables.arithmetic import Check, apply_checks, parse_check
+from digitcli.recognition.readings import Number, Reading
+from digitcli.tables.arithmetic import Check, apply_checks, check_name, column_in, parse_check
+from digitcli.tables.meters import PreviousReadings, check_readings, read_previous
 from digitcli.tables.structure import find_tables
 from digitcli.tables.table import Cell, Table, TablePage
 from digitcli.tables.values import Conventions, Refusal, ValueType, parse_conventions, parse_type, value_of
@@ -25,12 +29,14 @@ class TableOptions:
     names: of the columns, from the first one on.
     types: of the values of all columns, or of single ones by their name or their number from 1 on.
     checks: the arithmetic that their numbers satisfy.
+    previous: the earlier readings of their meters.
     """
 
     names: tuple[str, ...] = ()
     types: dict[str | None, ValueType] = field(default_factory=dict)
     conventions: Conventions = field(default_factory=Conventions)
     checks: tuple[Check, ...] = ()
+    previous: PreviousReadings | None = None
 
     def type_of(self, column: int) -> ValueType | None:
         """Return the type of the values of a column, from 0 on; None if nothing is known of it."""
@@ -45,11 +51,14 @@ def parse_table_options(
     checks: Iterable[str] = (),
     locale: str | None = None,
     date_order: str | None = None,
+    previous: Path | None = None,
+    max_change: int = 0,
 ) -> TableOptions:
     """Parse the options of tables, for example `name,marks`, `marks=integer` and `total = sum(1..8)`.
 
     Raises:
-        UsageError: one of them cannot be parsed, or a type is of a column that has another name.
+        UsageError: one of them cannot be parsed, or names a column that has another name.
+        InputError: the earlier readings cannot be read, see `read_previous`.
     """
     names = tuple(name.strip() for name in columns.split(",")) if columns else ()
     if "" in names or len(set(names)) < len(names):
@@ -57,12 +66,18 @@ def parse_table_options(
     parsed: dict[str | None, ValueType] = {}
     for text in types:
         column, is_named, kind = text.rpartition("=")
-        if is_named and not column.strip().isdecimal() and column.strip() not in names:
-            remedy = did_you_mean(column.strip(), names) if names else "Name the columns with --columns."
-            raise UsageError(f"--type '{text}' is of no column.", remedy)
+        if is_named:
+            check_name(column.strip(), names, f"--type '{text}'")
         parsed[column.strip() if is_named else None] = parse_type(kind.strip())
     conventions = parse_conventions(locale, date_order)
-    return TableOptions(names, parsed, conventions, tuple(map(parse_check, checks)))
+    readings = None if previous is None else read_previous(previous, max_change)
+    parsed_checks = tuple(map(parse_check, checks))
+    for check in parsed_checks:
+        for place in () if check.is_of_rows else check.places:
+            check_name(place, names, f"--check '{check.text}'")
+    for place in (readings.key, readings.value) if readings else ():
+        check_name(place, names, "--previous")
+    return TableOptions(names, parsed, conventions, parsed_checks, readings)
 
 
 def read_tables(
@@ -71,34 +86,63 @@ def read_tables(
     """Yield the tables of each page, in the order of the pictures; a bad picture has the status `error`.
 
     reader: one that keeps pictures.
-
-    Raises:
-        UsageError: a check or a type names a column that a table does not have.
     """
     for reading in reader.read_all(pictures):
         yield tables_of(reading, reader, options)
 
 
 def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOptions()) -> TablePage:
-    """Return the tables of a page that a reader has read, and whose picture it has kept."""
+    """Return the tables of a page that a reader has read, and whose picture it has kept.
+
+    If a table has no such row or column as a check or a type names, no table of the page is checked; see
+    `TablePage.fault`.
+    """
     page = TablePage(reading.file, reading.page, (), reading.status, reading.reason, reading.picture)
     if reading.picture is None or not reading.numbers:
         return page
     threshold, networks = reader.page_min_confidence, reader.models.page_networks
+    constraints = reader.constraints
 
     def read_blank(grey: Grey) -> Number | None:
-        seen = None if networks is None else look(grey, networks, None, TOP_K).reading
+        seen = None if networks is None else look(grey, networks, constraints, reader.top_k).reading
         return None if seen is None or len(seen.numbers) != 1 else seen.numbers[0]
 
     grey = as_levels(reading.picture)
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
-    return replace(page, tables=tuple(_completed(table, threshold, options) for table in found))
+    fault = None
+    try:
+        tables = [completed(table, threshold, options) for table in found]
+        for table, name in itertools.product(tables, filter(None, options.types)):
+            column_in(name, table, f"--type {name}={options.types[name]}")
+    except UsageError as error:  # of this page, which must not end the reading of others
+        known, fault = replace(options, checks=(), previous=None), error
+        tables = [completed(table, threshold, known) for table in found]
+    if constraints:
+        tables = [
+            replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
+            for each in tables
+        ]
+    return replace(page, tables=tuple(tables), fault=fault)
 
 
-def _completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+def _constrained(cell: Cell, constraints: Constraints) -> Cell:
+    """Return a cell whose number is refused if it breaks the constraints after all changes."""
+    if cell.number is None or constraints.accepts(cell.number.text):
+        return cell
+    return replace(cell, number=cell.number.refused_for("constraint"))
+
+
+def completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+    """Return a table with the names of its columns, after its checks, and with values.
+
+    Raises:
+        UsageError: a check or a type names a column that the table does not have.
+    """
     names = (*options.names[: table.columns], *("" for _ in range(table.columns - len(options.names))))
     table = replace(table, names=names if options.names else ())
     table = apply_checks(table, options.checks, min_confidence)
+    if options.previous:
+        table = check_readings(table, options.previous, min_confidence)
     return replace(table, cells=tuple(_valued(cell, options) for cell in table.cells))
 
 

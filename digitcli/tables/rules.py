@@ -10,24 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.imaging.grayscale import Grey
-
-Floats = npt.NDArray[np.float64]
+from digitcli.tables.plane import Floats, covered
 
 # Height of a digit at which segments are sought, in pixels: rules are a pixel or more wide there.
 DIGIT_PX = 24.0
+LONGEST_PX = 32_000.0  # side of a picture of which OpenCV samples points, with what surrounds the digits
 # All others are in heights of a digit, if nothing else is said, and were chosen on synthetic tables.
 SHORTEST = 0.5  # of a segment
 BESIDE = 0.3  # where both sides of a rule are compared with it
 THICKEST = 0.12  # half of it
 IN_DIGIT = 0.75  # share of a segment that lies in the box of a digit, from which it is a stroke
-NEAR, TURN = (
-    0.15,
-    0.06,
-)  # by which the next piece of a rule may lie beside it, and that for each height of the gap
+NEAR = 0.15  # by which the next piece of a rule may lie beside it
+TURN = 0.06  # by which it may lie farther, for each height of the gap
+FARTHER = 0.02  # by which a piece counts as farther beside it, for each height of the gap
 WIDEST_BREAK = 3.0
 LEAST_COVER = 0.5  # share of a rule that is seen
 SHORTEST_RULE = 1.1
 AROUND = 12.0  # the digits, where rules are sought: names are longer than numbers
+MOST_SEGMENTS = 8192  # the longest ones; 32 synthetic tables have up to 4,903, grain and dithering more
 POINTS = 48  # of a segment, at which its sides are compared with it
 FAINT = 0.35  # of the strong contrasts of a segment, from which it is seen at a point
 LEAST_CONTRAST = 2.0  # grey levels, or standard deviations of the noise where that is more
@@ -61,7 +61,7 @@ def find_rules(grey: Grey, boxes: Floats, angle: float = 0.0) -> Rules:
     angle: the slope of the lines of writing in radians.
     """
     height = float(np.median(boxes[:, 3]))
-    scale = min(1.0, DIGIT_PX / height)
+    scale = min(1.0, DIGIT_PX / height, LONGEST_PX / (np.hypot(*grey.shape) + 2 * AROUND * height))
     unit = scale * height
     small, matrix = _levelled(grey, boxes, scale, angle)
     middles = (boxes[:, :2] + boxes[:, 2:] / 2) @ matrix[:, :2].T + matrix[:, 2]
@@ -105,7 +105,10 @@ def _segments(small: Grey, boxes: Floats, unit: float) -> Floats:
         is_level = along[:, 0] > along[:, 1]
         found.append(segments[is_level if size[0] > 1 else ~is_level])
     segments = np.concatenate(found)
-    return segments[_are_rules(small, segments, boxes, unit)]
+    if len(segments) > MOST_SEGMENTS:
+        segments = segments[np.argsort(-np.hypot(*(segments[:, 1] - segments[:, 0]).T), kind="stable")]
+    segments = segments[:MOST_SEGMENTS]
+    return segments[_are_rules(small, segments, boxes, unit)] if len(segments) else segments
 
 
 def _detected(picture: Grey, shortest: float) -> Floats:
@@ -153,8 +156,10 @@ def _share_seen(profiles: Floats, steps: Floats, is_bare: npt.NDArray[np.bool_],
 def _in_digits(points: Floats, boxes: Floats) -> npt.NDArray[np.bool_]:
     """Tell which points (N, P, 2) lie in the box of a digit (M, 4)."""
     inside = np.zeros(points.shape[:2], bool)
-    for low, size in zip(boxes[:, :2], boxes[:, 2:], strict=True):
-        inside |= ((points >= low) & (points <= low + size)).all(axis=2)
+    first, last = points.min(axis=1), points.max(axis=1)
+    for low, high in zip(boxes[:, :2], boxes[:, :2] + boxes[:, 2:], strict=True):
+        near = np.flatnonzero(((first <= high) & (last >= low)).all(axis=1))
+        inside[near] |= ((points[near] >= low) & (points[near] <= high)).all(axis=2)
     return inside
 
 
@@ -162,46 +167,39 @@ def _chains(segments: Floats, unit: float) -> list[Floats]:
     """Join segments (N, 2, 2) that are nearly level into rules, which may be broken and bent."""
     segments = np.where((segments[:, :1, :1] <= segments[:, 1:, :1]), segments, segments[:, ::-1])
     order = np.argsort(segments[:, 0, 0], kind="stable")
-    chains: list[list[Floats]] = []
+    chains, ends = list[list[Floats]](), np.zeros_like(segments)
     for segment in segments[order]:
-        best, least = None, np.inf
-        for chain in chains:
-            cost = _distance(chain, segment, unit)
-            if cost < least:
-                best, least = chain, cost
-        if best is None:
-            chains.append([segment])
-        else:
-            best.append(segment)
+        away = _distances(ends[: len(chains)], segment, unit)
+        best = int(away.argmin()) if np.isfinite(away).any() else len(chains)
+        if best == len(chains):
+            chains.append([])
+        chains[best].append(segment)
+        ends[best] = max(chains[best][-4:], key=lambda each: each[1, 0])
     return [merged for chain in chains if (merged := _merged(chain, unit)) is not None]
 
 
-def _distance(chain: Sequence[Floats], segment: Floats, unit: float) -> float:
-    """Return how far a segment lies from where a chain goes on, infinite if it is no part of it."""
-    end = max(chain[-4:], key=lambda each: each[1, 0])
-    gap = segment[0, 0] - end[1, 0]
-    if gap > WIDEST_BREAK * unit:
-        return np.inf
-    slope = (end[1, 1] - end[0, 1]) / max(end[1, 0] - end[0, 0], 1e-6)
-    own = (segment[1, 1] - segment[0, 1]) / max(segment[1, 0] - segment[0, 0], 1e-6)
+def _distances(ends: Floats, segment: Floats, unit: float) -> Floats:
+    """Return how far a segment lies from where chains go on (N,), infinite where it is no part of one.
+
+    ends: the last piece of each chain (N, 2, 2).
+    """
+    gaps, runs = segment[0, 0] - ends[:, 1, 0], ends[:, 1, 0] - ends[:, 0, 0]
+    slopes = (ends[:, 1, 1] - ends[:, 0, 1]) / np.maximum(runs, 1e-6)
+    own_run = segment[1, 0] - segment[0, 0]
+    own_slope = (segment[1, 1] - segment[0, 1]) / max(own_run, 1e-6)
     # the longer of both tells the direction of the gap
-    lean = slope if end[1, 0] - end[0, 0] >= segment[1, 0] - segment[0, 0] else own
-    place = end[1, 1] + lean * gap if gap >= 0 else end[1, 1] + slope * gap
-    away = abs(segment[0, 1] - place)
-    limit = NEAR * unit + TURN * max(gap, 0.0)
-    return away + 0.02 * max(gap, 0.0) if away <= limit else np.inf
+    leans = np.where((runs >= own_run) | (gaps < 0), slopes, own_slope)
+    away = np.abs(segment[0, 1] - ends[:, 1, 1] - leans * gaps)
+    gaps_px = np.maximum(gaps, 0)
+    is_near = (gaps <= WIDEST_BREAK * unit) & (away <= NEAR * unit + TURN * gaps_px)
+    return np.where(is_near, away + FARTHER * gaps_px, np.inf)
 
 
 def _merged(chain: Sequence[Floats], unit: float) -> Floats | None:
     """Return the points of a rule, or None if too little of it is seen."""
     ends = np.array(chain)
     start, end = ends[:, 0, 0].min(), ends[:, 1, 0].max()
-    bounds = sorted((float(a), float(b)) for a, b in ends[:, :, 0])
-    covered, reach = 0.0, -np.inf
-    for low, high in bounds:
-        covered += max(0.0, high - max(low, reach))
-        reach = max(reach, high)
-    if end - start < SHORTEST_RULE * unit or covered < LEAST_COVER * (end - start):
+    if end - start < SHORTEST_RULE * unit or covered(ends[:, :, 0]) < LEAST_COVER * (end - start):
         return None
     places = np.linspace(start, end, max(2, round((end - start) / (2 * unit)) + 1))
     total, weight = np.zeros(len(places)), np.zeros(len(places))

@@ -6,6 +6,9 @@ are a number or a date if Excel can hold them exactly; all else is text as it st
 
 CSV of one table is its plain grid. Several tables stand below each other, so that pandas can group them: each
 row begins with `file`, `page` and `table`, which counts from 0 on each page.
+
+A page of a form is one row, behind `file`, `page`, `status` and `reason`, in CSV and in one sheet of Excel.
+Its refused numbers are left empty in CSV, where nothing else tells them from answers.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import contextlib
 import functools
 import io
 import itertools
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -44,6 +48,8 @@ EXACT_DIGITS = 15  # that Excel keeps of a number
 FIRST_DATE = date(1900, 3, 1)  # before it, Excel counts a day that never was
 MADE = datetime(2000, 1, 1)  # date of every workbook, so that equal tables give equal bytes
 YELLOW, LIGHT_BLUE = "#FFFF00", "#DDEBF7"  # of a cell that is refused, and of one that a check changed
+FORMS = "forms"  # the sheet of forms
+PLACE = ("file", "page", "status", "reason")  # columns before those of a form
 DOUBTS = "doubts"  # the sheet of doubts
 DOUBT = ("where", "guess", "confidence", "alternatives", "reason", "picture")  # its columns
 SHEET_NAME = 31  # characters that Excel allows
@@ -60,17 +66,19 @@ _UNSAFE = re.compile(r"[\[\]:*?/\\']|[^\x20-\ud7ff\ue000-\ufffd]")
 
 @dataclass(frozen=True)
 class TablesWritten:
-    """The numbers of tables, cells with a number, refused ones of them, empty cells, and doubts."""
+    """How many tables, cells with a number, and doubts were written."""
 
     tables: int
     cells: int
-    refused: int
-    empty: int
     doubts: int
 
 
-def write_tables(pages: Iterable[TablePage], path: Path, *, force: bool) -> TablesWritten:
+def write_tables(
+    pages: Iterable[TablePage], path: Path, *, force: bool, fields: Sequence[str] | None = None
+) -> TablesWritten:
     """Write the tables of pages to a file of CSV or Excel, whole or not at all.
+
+    fields: the names of the fields, if the pages are forms.
 
     The doubts are the refused numbers, and the pages without a table. They are a sheet of Excel, and beside
     `marks.csv` the file `marks.doubts.csv`; without doubts, that of an earlier run is removed.
@@ -89,7 +97,7 @@ def write_tables(pages: Iterable[TablePage], path: Path, *, force: bool) -> Tabl
             check_writable(file, force)
             if file.exists():
                 file.open("r+b").close()  # fails for a file that Excel keeps locked
-    workbook = _Workbook() if is_excel else None
+    workbook = _Workbook(fields) if is_excel else None
     kept, records = list[TablePage](), list[dict[str, Any]]()
     for page in pages:
         records += table_records(page)
@@ -98,13 +106,11 @@ def write_tables(pages: Iterable[TablePage], path: Path, *, force: bool) -> Tabl
             workbook.add(page)
     doubts = [record for record in records if record["table"] is None or record["status"] == "refused"]
     with writing_whole(path) as write:
-        write(workbook.content() if workbook else as_bytes(grid_csv(kept)))
+        write(workbook.content() if workbook else as_bytes(grid_csv(kept, fields)))
         if not is_excel:
             _write_doubts(doubts, doubts_path)
-    tables, pages_without = [table for page in kept for table in page.tables], sum(not p.tables for p in kept)
-    cells = len(records) - pages_without
-    empty = sum(table.rows * table.columns for table in tables) - cells
-    return TablesWritten(len(tables), cells, len(doubts) - pages_without, empty, len(doubts))
+    cells = len(records) - sum(not page.tables for page in kept)
+    return TablesWritten(sum(len(page.tables) for page in kept), cells, len(doubts))
 
 
 def table_records(page: TablePage) -> list[dict[str, Any]]:
@@ -119,30 +125,46 @@ def table_records(page: TablePage) -> list[dict[str, Any]]:
     return [dict.fromkeys(CELL_FIELDS) | whole | {"alternatives": []}]
 
 
-def grid_csv(pages: Iterable[TablePage]) -> str:
-    """Return CSV of the tables of pages, with their empty cells and rows.
+def record_lines(pages: Iterable[TablePage], form: str) -> Iterator[str]:
+    """Yield the lines of the records of pages: as `jsonl`, or as `csv` with a heading."""
+    if form == "csv":
+        yield csv_line(CELL_FIELDS)
+    for page in pages:
+        for record in table_records(page):
+            if form == "csv":
+                value = record["value"]  # which no spreadsheet takes for a formula if it is a number
+                number = Decimal(value) if value and _DECIMAL.fullmatch(value) else value
+                yield csv_line(number if name == "value" else record[name] for name in CELL_FIELDS)
+            else:
+                yield json.dumps(record) + "\n"
+
+
+def grid_csv(pages: Iterable[TablePage], fields: Sequence[str] | None = None) -> str:
+    """Return CSV of the tables of pages, with their empty cells and rows, or of forms with these fields.
 
     One table has a heading only if its columns have names. The heading of several has the names of their
-    columns, or else the numbers; where they differ, the names are the first row of each table.
+    columns, or else their numbers from 1 on; where they differ, the names are the first row of each table.
     """
+    if fields is not None:
+        return "".join(map(csv_line, [(*PLACE, *fields), *(_form_row(page, fields) for page in pages)]))
     tables = [(page.file, page.page, k, table) for page in pages for k, table in enumerate(page.tables)]
     if len(tables) == 1:
         return "".join(map(csv_line, _grid(tables[0][-1])))
     is_common = len({table.names for *_, table in tables}) == 1 and bool(tables[0][-1].names)
     rows = [(*place, *row) for *place, table in tables for row in _grid(table)[is_common:]]
     width = max(map(len, rows), default=3)
-    heading = tables[0][-1].names if is_common else range(width - 3)
+    heading = tables[0][-1].names if is_common else range(1, width - 2)
     lines = [("file", "page", "table", *heading), *rows]
     return "".join(csv_line((*line, *[""] * (width - len(line)))) for line in lines)
 
 
 def _write_doubts(doubts: Sequence[Mapping[str, Any]], path: Path) -> None:
+    if not doubts:
+        with faults_of(path):
+            return path.unlink(missing_ok=True)
     rows = [{**doubt, "guess": doubt["raw"], "alternatives": _alternatives(doubt)} for doubt in doubts]
     lines = [DOUBT_FIELDS, *([row[name] for name in DOUBT_FIELDS] for row in rows)]
-    if doubts:
-        return write_whole(path, as_bytes("".join(map(csv_line, lines))))
-    with faults_of(path):
-        path.unlink(missing_ok=True)
+    write_whole(path, as_bytes("".join(map(csv_line, lines))))
 
 
 def _record(page: TablePage, table: int, cell: Cell) -> dict[str, Any]:
@@ -177,7 +199,7 @@ def _typed(cell: Cell) -> str | Decimal | date:
 
 
 def _grid(table: Table) -> list[list[Any]]:
-    """Return the names of columns, if there are any, and the rows; a number is in the first cell it spans."""
+    """Return the names of columns, if there are any, and the rows."""
     width = max(table.columns, len(table.names))
     rows: list[list[Any]] = [[""] * width for _ in range(table.rows)]
     for cell in table.cells:
@@ -185,10 +207,18 @@ def _grid(table: Table) -> list[list[Any]]:
     return [[*table.names, *[""] * (width - len(table.names))], *rows] if table.names else rows
 
 
-class _Workbook:
-    """A workbook in memory, with a sheet of each table and one of the doubts."""
+def _form_row(page: TablePage, fields: Sequence[str]) -> list[Any]:
+    row: list[Any] = [page.file, page.page, page.status, page.reason, *[""] * len(fields)]
+    for cell in (cell for table in page.tables for cell in table.cells):
+        if cell.number and cell.number.status == "read":
+            row[len(PLACE) + cell.column] = _typed(cell)
+    return row
 
-    def __init__(self) -> None:
+
+class _Workbook:
+    """A workbook in memory, with a sheet of each table, or one of all forms, and one of the doubts."""
+
+    def __init__(self, fields: Sequence[str] | None = None) -> None:
         import_packages("Excel", "excel", "xlsxwriter")
         from xlsxwriter import Workbook, utility
 
@@ -200,19 +230,35 @@ class _Workbook:
         self._name_of = utility.xl_rowcol_to_cell
         # Of each doubt: its cell, if it has one, the texts of its row, and its picture.
         self._doubts = list[tuple[str, list[str], bytes | None]]()
+        self._forms: Any = None
+        self._rows = 1
+        if fields is not None:
+            self._taken.add(FORMS)
+            self._forms = self._add_sheet(FORMS, (*PLACE, *fields), [(*PLACE, *fields)])
 
     def add(self, page: TablePage) -> None:
         """Add the tables of a page, and its doubts."""
         page = replace(page, file=as_bytes(page.file).decode())
         on_page = "" if page.page is None else f" page {page.page}"
-        for index, table in enumerate(page.tables):
+        if self._forms is not None:
+            self._add_form(page)
+        for index, table in enumerate(page.tables if self._forms is None else ()):
             end = on_page + (f" table {index}" if len(page.tables) > 1 else "")
             sheet = self._add_sheet(self._sheet_name(page.file, end), table.names, _grid(table))
             for cell in table.cells:
                 if cell.number:
-                    self._write_cell(sheet, bool(table.names), page, cell, _record(page, index, cell))
+                    place = cell.row + bool(table.names), cell.column
+                    self._write_cell(sheet, place, page, cell, _record(page, index, cell))
         if not page.tables:
             self._doubts.append(("", _doubt_texts(page.file + on_page, table_records(page)[0]), None))
+
+    def _add_form(self, page: TablePage) -> None:
+        """Add a page of a form as the next row."""
+        self._forms.write_row(self._rows, 0, [page.file, page.page, page.status, page.reason])
+        for cell in (cell for table in page.tables for cell in table.cells if cell.number):
+            place = self._rows, len(PLACE) + cell.column
+            self._write_cell(self._forms, place, page, cell, _record(page, 0, cell))
+        self._rows += 1
 
     def content(self) -> bytes:
         """Return the file; nothing can be added any more."""
@@ -243,9 +289,11 @@ class _Workbook:
         sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
         return sheet
 
-    def _write_cell(self, sheet: Any, top: int, page: TablePage, cell: Cell, record: dict[str, Any]) -> None:
-        """Write a cell below the `top` rows of the heading, and keep its doubt."""
-        place, content, fill = (cell.row + top, cell.column), _typed(cell), {}
+    def _write_cell(
+        self, sheet: Any, place: tuple[int, int], page: TablePage, cell: Cell, record: dict[str, Any]
+    ) -> None:
+        """Write a cell of a table into a row and a column of a sheet, and keep its doubt."""
+        content, fill = _typed(cell), {}
         name, comment = self._name_of(*place), list[str]()
         if cell.change:
             fill, comment = {"bg_color": LIGHT_BLUE}, [cell.change]
@@ -287,12 +335,10 @@ def _picture(cell: Cell, page: np.ndarray | None) -> bytes | None:
     """Return a cell of a page, or else its number, as PNG; None if neither page nor place is known."""
     if page is None or cell.number is None or not (cell.corners or cell.number.digits):
         return None
-    x, y, width, height = (0, 0, 0, 0) if cell.corners else cell.number.box
-    points = np.array(cell.corners or [(x, y), (x + width, y + height)])  # N, 2
-    margin = MARGIN * np.ptp(points[:, 1])
-    left, top = np.maximum(points.min(axis=0) - margin, 0).astype(int)
-    right, bottom = np.ceil(points.max(axis=0) + margin).astype(int)
-    crop = page[top:bottom, left:right]
+    around = cv2.boundingRect(np.array(cell.corners, np.float32)) if cell.corners else cell.number.box
+    x, y, width, height = around
+    margin = round(MARGIN * height)
+    crop = page[max(0, y - margin) : y + height + margin, max(0, x - margin) : x + width + margin]
     if not crop.size:
         return None
     scale = min(PICTURE_PX / crop.shape[0], WIDEST_PX / crop.shape[1])

@@ -15,7 +15,16 @@ from digitcli.recognition.readings import Detection, Number
 from digitcli.tables.blanks import Blank, ReadBlank, read_blanks
 from digitcli.tables.cells import number_of
 from digitcli.tables.fields import Field, find_fields, log_odds_of_field
-from digitcli.tables.plane import Floats, Integers, PlacedDigits, Plane, Separators, straighten
+from digitcli.tables.plane import (
+    Floats,
+    Integers,
+    PlacedDigits,
+    Plane,
+    Separators,
+    clusters,
+    covered,
+    straighten,
+)
 from digitcli.tables.rules import Rules, find_rules
 from digitcli.tables.table import Cell, Table
 
@@ -180,23 +189,12 @@ def _separators(chains: Sequence[Floats], low: float, high: float) -> Separators
     chains: of each rule its points (P, 2): across the table, and along the rule.
     """
     places = np.array([median(chain[:, 0]) for chain in chains])
-    groups: list[list[int]] = []
-    for index in np.argsort(places, kind="stable").tolist():
-        if groups and places[index] - places[groups[-1]].mean() < SAME_RULE:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
     at, spans = [], []
-    for group in groups:
-        ends = [(float(chains[each][:, 1].min()), float(chains[each][:, 1].max())) for each in group]
-        reach, covered = low, 0.0
-        for start, end in sorted(ends):
-            covered += max(0.0, min(end, high) - max(start, reach))
-            reach = max(reach, min(end, high))
-        if covered >= LEAST_LENGTH * (high - low):
-            lengths = [end - start for start, end in ends]
-            at.append(float(np.average(places[group], weights=lengths)))
-            spans.append((min(start for start, _ in ends), max(end for _, end in ends)))
+    for group in clusters(places, SAME_RULE):
+        ends = np.array([(chains[each][:, 1].min(), chains[each][:, 1].max()) for each in group])
+        if covered(np.clip(ends, low, high)) >= LEAST_LENGTH * (high - low):
+            at.append(np.average(places[group], weights=np.ptp(ends, axis=1)))
+            spans.append((ends[:, 0].min(), ends[:, 1].max()))
     if len(at) < 2:  # a fold of the paper, or a line below a heading
         return Separators(np.zeros(0), np.zeros((0, 2)))
     return Separators(np.array(at), np.array(spans))
@@ -209,8 +207,8 @@ def _rows(numbers: Sequence[Number], digits: PlacedDigits, ys: Separators) -> tu
     intervals, rows, spans = ys.interval(middles), np.zeros(len(numbers), np.int64), list[Span]()
     for interval in range(len(ys.at) + 1):
         inside = np.flatnonzero(intervals == interval)
-        inside = inside[np.argsort(middles[inside], kind="stable")]
         is_row = ys.width(interval) < TALLEST_ROW
+        inside = inside[np.argsort(middles[inside], kind="stable")]
         if is_row:
             groups = np.split(inside, np.flatnonzero(np.diff(middles[inside]) > ROW_GAP) + 1)
         else:

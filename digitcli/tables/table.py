@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from digitcli.errors import UsageError
 from digitcli.recognition.readings import Number
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ class Cell:
     """A cell of a table.
 
     row, column: where it begins, from 0 on.
-    rows, columns: how many it spans.
     corners: x and y of its corners in pixels of the upright page, clockwise from the upper left one.
     number: what is written in it, None if it is empty.
     is_printed: whether that is printed, as headings and row numbers are.
@@ -29,8 +29,6 @@ class Cell:
     row: int
     column: int
     number: Number | None = None
-    rows: int = 1
-    columns: int = 1
     corners: Corners = ()
     is_printed: bool = False
     value: str | None = None
@@ -41,7 +39,7 @@ class Cell:
 class Table:
     """A table of a page.
 
-    cells: those that hold a number, or span several rows or columns, and all others of a ruled table.
+    cells: at least those that hold a number.
     rows, columns: how many there are, empty ones included.
     names: of the columns; empty if nobody named them.
     is_ruled: whether its rules were found.
@@ -60,6 +58,7 @@ class TablePage:
 
     file, page: as in `Reading`.
     picture: the upright page, float32 (H, W) in [0, 1]; None where it was not kept.
+    fault: why its tables could not be checked, e.g. because one has too few columns; None if they could.
     """
 
     file: str
@@ -68,3 +67,4 @@ class TablePage:
     status: str = "read"
     reason: str | None = None
     picture: np.ndarray | None = field(default=None, repr=False, compare=False)
+    fault: UsageError | None = None

@@ -318,6 +318,13 @@ def test_a_resumed_run_says_why_its_last_picture_cannot_be_read(predict: Run) ->
     assert done.returncode == 4 and "'scans/2.png' is not a picture" in done.stderr
 
 
+def test_a_run_that_names_the_default_limit_continues_one_that_does_not(predict: Run) -> None:
+    put("scans/1.png")
+    assert predict("scans", "-o", "out.jsonl").returncode == 0
+    assert predict("scans", "-o", "out.jsonl", "--resume", "--max-error", "0.03").returncode == 0
+    assert predict("scans", "-o", "out.jsonl", "--resume", "--max-error", "0.02").returncode == 2
+
+
 def shown_rows(text: str) -> list[str]:
     """Return the rows of a table on a terminal, without colours, final blanks and the progress before it."""
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", "")
@@ -350,7 +357,7 @@ def test_a_narrow_terminal_leaves_out_what_matters_least(monkeypatch: pytest.Mon
         console = Console(width=width, force_terminal=True)
         monkeypatch.setattr("digitcli.console.out", console)
         (line,) = describe(page).plain.splitlines()
-        assert len(line) <= width and "0001.png page 3"[-9:] in line and " 12 " in line, line
+        assert len(line) <= width and "0001.png page 3"[-9:] in line and " 12? " in line, line
         assert "low confidence" in line and ("50.0 %" in line) == (width >= 60), line
         if "turned" in line:
             assert "changed" in line and "refused: " in line and "50.0 %" in line

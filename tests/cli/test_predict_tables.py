@@ -60,14 +60,69 @@ def test_programs_get_a_record_of_each_cell(predict: Run, sheet: str) -> None:
     assert {each["status"] for each in records} == {"read"}
 
 
+def test_readings_of_meters_are_compared_with_earlier_ones(predict: Run, sheet: str) -> None:
+    """40 follows 20; 38 does not follow 70; 17 follows 9."""
+    Path("readings.csv").write_text("no,b\n1,20\n2,70\n4,9\n")
+    options = ("--columns", "no,b", "--previous", "readings.csv", "--max-change", "30", "--format", "jsonl")
+    done = predict(sheet, "--table", "--per", "number", *options)
+
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["text"], each["reason"]) for each in records if each["column"] == 1] == [
+        ("40", None), ("38", "implausible_change"), ("17", None),
+    ]  # fmt: skip
+
+
+def test_a_number_that_a_table_joins_meets_the_constraints(predict: Run, tmp_path: Path) -> None:
+    """Two groups of digits in one cell are one number of six digits, and the length is three."""
+    page = np.full((300, 380), 255, np.uint8)
+    for row in range(3):
+        for x in (30, 130):
+            for k, digit in enumerate("174"):
+                stamp = cv2.resize(drawn(digit, 200)[:, 40:-40], (24, 40), interpolation=cv2.INTER_AREA)
+                page[40 + 80 * row : 80 + 80 * row, x + 26 * k : x + 26 * k + 24] = stamp
+        cv2.line(page, (20, 20 + 80 * row), (230, 20 + 80 * row), 90, 2)
+    cv2.line(page, (20, 260), (230, 260), 90, 2)
+    for x in (20, 230):
+        cv2.line(page, (x, 20), (x, 260), 90, 2)
+    path = tmp_path / "groups.png"
+    path.write_bytes(encoded(page))
+    done = predict(str(path), "--table", "--per", "number", "--length", "3", "--format", "jsonl")
+
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {(each["text"], each["reason"]) for each in records} == {("174174", "constraint")}
+
+
+def test_guesses_in_csv_on_standard_output_are_announced(predict: Run, sheet: str) -> None:
+    """CSV cannot show which numbers were refused, and there is no file of doubts beside it."""
+    done = predict(sheet, "--table", "--format", "csv", "--min-confidence", "1")
+
+    assert list(csv.reader(done.stdout.splitlines())) == TEXTS
+    assert "a guess stands in their cells: 11" in done.stderr
+
+
+@pytest.mark.parametrize("options", [("--check", "9 = sum(1..3)"), ("--type", "9=date")])
+def test_a_page_without_a_column_that_is_named_is_written_all_the_same(
+    predict: Run, sheet: str, options: tuple[str, str]
+) -> None:
+    """Hours of reading must not be lost because one table has fewer columns; the exit code tells it."""
+    done = predict(sheet, "--table", *options, "-o", "marks.csv")
+
+    assert done.returncode == 4
+    assert "no column '9'" in done.stderr and "It has 4 columns" in done.stderr
+    assert list(csv.reader(Path("marks.csv").read_text().splitlines())) == TEXTS
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--columns", "a,b"], "is for tables"),
         (["--table", "-o", "marks.parquet"], "cannot be written to marks.parquet"),
         (["--table", "--check", "total = sum(1..2)"], "no column 'total'"),
-        (["--table", "--type", "marks=integer"], "is of no column"),
+        (["--table", "--type", "marks=integer"], "no column 'marks'"),
         (["--table", "--columns", "a,,b"], "empty or a double name"),
+        (["--table", "--previous", "readings.csv"], "need each other"),
+        (["--table", "--max-change", "0"], "need each other"),
+        (["--max-change", "0"], "is for tables"),
         (["--table", "--resume", "-o", "marks.csv"], "do not go together"),
     ],
 )

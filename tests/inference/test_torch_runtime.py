@@ -60,8 +60,8 @@ def test_shipped_weights_are_as_good_as_they_say(digits: Digits, name: str) -> N
         strips = STRIP_COMPOSERS[header.architecture](composer, random, 60)
         answers = [answer.logits for answer in infer_lines(network, [strip.image for strip in strips])]
         match = exact_match(answers, [strip.digits for strip in strips], header.alphabet)
-        # the shipped weights were measured on scenes of fewer papers, pens and things
-        assert match >= header.metrics["test_accuracy"] - 0.16
+        # the shipped weights were measured on scenes of fewer papers, pens, things and numbers in one row
+        assert match >= header.metrics["test_accuracy"] - 0.2
         return
     if header.task == "line":
         lines = [LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)) for seed in range(100)]

@@ -142,7 +142,9 @@ def test_beliefs_are_those_of_all_assignments(system: list[Equation], join: np.u
 
 def test_a_misread_number_is_mended_with_the_odds() -> None:
     doubtful = number("17", 0.6, raw="1.7", n11=0.3, n47=0.05)
-    cell = checked(table_of(("5", doubtful, "16")), "3 = sum(1..2)")[0, 1]
+    cell = checked(table_of((number("5", raw=".5"), doubtful, number("16", raw="1.6"))), "3 = sum(1..2)")[
+        0, 1
+    ]
     found = number_in(cell)
     assert (found.text, found.raw, found.status, found.reason) == ("11", "1.1", "read", None)
     assert found.is_changed and found.confidence > THRESHOLD
@@ -192,6 +194,22 @@ def test_running_totals_and_row_numbers_mend_each_other() -> None:
     table = table_of(*rows, names=("no", "amount", "balance"))
     cells = checked(table, "balance = running(amount)", "no = count")
     assert [number_in(cells[1, column]).text for column in range(3)] == ["2", "10", "115"]
+
+
+def test_long_numbers_are_compared_exactly() -> None:
+    """They are larger than what 64 bits hold."""
+    cells = checked(table_of(("5", "1" * 20, "1" * 19 + "6")), "3 = sum(1..2)")
+    assert number_in(cells[0, 2]).status == "read" and number_in(cells[0, 2]).confidence > SURE
+
+
+def test_decimals_and_signs_count() -> None:
+    """12.5 and 3 are 15.5, though 125 and 3 are not 155; and -5 and 8 are 3."""
+    for row in (
+        (number("125", raw="12.5"), number("3", 0.8, n8=0.1), number("1550", raw="15,50")),
+        (number("5", raw="-5"), number("8", 0.8, n3=0.15), "3"),
+        (number("1234", raw="1,234"), number("6", 0.8, n5=0.1), "1240"),
+    ):
+        assert (checked(table_of(row), "3 = sum(1..2)")[0, 1].change or "").startswith("confirmed")
 
 
 def test_an_equation_with_too_many_sums_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import datetime
 import io
+import json
 import os
 import sys
 import zipfile
@@ -17,7 +18,14 @@ import pytest
 
 from digitcli.errors import EnvironmentFault, OutputError, UsageError
 from digitcli.recognition.readings import Number
-from digitcli.tables.spreadsheets import CELL_FIELDS, TablesWritten, grid_csv, table_records, write_tables
+from digitcli.tables.spreadsheets import (
+    CELL_FIELDS,
+    TablesWritten,
+    grid_csv,
+    record_lines,
+    table_records,
+    write_tables,
+)
 from digitcli.tables.table import Cell, Table, TablePage
 from tests.support.readings import number_of
 
@@ -118,6 +126,7 @@ def test_csv_of_one_table_is_its_grid_and_pandas_groups_several() -> None:
     text = grid_csv([page_of(MARKS, page=1), page_of(table_of(["1"]), table_of(["2", "3", "4"]), page=2)])
     frame = pytest.importorskip("pandas").read_csv(io.StringIO(text), dtype=str)
     assert [len(rows) for _, rows in frame.groupby(["file", "page", "table"])] == [4, 1, 1]
+    assert text.splitlines()[0] == "file,page,table,1,2,3"
     named = dataclasses.replace(MARKS, names=("first",))
     assert rows_of(grid_csv([page_of(named)]))[:2] == [["first", ""], ["007", "12"]]
     assert rows_of(grid_csv([page_of(named, named)]))[0] == ["file", "page", "table", "first", ""]
@@ -127,7 +136,7 @@ def test_csv_of_one_table_is_its_grid_and_pandas_groups_several() -> None:
 
 def test_doubts_stand_beside_csv_and_go_when_there_are_none(tmp_path: Path) -> None:
     path, doubts = tmp_path / "marks.csv", tmp_path / "marks.doubts.csv"
-    assert write_tables([page_of(MARKS), FAILED], path, force=False) == TablesWritten(1, 4, 1, 4, 2)
+    assert write_tables([page_of(MARKS), FAILED], path, force=False) == TablesWritten(1, 4, 2)
     _, guess, failed = rows_of(doubts.read_text())
     assert guess == ["marks.jpg", "", "0", "2", "0", "17", OTHERS, "low_confidence", "0.45", *map(str, BOX)]
     assert [text for text in failed if text] == ["broken.png", "corrupt"]
@@ -140,13 +149,22 @@ def test_doubts_stand_beside_csv_and_go_when_there_are_none(tmp_path: Path) -> N
 
 
 def test_records_are_of_cells_with_a_number_and_of_pages_without_tables() -> None:
-    cells = (Cell(0, 1, GUESS, value="17"), Cell(1, 0), Cell(2, 0, written("1."), columns=2, is_printed=True))
+    cells = (Cell(0, 1, GUESS, value="17"), Cell(1, 0), Cell(2, 0, written("1."), is_printed=True))
     first, second = table_records(page_of(valued("2"), Table(cells, 3, 2)))[1:]
     assert tuple(first) == (*CELL_FIELDS, "alternatives") and first["alternatives"][0] == ["11", 0.2]
     place = [first[name] for name in ("table", "row", "column", "value", "x", "height")]
     assert place == [1, 0, 1, "17", 60, 20] and first["reason"] == "low_confidence"
     assert [second[name] for name in ("text", "raw", "value", "printed")] == ["1", "1.", None, True]
     assert [(each["status"], each["reason"]) for each in table_records(EMPTY)] == [("blank", "no_table")]
+
+
+def test_programs_read_negative_values_as_numbers() -> None:
+    """What is written stays guarded against formulas; a value is a number, and is not."""
+    table = Table((Cell(0, 0, written("-3.50"), value="-3.5"), Cell(0, 1, written("=1"), value="=1")), 1, 2)
+    heading, first, second = rows_of("".join(record_lines([page_of(table)], "csv")))
+    assert [dict(zip(heading, row, strict=True))["value"] for row in (first, second)] == ["-3.5", "'=1"]
+    assert dict(zip(heading, first, strict=True))["raw"] == "'-3.50"
+    assert json.loads(next(record_lines([page_of(table)], "jsonl")))["value"] == "-3.5"
 
 
 def test_equal_tables_give_equal_bytes_and_a_fault_leaves_no_file(tmp_path: Path) -> None:
@@ -177,4 +195,4 @@ def test_excel_needs_its_extra_and_csv_does_not(tmp_path: Path, monkeypatch: pyt
     for name, error in [("a.xlsx", EnvironmentFault), ("a.txt", UsageError)]:
         with pytest.raises(error):
             write_tables([], tmp_path / name, force=False)
-    assert write_tables([], tmp_path / "a.csv", force=False) == TablesWritten(0, 0, 0, 0, 0)
+    assert write_tables([], tmp_path / "a.csv", force=False) == TablesWritten(0, 0, 0)

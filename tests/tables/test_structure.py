@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -176,3 +177,22 @@ def test_how_boxes_are_filled_tells_one_number_from_several() -> None:
 
     assert evidence_of_filling(right) > 0.5
     assert evidence_of_filling(gaps) < -2
+
+
+def test_a_page_without_any_line_has_no_rules() -> None:
+    """Nothing but paper is left of a page whose digits are too faint for a segment."""
+    rules = find_rules(np.full((60, 80), 235, np.uint8), np.array([[20, 20, 14, 24]], np.float64))
+
+    assert rules.families == ((), ())
+
+
+def test_grain_and_long_pages_are_no_fault() -> None:
+    """Grain makes thousands of segments, and OpenCV samples no points of a picture of 40,000 rows."""
+    grain = np.random.default_rng(0).integers(0, 255, size=(1200, 1200)).astype(np.uint8)
+    box = np.array([[600, 600, 6, 8]], np.float64)
+    assert find_rules(grain, np.repeat(box, 2, axis=0)) is not None
+
+    page = np.full((40_000, 60), 235, np.uint8)
+    cv2.line(page, (10, 300), (50, 300), 60, 2)
+    rules = find_rules(page, np.array([[20, 320, 14, 24], [20, 39_900, 14, 24]], np.float64))
+    assert [round(float(rule[0, 1])) for rule in rules.level] == pytest.approx([300], abs=3)
