@@ -16,7 +16,10 @@ ENGINES, PICTURES = Path(__file__).parent, 24
 
 def run(*command: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, *command], env={**os.environ, **environment}, capture_output=True, text=True
+        [sys.executable, *command],
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable, **environment},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
