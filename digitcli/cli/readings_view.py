@@ -98,7 +98,7 @@ class ReadingView:
             self._release()
         if kind is not BrokenPipeError and self._notes > MOST_NOTES:
             more = counted(self._notes - MOST_NOTES, "further page")
-            console.show_notice(f"The same holds for {more}; the results name each.")
+            console.show_notice(f"The same holds for {more}; a file written with -o names each.")
         if kind is None and self.counts.total() > 1:
             console.show_message(self.summary(), style="dim")
         if kind is None and self.counts and self.thresholds:

@@ -377,4 +377,6 @@ def _read_loose(picture: Grey, digits: int, networks: PageNetworks, top_k: int) 
     if not reading.numbers:
         return EMPTY if reading.status == "blank" else UNREADABLE
     parts = [(k, each) for k, number in enumerate(reading.numbers) for each in range(len(number.digits))]
-    return number_of(reading.numbers, parts, None, 0.0)
+    number = number_of(reading.numbers, parts, None, 0.0)
+    is_one_line = len({each.row for each in reading.numbers}) == 1
+    return number if is_one_line else number.refused_for("ambiguous")

@@ -236,9 +236,8 @@ def _date(text: str, kind: ValueType, conventions: Conventions) -> set[str]:
     known = "ymd" if len(parts[0]) == 4 else conventions.date_order
     for order in [known] if known else DATE_ORDERS:
         if kind.detail == UNMARKED:
-            unmarked = re.fullmatch(
-                "".join(r"(\d\d|\d{4})" if each == "y" else r"(\d\d)" for each in order), text
-            )
+            pattern = "".join(r"(\d\d|\d{4})" if each == "y" else r"(\d\d)" for each in order)
+            unmarked = re.fullmatch(pattern, text, re.ASCII)
             parts = unmarked.group(1, 2, 3) if unmarked else ("", "", "")
         part = dict(zip(order, parts, strict=True))
         for year in _years(part["y"], conventions.first_year):
