@@ -55,12 +55,14 @@ HEADING = """\
 PRINTED = 0.75  # share of the light below which a blank is printed
 NARROWEST, DOTS = 0.8, 0.06  # least side of a box, and half of what closes rules, in heights of a digit
 FILLED, LARGEST = 0.9, 0.25  # shares of the rectangle around a box, and of the blank
+INSIDE = 0.15  # of the height of a box: what counts as its rule (chosen on a blank turned by 0.3 degrees)
 WIDEST_CELL, UNEVEN, APART = 1.3, 0.25, 0.5  # of combs: width in heights, difference, distance in widths
 # Lengths in heights of a field, or of two digits in a higher one.
 LEAST_WRITTEN = 0.3  # height of a digit; a lower stroke is a dash or dirt
 GAPS = (0.18, 0.1, 0.3)  # between the digits of a comb, one after the other until the answer is certain
 AROUND, EDGE = 0.2, 0.03  # around the digits of a comb, and beside a stroke
 CERTAIN = 0.95  # confidence
+EMPTY_BETWEEN = 1.5  # cells of a comb; digits further apart are nearer to two cells than to one
 TOUCHING = 1.5  # cells of a comb; a wider stroke is of several digits
 
 
@@ -164,7 +166,7 @@ def _form_of(data: Mapping[str, Any], blank: Path) -> Form:
         box, digits = field["box"], field.get("digits", 0)
         if not name.strip() or name in (*PLACE, *names[:index]):
             taken = f"Give each field its own name; {', '.join(PLACE)} are columns of the output."
-            raise UsageError(f"the name '{name}' is empty or stands twice.", taken)
+            raise UsageError(f"the name '{name}' is empty or taken.", taken)
         is_inside = len(box) == 4 and all(type(side) is int for side in box) and min(box[:2]) >= 0
         if (
             not is_inside
@@ -227,7 +229,9 @@ def find_fields_of(blank: Grey) -> list[tuple[Box, int]]:
     fields = []
     for comb in combs:
         (x, y, _, height), (last, _, width, _) = comb[0], comb[-1]
-        if len(comb) > 1 or not _is_heading(dark[y : y + height, x : x + width]):
+        edge = round(INSIDE * height)  # the rules of a crooked scan reach into the rectangle around a box
+        inside = dark[y + edge : y + height - edge, x + edge : x + width - edge]
+        if len(comb) > 1 or not _is_heading(inside):
             fields.append(((x, y, last + width - x, height), len(comb) if len(comb) > 1 else 0))
     return fields
 
@@ -313,16 +317,14 @@ def _read_field(
     inside = ((middles >= 0) & (middles < size)).all(axis=1)
     cells = (middles[:, 0] / size[0] * max(digits, 1)).astype(int)
     owns = [inside & (cells == each) for each in np.unique(cells[inside])]
-    spans = {
-        int(cells[own][0]): np.concatenate([starts[own].min(axis=0), ends[own].max(axis=0)]) for own in owns
-    }
-    spans = {cell: at for cell, at in spans.items() if at[3] - at[1] >= LEAST_WRITTEN * seen.line_px}
-    if not spans:
+    places = [np.concatenate([starts[own].min(axis=0), ends[own].max(axis=0)]) for own in owns]
+    places = [each for each in places if each[3] - each[1] >= LEAST_WRITTEN * seen.line_px]
+    if not places:
         return None
-    places = list(spans.values())
     if digits and seen.strokes[inside, 2].max() <= TOUCHING * size[0] / digits:
         number = _read_comb(seen, np.array(places) + seen.margin, networks, top_k)
-        if max(spans) - min(spans) >= len(spans):  # a digit may be too faint, or a dash may part two numbers
+        pitches = np.diff([each[::2].mean() for each in places]) * digits / size[0]
+        if pitches.max(initial=0) > EMPTY_BETWEEN:  # a digit may be too faint, or a dash may part two numbers
             number = number.refused_for("ambiguous")
     else:
         number = _read_loose(seen.picture, digits, networks, top_k)
