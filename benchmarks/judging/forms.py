@@ -11,7 +11,7 @@ from scenes import Box
 
 from digitcli.synthesis.page import Kind, Label
 from judging.camera import displace, lay, shade, smooth_noise, speckled, take_picture, wood
-from judging.grids import _write_spaced
+from judging.grids import write_spaced
 from judging.ink import JudgingRoom
 from judging.sheet import Pen, Sheet, bounds, corners_of
 from judging.texts import CITIES, GOODS, NAMES, STREETS, WORDS, sample_integer
@@ -101,7 +101,7 @@ def fill_in(random: np.random.Generator, room: JudgingRoom, form: DrawnForm) -> 
         if field.digits and text:
             pitch = (x1 - x0) / field.digits
             shift = pitch * (field.digits - len(text)) * sheet.chance(0.5)
-            _write_spaced(sheet, hand, text, x0 + shift, foot, pitch, y1 - y0)
+            write_spaced(sheet, hand, text, x0 + shift, foot, pitch, y1 - y0)
         elif text:
             align = sheet.uniform(0.1, 0.9)
             before = sheet.light.copy()

@@ -383,7 +383,7 @@ def _load_reader(
         constraints=constraints,
         top_k=TOP_K
         + 3 * bool(options.check or options.previous or options.template),  # from which they choose
-        keep_pictures=options.show_steps or options.is_tabular or options.annotate is not None,
+        keep_pictures=options.show_steps or options.annotate is not None or tables.needs_pictures(options),
         rotate=options.rotate,
     )
 

@@ -37,6 +37,7 @@ BOX_LEVEL = 110  # grey of the box of a digit around its white ink
 BAR_COLUMNS = 12  # of the bar that shows a probability
 DRAWN_ROWS = 8  # of a number below the row of its picture: it shall not push that off the screen (by hand)
 OTHER_ROWS = 4  # of the screen, which a picture's row, the heading, the next prompt and its command take
+MOST_NOTES = 3  # that are shown; a folder of other pages would bury the errors under a note each
 UPDATE_SECONDS = 0.2  # between two updates of the progress
 LEAST_SHOWN = 0.01  # probability of an alternative; less likely ones are noise to a person (chosen by hand)
 WORDS = {"read": "read", "partial": "read in part", "refused": "refused", "blank": "blank", "error": "failed"}
@@ -69,6 +70,7 @@ class ReadingView:
     def __post_init__(self) -> None:
         self.counts: Counter[str] = Counter()  # by status
         self.held_error: PictureError | None = None
+        self._notes = 0
         self._files = self._all_files = 0  # 0 until all are counted
         self._started = self._updated = time.monotonic()
         is_busy = console.err.is_interactive and (self.writes_file or not console.out.is_terminal)
@@ -94,6 +96,9 @@ class ReadingView:
         is_single = kind is None and self.counts.total() + self.read_before == 1
         if not is_single and kind is not BrokenPipeError:
             self._release()
+        if kind is not BrokenPipeError and self._notes > MOST_NOTES:
+            more = counted(self._notes - MOST_NOTES, "further page")
+            console.show_notice(f"The same holds for {more}; a file written with -o names each.")
         if kind is None and self.counts.total() > 1:
             console.show_message(self.summary(), style="dim")
         if kind is None and self.counts and self.thresholds:
@@ -106,7 +111,8 @@ class ReadingView:
             self.counts[reading.status] += 1
             self._files += reading.page in (None, 1)
             self.held_error = reading.error
-            if reading.note:
+            self._notes += bool(reading.note)
+            if reading.note and self._notes <= MOST_NOTES:
                 page = f", page {reading.page}" if reading.page else ""
                 console.show_notice(f"{reading.file}{page} is {reading.note}")
             if self.shows_steps and reading.picture is not None:

@@ -70,6 +70,12 @@ def check_options(options: PredictOptions) -> None:
         import_packages("Excel", "excel", "xlsxwriter")
 
 
+def needs_pictures(options: PredictOptions) -> bool:
+    """Tell whether tables are sought in the pictures of pages, or cells of forms are shown in Excel."""
+    is_excel = options.output is not None and options.output.suffix.lower() == ".xlsx"
+    return options.table or (options.template is not None and is_excel)
+
+
 def parse(options: PredictOptions) -> TableOptions | Form | None:
     """Return what is known of the tables, see `parse_table_options`, or the form; None for other results."""
     if options.template is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from digitcli.errors import InputError, UsageError, counted, did_you_mean
+from digitcli.errors import InputError, PictureError, UsageError, counted, did_you_mean
 from digitcli.imaging.grayscale import Box, Grey
 from digitcli.imaging.network_inputs import LineBox
 from digitcli.imaging.opening import open_picture
@@ -33,9 +33,11 @@ from digitcli.tables.arithmetic import equations, parse_check
 from digitcli.tables.cells import number_of
 from digitcli.tables.reading import TableOptions, completed
 from digitcli.tables.registration import DIGITS_HIGH, Blank, FieldPicture, register
+from digitcli.tables.spreadsheets import PLACE
 from digitcli.tables.table import Cell, Table, TablePage
-from digitcli.tables.values import ValueType, parse_conventions, parse_type
+from digitcli.tables.values import UNMARKED, ValueType, parse_conventions, parse_type
 
+MOVED = "Write its path, seen from the folder of the template, behind blank = in the template."
 NOT_THIS_FORM = "not_this_form"  # reason of a page
 UNREADABLE, EMPTY = (Number((), 0.0, "", status="refused", reason=each) for each in ("not_a_digit", "blank"))
 # The keys of a template and of a field, and which of them may be missing.
@@ -53,12 +55,14 @@ HEADING = """\
 PRINTED = 0.75  # share of the light below which a blank is printed
 NARROWEST, DOTS = 0.8, 0.06  # least side of a box, and half of what closes rules, in heights of a digit
 FILLED, LARGEST = 0.9, 0.25  # shares of the rectangle around a box, and of the blank
+INSIDE = 0.15  # of the height of a box: what counts as its rule (chosen on a blank turned by 0.3 degrees)
 WIDEST_CELL, UNEVEN, APART = 1.3, 0.25, 0.5  # of combs: width in heights, difference, distance in widths
 # Lengths in heights of a field, or of two digits in a higher one.
 LEAST_WRITTEN = 0.3  # height of a digit; a lower stroke is a dash or dirt
 GAPS = (0.18, 0.1, 0.3)  # between the digits of a comb, one after the other until the answer is certain
 AROUND, EDGE = 0.2, 0.03  # around the digits of a comb, and beside a stroke
 CERTAIN = 0.95  # confidence
+EMPTY_BETWEEN = 1.5  # cells of a comb; digits further apart are nearer to two cells than to one
 TOUCHING = 1.5  # cells of a comb; a wider stroke is of several digits
 
 
@@ -96,6 +100,10 @@ def learn_form(blank: Path, folder: Path) -> str:
         raise InputError(cause, "Give the picture of an empty form that was scanned, not photographed.")
     is_near = blank.absolute().anchor == folder.absolute().anchor
     name = Path(os.path.relpath(blank, folder) if is_near else blank).as_posix()
+    if any("\ud800" <= each <= "\udfff" for each in name):  # a path that is no UTF-8
+        raise InputError(
+            f"A template cannot hold the name {name!r}, which is no UTF-8.", "Rename the picture."
+        )
     head = f'blank = {json.dumps(name, ensure_ascii=False)}\nsha256 = "{_digest(blank)}"'
     text = f"{HEADING}{head}\nwidth = {grey.shape[1]}\nheight = {grey.shape[0]}\nchecks = []\n"
     for index, (box, digits) in enumerate(fields, start=1):
@@ -115,11 +123,16 @@ def load_form(path: Path) -> Form:
         InputError: the template or its blank cannot be read, or a value of it makes no sense.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         _check_keys("the template", data, FORM_KEYS)
         for field in data["fields"]:
             _check_keys("a field", field, FIELD_KEYS)
         return _form_of(data, path.parent / data["blank"])
+    except PictureError as error:
+        raise InputError(f"{path} names its blank form, but {error.cause}", MOVED) from error
+    except UnicodeDecodeError as error:
+        cause = f"{path} is no template, which is a text."
+        raise InputError(cause, "Make one: digitcli form learn blank.png -o form.toml") from error
     except (OSError, ValueError) as error:
         cause = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise InputError(cause, "Make one: digitcli form learn blank.png -o form.toml") from error
@@ -151,8 +164,9 @@ def _form_of(data: Mapping[str, Any], blank: Path) -> Form:
     names = tuple(field["name"] for field in fields)
     for index, (name, field) in enumerate(zip(names, fields, strict=True)):
         box, digits = field["box"], field.get("digits", 0)
-        if not name or name in names[:index]:
-            raise UsageError(f"the name '{name}' is empty or stands twice.", "Give each field its own name.")
+        if not name.strip() or name in (*PLACE, *names[:index]):
+            taken = f"Give each field its own name; {', '.join(PLACE)} are columns of the output."
+            raise UsageError(f"the name '{name}' is empty or taken.", taken)
         is_inside = len(box) == 4 and all(type(side) is int for side in box) and min(box[:2]) >= 0
         if (
             not is_inside
@@ -169,9 +183,12 @@ def _form_of(data: Mapping[str, Any], blank: Path) -> Form:
         if check.is_of_rows or check.form != "sum":
             raise UsageError(f"check '{check.text}' needs several pages.", "Give 'total = net + tax'.")
         equations(check, Table((), 1, len(names), names))
-    types: dict[str | None, ValueType] = {
-        field["name"]: parse_type(field["type"]) for field in fields if "type" in field
-    }
+    types: dict[str | None, ValueType] = {}
+    for field in fields:
+        if "type" in field:
+            kind = parse_type(field["type"])
+            is_unmarked = kind.name in ("date", "time") and field.get("digits")
+            types[field["name"]] = replace(kind, detail=UNMARKED) if is_unmarked else kind
     conventions = parse_conventions(data.get("locale"), data.get("date_order"))
     options = TableOptions(names, types, conventions, checks)
     boxes = tuple((x, y, width, height) for x, y, width, height in (field["box"] for field in fields))
@@ -212,7 +229,9 @@ def find_fields_of(blank: Grey) -> list[tuple[Box, int]]:
     fields = []
     for comb in combs:
         (x, y, _, height), (last, _, width, _) = comb[0], comb[-1]
-        if len(comb) > 1 or not _is_heading(dark[y : y + height, x : x + width]):
+        edge = round(INSIDE * height)  # the rules of a crooked scan reach into the rectangle around a box
+        inside = dark[y + edge : y + height - edge, x + edge : x + width - edge]
+        if len(comb) > 1 or not _is_heading(inside):
             fields.append(((x, y, last + width - x, height), len(comb) if len(comb) > 1 else 0))
     return fields
 
@@ -242,12 +261,18 @@ def read_forms(reader: Reader, pictures: Iterable[PictureLike], form: Form) -> I
     """
     if reader.models.page_networks is None:
         raise UsageError("Models of single digits do not read forms.", "Leave --model out.")
-    options = replace(reader.options, read_page=functools.partial(read_form, form))
+    read = functools.partial(read_form, form, keeps_picture=reader.options.keep_pictures)
+    options = replace(reader.options, read_page=read)
     return numbered(read_pictures(map(held, pictures), reader.models, options))
 
 
-def read_form(form: Form, page: Grey, networks: PageNetworks, top_k: int) -> Reading:
-    """Read the fields of a page, uint8 (H, W), at no threshold; see `read_forms`."""
+def read_form(
+    form: Form, page: Grey, networks: PageNetworks, top_k: int, *, keeps_picture: bool = True
+) -> Reading:
+    """Read the fields of a page, uint8 (H, W), at no threshold; see `read_forms`.
+
+    keeps_picture: whether the reading has the straightened page, float32 of the shape of the blank.
+    """
     match, found = register(page, form.prepared)
     if found is None:
         note = (
@@ -261,9 +286,11 @@ def read_form(form: Form, page: Grey, networks: PageNetworks, top_k: int) -> Rea
     numbers = tuple(replace(each, row=0, column=k) for k, each in enumerate(fields) if each is not None)
     status, reason = page_status(numbers) if numbers else ("blank", "blank")
     confidence = float(np.prod([number.confidence for number in numbers])) if numbers else None
-    height, width = form.blank.shape
-    picture = found.crop((0, 0, width, height), 1.0).astype(np.float32) / 255
-    return replace(Reading.of(status, reason, text_of(numbers), confidence, numbers), picture=picture)
+    reading = Reading.of(status, reason, text_of(numbers), confidence, numbers)
+    if not keeps_picture:
+        return reading
+    picture = found.crop((0, 0, *form.blank.shape[::-1]), 1.0).astype(np.float32) / 255
+    return replace(reading, picture=picture)
 
 
 def form_page(reading: Reading, form: Form, min_confidence: float) -> TablePage:
@@ -296,6 +323,9 @@ def _read_field(
         return None
     if digits and seen.strokes[inside, 2].max() <= TOUCHING * size[0] / digits:
         number = _read_comb(seen, np.array(places) + seen.margin, networks, top_k)
+        pitches = np.diff([each[::2].mean() for each in places]) * digits / size[0]
+        if pitches.max(initial=0) > EMPTY_BETWEEN:  # a digit may be too faint, or a dash may part two numbers
+            number = number.refused_for("ambiguous")
     else:
         number = _read_loose(seen.picture, digits, networks, top_k)
         corners = [(*each.box[:2], *np.add(each.box[:2], each.box[2:])) for each in number.digits]
@@ -349,4 +379,6 @@ def _read_loose(picture: Grey, digits: int, networks: PageNetworks, top_k: int) 
     if not reading.numbers:
         return EMPTY if reading.status == "blank" else UNREADABLE
     parts = [(k, each) for k, number in enumerate(reading.numbers) for each in range(len(number.digits))]
-    return number_of(reading.numbers, parts, None, 0.0)
+    number = number_of(reading.numbers, parts, None, 0.0)
+    is_one_line = len({each.row for each in reading.numbers}) == 1
+    return number if is_one_line else number.refused_for("ambiguous")

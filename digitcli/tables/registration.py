@@ -35,6 +35,7 @@ RADII = (30.0, 12.0, 8.0)  # within which features are compared once more, one a
 LEAST_ALIKE = 0.85  # cosine of two features
 ROUNDS, RIDGE = 10, 1e-3  # of the fit of a polynomial
 SMOOTH, PRIOR = 0.04, 1.0  # of the shifts that it leaves: deviation in longer sides, features without a shift
+STEP = 8  # between two shifts; a sixth of the deviation of SMOOTH, so that nothing is lost between them
 FINEST, COARSEST = 4.0, 0.5  # pixels of a crop for each of the blank
 DIGITS_HIGH = 80  # heights of a digit in the longer side of a blank: one is 3.7 mm high on A4
 # Lengths in heights of a field, or of two digits in a higher one.
@@ -103,7 +104,7 @@ class Registration:
     """Where each pixel of a blank lies on a page, uint8 (H, W).
 
     homography: (3, 3) from working pixels of the blank, after the shifts, to pixels of the page.
-    shifts: float32 (h, w, 2), x and y in working pixels of the blank.
+    shifts: float32 (h, w, 2), x and y in working pixels of the blank, of every `STEP`th of them.
     fineness: pixels of the page for each pixel of the blank.
     """
 
@@ -113,12 +114,12 @@ class Registration:
     shifts: Shares
     fineness: float
 
-    def on_page(self, points: npt.ArrayLike) -> Floats:
-        """Return where points (..., N, 2) of the blank, x and y in pixels, lie on the page."""
+    def on_page(self, points: npt.ArrayLike) -> Shares:
+        """Return where points (..., N, 2) of the blank, x and y in pixels, lie on the page, as float32."""
         at = np.asarray(points, np.float32) * np.float32(self.blank.scale)
         flat = at.reshape(-1, at.shape[-2], 2)  # OpenCV takes at most 32,767 points in a row
-        flat = flat + _sampled(self.shifts, flat)
-        return np.asarray(cv2.perspectiveTransform(flat, self.homography), np.float64).reshape(at.shape)
+        flat = flat + _sampled(self.shifts, flat / STEP)
+        return np.asarray(cv2.perspectiveTransform(flat, self.homography), np.float32).reshape(at.shape)
 
     def crop(self, box: Box, fineness: float) -> Grey:
         """Return what stands in a box of the blank, straightened, with so many pixels for each of its own."""
@@ -194,7 +195,8 @@ def _area_seen(homography: Floats, size: Size) -> float:
 
 
 def _bend(ours: Features, theirs: Features, homography: Floats, size: Size) -> Shares:
-    """Return the shifts (h, w, 2) by a polynomial of the third degree, and the mean of what it leaves nearby.
+    """Return the shifts (h, w, 2) of every `STEP`th pixel: those of a polynomial of the third degree, and the
+    mean of what it leaves nearby.
 
     Those features count that look alike and that a homography and the polynomial before bring near each
     other: the corners of boxes look alike everywhere, but not within their neighbourhood.
@@ -212,12 +214,13 @@ def _bend(ours: Features, theirs: Features, homography: Floats, size: Size) -> S
         coefficients, weights = _fit(terms[is_pair], shifts, radius / 4)
         expected = places + terms @ coefficients
     left = weights[:, None] * (shifts - terms[is_pair] @ coefficients)
-    sums = np.zeros((size[1], size[0], 3), np.float32)
-    columns, rows = np.clip(places[is_pair].round().astype(int), 0, np.array(size) - 1).T
+    sums, reach = np.zeros((size[1] // STEP + 2, size[0] // STEP + 2, 3), np.float32), SMOOTH * side / STEP
+    columns, rows = (places[is_pair] / STEP).round().astype(int).T
     np.add.at(sums, (rows, columns), np.column_stack([left, weights]).astype(np.float32))
-    total = cv2.GaussianBlur(sums, (0, 0), SMOOTH * side, borderType=cv2.BORDER_CONSTANT)
-    nearby = total[..., :2] / (total[..., 2:] + PRIOR / (2 * np.pi * (SMOOTH * side) ** 2))
-    return np.asarray(_terms(_grid((0, 0, *size), 1.0) / side) @ coefficients + nearby, np.float32)
+    total = cv2.GaussianBlur(sums, (0, 0), reach, borderType=cv2.BORDER_CONSTANT)
+    nearby = total[..., :2] / (total[..., 2:] + PRIOR / (2 * np.pi * reach**2))
+    at = np.stack(np.meshgrid(*map(np.arange, total.shape[1::-1])), axis=-1) * STEP / side
+    return np.asarray(_terms(at) @ coefficients + nearby, np.float32)
 
 
 def _fit(terms: Floats, shifts: Floats, scatter: float) -> tuple[Floats, Floats]:
@@ -270,12 +273,13 @@ def _widened(box: Box, margin: int) -> Box:
     return box[0] - margin, box[1] - margin, box[2] + 2 * margin, box[3] + 2 * margin
 
 
-def _grid(box: Box, fineness: float) -> Floats:
+def _grid(box: Box, fineness: float) -> Shares:
     """Return the middles (h, w, 2) of the pixels that fill a box, x and y."""
     x, y, width, height = box
     columns, rows = max(1, round(width * fineness)), max(1, round(height * fineness))
-    middles = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1) + 0.5
-    return np.asarray(middles * [width / columns, height / rows] + [x, y] - 0.5, np.float64)
+    across = x - 0.5 + (np.arange(columns, dtype=np.float32) + 0.5) * (width / columns)
+    down = y - 0.5 + (np.arange(rows, dtype=np.float32) + 0.5) * (height / rows)
+    return np.stack(np.meshgrid(across, down), axis=-1)
 
 
 def _sampled(picture: npt.NDArray[Any], at: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -30,6 +30,7 @@ AMOUNT = re.compile(r"([\d.,' ]*\d) ?(?:([.,]?--?|/[-/]?)|[.,])?", re.ASCII)
 DATE = re.compile(r"(\d{1,4}) ?([./ -]) ?(\d{1,2}) ?\2 ?(\d{1,4})\.?", re.ASCII)
 TIME = re.compile(r"(\d\d?)([:.])(\d\d)(?:\2(\d\d))?", re.ASCII)
 FRACTION = re.compile(r"(-?)(?:(\d+) )?(\d+) ?/ ?(\d*[1-9]\d*)", re.ASCII)
+UNMARKED = "digits"  # detail of dates and times in boxes for single digits, which leave no room for marks
 DATE_ORDERS = ("dmy", "mdy", "ymd")
 # The decimal sign, the sign of thousands and the order of dates of locales, by Unicode CLDR. Both decimal
 # signs are tried where people write both; no order is set where a language or a country has several.
@@ -61,7 +62,8 @@ class ValueType:
     """What a number is, for example `amount`.
 
     name: a name in `PARSERS`.
-    detail: the country of postal codes, of IBANs without their letters, or a module of python-stdnum.
+    detail: the country of postal codes, of IBANs without their letters, a module of python-stdnum, or
+        `UNMARKED` for dates and times of digits only.
     """
 
     name: str
@@ -233,6 +235,10 @@ def _date(text: str, kind: ValueType, conventions: Conventions) -> set[str]:
     parts = match.group(1, 3, 4) if match else ("", "", "")
     known = "ymd" if len(parts[0]) == 4 else conventions.date_order
     for order in [known] if known else DATE_ORDERS:
+        if kind.detail == UNMARKED:
+            pattern = "".join(r"(\d\d|\d{4})" if each == "y" else r"(\d\d)" for each in order)
+            unmarked = re.fullmatch(pattern, text, re.ASCII)
+            parts = unmarked.group(1, 2, 3) if unmarked else ("", "", "")
         part = dict(zip(order, parts, strict=True))
         for year in _years(part["y"], conventions.first_year):
             with contextlib.suppress(ValueError):  # there is no such day
@@ -249,6 +255,8 @@ def _years(text: str, first: int | None) -> list[int]:
 
 
 def _time(text: str, kind: ValueType, conventions: Conventions) -> set[str]:
+    if kind.detail == UNMARKED and len(text) % 2 == 0:
+        text = re.sub(r"(\d\d)(?=\d)", r"\1:", text)
     if match := TIME.fullmatch(text):
         with contextlib.suppress(ValueError):  # there is no such hour, minute or second
             clock = time(int(match[1]), int(match[3]), int(match[4] or 0))

@@ -87,3 +87,15 @@ def test_what_a_template_tells_is_no_option(digitcli: Run, template: str, option
 
     assert done.returncode == 2
     assert f"--form and {option[0]} do not go together" in done.stderr
+
+
+def test_only_the_first_of_many_other_pages_are_explained(digitcli: Run, template: str) -> None:
+    Path("scans").mkdir()
+    for index in range(5):
+        Path(f"scans/{index}.png").write_bytes(encoded(blank_form(seed=4)[:300]))
+
+    done = digitcli("predict", "scans", "--form", template, "-o", "out.csv")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is not this form: ") == 3
+    assert "holds for 2 further pages" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,13 +89,14 @@ def test_a_blank_without_a_box_is_no_form() -> None:
         ("checks = []", 'checks = ["field_1 = feild_2 + field_3"]', "no field 'feild_2'", "mean field_2"),
         ("checks = []", 'checks = ["field_1 = running(field_2)"]', "needs several pages", "Give"),
         ("checks = []", 'locale = "xy"', "locale is 'xy'", "Give one of"),
-        ('name = "field_2"', 'name = "field_1"', "'field_1' is empty or stands twice", "its own name"),
+        ('name = "field_2"', 'name = "field_1"', "'field_1' is empty or taken", "its own name"),
+        ('name = "field_1"', 'name = "status"', "'status' is empty or taken", "columns of the output"),
         ("digits = 6", "digits = 6000", "digits of 'field_1' is 6000", "number of its boxes"),
         ("digits = 6", 'digits = "6"', "digits of a field is '6'", "int"),
         ("width = 800", "width = 900", "has changed", "Learn the form anew"),
         ('sha256 = "', 'sha256 = "0', "has changed", "Learn the form anew"),
         ("[[fields]]", "[fields]", "cannot be read", "digitcli form learn"),
-        ("blank.png", "missing.png", "missing.png", ""),
+        ("blank.png", "missing.png", "names its blank form, but 'missing.png'", "the folder of the template"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_template_is_an_error_that_names_it(
@@ -213,3 +215,64 @@ def test_a_drawing_shows_the_fields_over_the_blank() -> None:
     coloured = np.abs(picture[..., 0].astype(int) - picture[..., 2]) > 50
     assert picture.shape[:2] == form.blank.shape
     assert all(coloured[y + h // 2, x : x + w].sum() >= digits for (x, y, w, h), digits in FIELDS.values())
+
+
+def test_boxes_of_a_blank_that_was_scanned_a_little_crooked_are_found() -> None:
+    turn = cv2.getRotationMatrix2D((400, 500), 0.3, 1)
+    blank = cv2.warpAffine(blank_form(), turn, (800, 1000), borderValue=245)
+
+    assert [digits for _, digits in find_fields_of(blank)] == [digits for _, digits in FIELDS.values()]
+
+
+def test_an_empty_box_between_the_digits_of_a_comb_is_a_doubt(reader: Reader) -> None:
+    """A digit may be too faint there, and a dash is none."""
+    form = load_form(learned())
+    page = filled_form(form.blank, {"field_1": "2048", "field_3": "52"})
+    page[:, 340:376] = form.blank[:, 340:376]  # the third box of the first field
+    cv2.line(page, (350, 223), (366, 223), 40, 3)
+
+    (read,) = read_forms(reader, [page], form)
+
+    assert [(each.text, each.status, each.reason) for each in read.numbers] == [
+        ("208", "refused", "ambiguous"), ("52", "read", None),
+    ]  # fmt: skip
+
+
+def test_a_reader_without_pictures_keeps_none() -> None:
+    form = load_form(learned())
+
+    (read,) = read_forms(Reader(), [filled_form(form.blank, {"field_3": "52"})], form)
+
+    assert read.picture is None and [each.text for each in read.numbers] == ["52"]
+
+
+def test_dates_and_times_in_combs_have_no_marks() -> None:
+    text = learned().read_text().replace("checks = []", 'date_order = "dmy:1950"')
+    text = text.replace('name = "field_1"', 'name = "field_1"\ntype = "date"')
+    TEMPLATE.write_text(text.replace('name = "field_3"', 'name = "field_3"\ntype = "time"'))
+    form = load_form(TEMPLATE)
+
+    right = form_page(reading_of([number("030226", 0), number("0715", 2)]), form, 0.5)
+    wrong = form_page(reading_of([number("310226", 0), number("2515", 2)]), form, 0.5)
+
+    assert [right.tables[0].cells[index].value for index in (0, 2)] == ["2026-02-03", "07:15"]
+    assert (wrong.status, wrong.reason) == ("refused", "constraint")
+
+
+def test_a_template_with_a_byte_order_mark_is_read() -> None:
+    TEMPLATE.write_text("\ufeff" + learned().read_text())
+
+    assert load_form(TEMPLATE).options.names == tuple(FIELDS)
+
+
+def test_a_picture_is_no_template_and_a_strange_name_fits_in_none() -> None:
+    learned()
+    with pytest.raises(InputError, match="no template"):
+        load_form(Path("blank.png"))
+    strange = Path(os.fsdecode(b"\xff.png"))
+    try:
+        strange.write_bytes(Path("blank.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system has only names that are UTF-8")
+    with pytest.raises(InputError, match="no UTF-8"):
+        learn_form(strange, Path())
