@@ -20,6 +20,7 @@ from judging.texts import GOODS, NAMES, clock, sample_integer
 
 # All sizes, tones and shares were chosen by hand, so that a person can tell in which cell each number stands.
 LEAST_GAP_UNRULED = 2.0  # between two columns without rules, in heights of a digit
+PAIR_GAP = (1.0, 6.0)  # between the sheets of two tables, in heights of a digit, beside their own margins
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class CellLabel(Label):
     row: int = 0
     column: int = 0
     is_printed: bool = False
+    table: int = 0
 
 
 @dataclass(frozen=True)
@@ -261,21 +263,51 @@ TABLES: dict[str, Callable[[Sheet, tuple[Pen, Pen]], None]] = {
 
 def table_page(random: np.random.Generator, room: JudgingRoom, name: str) -> DrawnScene:
     """Draw a page with one table, scanned, or photographed on a table or a wall."""
-    digit_px = float(np.exp(random.uniform(*np.log((18, 44)))))
+    return _pictured(_drawn(random, room, name, float(np.exp(random.uniform(*np.log((18, 44)))))))
+
+
+def pair_page(random: np.random.Generator, room: JudgingRoom, name: str) -> DrawnScene:
+    """Draw a page with a table of this kind, and one of any kind below or beside it."""
+    digit_px = float(np.exp(random.uniform(*np.log((18, 30)))))
+    names = (name, list(TABLES)[int(random.integers(len(TABLES)))])
+    sheet, other = (_drawn(random, room, each, digit_px) for each in names)
+    sizes = np.array([sheet.light.shape, other.light.shape])
+    gap = round(sheet.uniform(*PAIR_GAP) * digit_px)
+    # below or beside, whichever makes the shorter page
+    axis = int(sizes[:, 0].sum() > sizes[:, 1].sum())
+    size, shift = sizes.max(axis=0), np.zeros(2, np.int64)
+    size[axis], shift[axis] = sizes[:, axis].sum() + gap, sizes[0, axis] + gap
+    light = np.full(size, sheet.light.max(), np.float32)
+    light[: sizes[0, 0], : sizes[0, 1]] = sheet.light
+    place = tuple(slice(start, start + length) for start, length in zip(shift, sizes[1], strict=True))
+    light[place] = other.light * (sheet.light.max() / other.light.max())
+    moved = [replace(each, corners=each.corners + np.float32(shift[::-1])) for each in other.labels]
+    sheet.labels += [replace(each, table=1) if isinstance(each, CellLabel) else each for each in moved]
+    sheet.ignored += [corners + np.float32(shift[::-1]) for corners in other.ignored]
+    sheet.light = light
+    return _pictured(sheet)
+
+
+def _drawn(random: np.random.Generator, room: JudgingRoom, name: str, digit_px: float) -> Sheet:
+    """Return a sheet with a table, cut to what is drawn."""
     sheet = Sheet(random, room, np.ones((round(90 * digit_px), round(70 * digit_px)), np.float32), digit_px)
     sheet.light[:] = random.uniform(0.85, 1.0)
     ink = random.uniform(0.05, 0.4)
     TABLES[name](sheet, (Pen(room.person(random), ink), Pen(room.printer(random), random.uniform(0.05, 0.3))))
     _trim(sheet)
+    return sheet
+
+
+def _pictured(sheet: Sheet) -> DrawnScene:
     if sheet.chance(0.65):
         bow(sheet)
         fold(sheet)
-        surface = wood(sheet) if sheet.chance(0.5) else speckled(sheet, random.uniform(0.2, 0.6))
-        lay(sheet, surface, random.normal(0, 4), 0.05)
+        surface = wood(sheet) if sheet.chance(0.5) else speckled(sheet, sheet.uniform(0.2, 0.6))
+        lay(sheet, surface, sheet.random.normal(0, 4), 0.05)
         if sheet.chance(0.5):
             shade(sheet)
     elif sheet.chance(0.7):
-        lay(sheet, lambda shape: np.ones(shape, np.float32), random.normal(0, 1), 0.0)
+        lay(sheet, lambda shape: np.ones(shape, np.float32), sheet.random.normal(0, 1), 0.0)
     return take_picture(sheet)
 
 
