@@ -22,8 +22,10 @@ from ensembles import measure_group, members_of, views_of
 from judging.camera import crumple, lay, speckled
 from judging.ink import JudgingRoom, judging_room
 from judging.nothing import NOTHING
-from judging.score import WORLDS, judge, page_row, score_page, single_number
+from judging.score import WORLDS, judge, judge_table, page_row, score_page, single_number
 from judging.sheet import Pen, digits_box, new_sheet, overlap
+from judging.tables import TABLES, CellLabel, pair_page, table_page
+from scenes import DrawnScene
 
 from digitcli.compression.steps import TriedModel
 from digitcli.data.dataset import Digits
@@ -34,8 +36,10 @@ from digitcli.strip_format import ALPHABET
 from digitcli.synthesis.page import Kind
 from digitcli.synthesis.stamps import load_fonts
 from digitcli.synthesis.strokes import Group, load_writers, split_writers
+from digitcli.tables.table import Cell, Table
 from tests.support.models import as_npz, saved
 from tests.support.readings import reading_of
+from tests.support.tables import digits_at
 
 LENGTHS = {"groups": (5, 16), "field": (1, 10), "combs": (3, 8), "table": (1, 1), "cut row": (5, 16)}
 
@@ -167,6 +171,36 @@ def test_a_page_is_scored_by_digits_and_places(room: JudgingRoom) -> None:
     assert judge(scene, twice.numbers) == [True, False]  # what is shown once is right once
     row = page_row(np.array([4, 3, 2, 5]))
     assert row == {"numbers": 4, "offered": 0.75, "recall": 0.5, "precision": 0.4}
+
+
+def test_a_table_is_scored_with_one_partner_for_each_row_and_column() -> None:
+    """A row that is missing costs that row alone, and so does the shift of a whole table."""
+    texts = [["17", "204", "5"], ["3", "86", "41"], ["9", "70", "12"], ["62", "8", "33"]]
+    corners = np.zeros((1, 4, 2), np.float32)
+    labels = [
+        CellLabel(Kind.NUMBER, text, corners, None, row, column)
+        for row, line in enumerate(texts)
+        for column, text in enumerate(line)
+    ]
+    scene = DrawnScene(np.zeros((9, 9), np.uint8), tuple(labels), ())
+    cells = tuple(
+        Cell(label.row - (label.row > 1) + 3, label.column + 2, digits_at(label.text, 0, 0, 16))
+        for label in labels
+        if label.row != 1
+    )
+    elsewhere = tuple(replace(cell, column=6 - cell.column) for cell in cells)
+
+    assert judge_table(labels, Table(cells, 7, 5), scene).tolist() == [12, 9, 9, 9, 0]
+    assert judge_table(labels, Table(elsewhere, 7, 5), scene)[2] < 6
+    assert judge_table(labels, Table((), 0, 0), scene).tolist() == [12, 0, 0, 0, 0]
+
+
+def test_pages_of_tables_say_where_each_number_stands(room: JudgingRoom) -> None:
+    for draw, count in ((table_page, 1), (pair_page, 2)):
+        scene = draw(np.random.default_rng(1), room, next(iter(TABLES)))
+        labels = [label for label in scene.labels if isinstance(label, CellLabel)]
+        assert {label.table for label in labels} == set(range(count))
+        assert all(len(label.corners) == len(label.text) for label in labels)
 
 
 @pytest.mark.parametrize("kind", synthetic_pages.KINDS)
