@@ -26,6 +26,7 @@ FARTHER = 0.02  # by which a piece counts as farther beside it, for each height 
 WIDEST_BREAK = 3.0
 LEAST_COVER = 0.5  # share of a rule that is seen
 SHORTEST_RULE = 1.1
+TOUCH = 0.6  # by which two rules that are connected may miss each other
 AROUND = 12.0  # the digits, where rules are sought: names are longer than numbers
 MOST_SEGMENTS = 8192  # the longest ones; 32 synthetic tables have up to 4,903, grain and dithering more
 POINTS = 48  # of a segment, at which its sides are compared with it
@@ -51,6 +52,16 @@ class Rules:
     def families(self) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
         """The level rules, and the upright ones."""
         return self.level, self.upright
+
+
+def cross(level: Floats, upright: Floats, unit: float) -> bool:
+    """Tell whether two rules, each of points (P, 2), cross or touch each other."""
+    x, y = upright[:, 0].mean(), level[:, 1].mean()
+    for _ in range(2):
+        y = float(np.interp(x, level[:, 0], level[:, 1]))
+        x = float(np.interp(y, upright[:, 1], upright[:, 0]))
+    near_x = level[0, 0] - TOUCH * unit <= x <= level[-1, 0] + TOUCH * unit
+    return bool(near_x and upright[0, 1] - TOUCH * unit <= y <= upright[-1, 1] + TOUCH * unit)
 
 
 def find_rules(grey: Grey, boxes: Floats, angle: float = 0.0) -> Rules:
