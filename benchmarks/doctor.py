@@ -23,7 +23,7 @@ from digitcli.diagnosis.picture import CONFIDENT, USUAL, distances_from_edge, ex
 from digitcli.imaging.grayscale import quantile, rotate
 from digitcli.recognition.reader import Reader
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.synthetic_lines import compose_scenes
+from digitcli.training.synthetic_strips import compose_scenes
 
 app = open_app(__doc__)
 Plant = Callable[[Picture, float], Picture]

@@ -1,6 +1,6 @@
 """Measure what each network of the reader is worth: `python benchmarks/networks.py [FOLDER]`.
 
-Each row leaves a part of the way of a picture out: a reader of strips, the further strips, the glance, or the
+Each row leaves a part of the way of a picture out: the further strips, the glance, or the
 network that groups digits. What is read are pictures of one number and pages by the generators of
 `benchmarks/judging`, which training never sees. FOLDER holds sets of labelled pictures, as for
 `benchmarks/reading.py`, which are read too.
@@ -41,8 +41,6 @@ Change = Callable[[PageNetworks], PageNetworks]
 Outcome = tuple[float, bool, bool]  # confidence of a number; whether it is answered; whether it is right
 VARIANTS: dict[str, Change] = {
     "the whole reader": lambda networks: networks,
-    "without page_reader": lambda networks: dataclasses.replace(networks, readers=networks.readers[1:]),
-    "without reader": lambda networks: dataclasses.replace(networks, readers=networks.readers[:1]),
     "one strip of each line": lambda networks: networks,
     "without a glance": lambda networks: dataclasses.replace(networks, picture=None),
     "without grouper": lambda networks: dataclasses.replace(networks, grouper=None),

@@ -27,9 +27,8 @@ from digitcli.benchmarking.benchmark_results import cpu_name
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.recognition.readings import Reading
-from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.scenes import SceneComposer, scene_composer
 from digitcli.threads import usable_cores
-from digitcli.training.synthetic_lines import scene_composer
 
 Picture = npt.NDArray[np.uint8]
 Row = Mapping[str, float | int]

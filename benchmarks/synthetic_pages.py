@@ -26,7 +26,6 @@ from support import Models, Output, Rows, held_out_composer, open_app, shares
 
 from digitcli.recognition.constraints import parse_constraints
 from digitcli.recognition.reader import Reader
-from digitcli.synthesis.lines import compose_text
 from digitcli.synthesis.page import Corners, Kind
 from digitcli.synthesis.page_layouts import (
     Layout,
@@ -45,7 +44,6 @@ from digitcli.synthesis.page_parts import (
     fill_with_one_comb,
     fill_with_sums,
 )
-from digitcli.synthesis.paper import photograph
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.stamps import side_by_side
 from digitcli.synthesis.texts import sample_amount, sample_decimal, sample_integer
@@ -131,14 +129,13 @@ def lengths(pages: int = 200, seed: int = 1, output: Output = None) -> None:
 @app.command()
 def lines(count: int = 500, model: Models = (), output: Output = None) -> None:
     """Read lines by what is written: a gain of one kind is often a loss of another."""
-    synthesizer, reader, rows = held_out_composer().lines, Reader(*model, device="cpu"), Rows()
+    composer, reader, rows = held_out_composer(), Reader(*model, device="cpu"), Rows()
     for kind, sample in LINES.items():
         random = np.random.default_rng(zlib.crc32(kind.encode()))
         readings, texts = [], []
         for _ in range(count):
             text = sample(random)
-            composition = compose_text(random, synthesizer.sample_writer(random, text), text)
-            readings.append(reader.read(photograph(random, composition.ink, composition.distractors)))
+            readings.append(reader.read(composer.line(random, text).picture))
             texts.append(re.sub(r"\D", "", text))
         with_slash = np.mean(["/" in (reading.raw or "") for reading in readings])
         rows.add(kind, {**shares(readings, texts), "with_slash": float(with_slash)})

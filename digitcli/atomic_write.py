@@ -105,6 +105,25 @@ def remove_partial_files(folder: Path, names: Collection[str]) -> None:
             part.unlink(missing_ok=True)
 
 
+def check_new_folder(folder: Path, force: bool) -> None:
+    """Check, before the work begins, that files can be added to a folder, which need not exist yet.
+
+    Raises:
+        OutputError: the path is not a folder, cannot be written, or is not empty and `force` is not given.
+    """
+    with faults_of(folder):
+        with contextlib.suppress(FileNotFoundError):
+            folder.stat()  # it raises errors for a path through a file, a link to itself and a name too long
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is not a folder.", "Give a folder.")
+        if folder.is_dir() and any(folder.iterdir()) and not force:
+            remedy = "Give another folder, or write into it with --force."
+            raise OutputError(f"{folder} is not empty.", remedy)
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise OutputError(f"{existing} cannot be written.", "Give a folder that can be written.")
+
+
 def check_writable_folder(folder: Path, names: Collection[str], force: bool) -> None:
     """Check, before the work begins, that a folder with files of these names, or paths in it, can be written.
 

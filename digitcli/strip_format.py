@@ -16,3 +16,11 @@ OTHER = "□"  # stands for all other characters, however many
 ALPHABET = DIGITS + MARKS + " " + OTHER  # a space separates two numbers
 OPERATORS = frozenset("+×*÷=" + OTHER)  # separate two numbers, as a space does
 SEPARATORS = OPERATORS | {" "}
+
+
+def count_ctc_columns(text: str) -> int:
+    """Return the number of columns that CTC needs for a text.
+
+    Each character needs one, and a blank between equal characters needs another.
+    """
+    return len(text) + sum(left == right for left, right in zip(text, text[1:], strict=False))

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 # Each stage stands behind those that it uses.
 STAGES = (
     "cnn", "fast", "digit_or_none", "robust", "tiny", "micro", "ensemble",
-    "finder", "picture_reader", "reader", "page_reader", "grouper",
+    "finder", "glance", "reader", "grouper",
 )  # fmt: skip
 # What is run before the command on a card; training goes on where it was stopped.
 BEFORE = {

@@ -51,7 +51,7 @@ from digitcli.synthesis.page import Kind, line_box, numbers_of
 from digitcli.synthesis.page_layouts import fill_with_nothing
 from digitcli.synthesis.scenes import Scene, SceneComposer
 from digitcli.synthesis.strips import strip_of_picture
-from digitcli.training.synthetic_lines import compose_scenes
+from digitcli.training.synthetic_strips import compose_scenes
 
 app = open_app(__doc__)
 # What tells whether the text of a number is right.
@@ -64,7 +64,7 @@ PICTURE_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
 NOTHING_FEATURES = ("nothing", "bias")
 Outcomes = list[tuple[float, bool]]  # the confidence of each answer, and whether it is right
 SEED = 4711  # different from the seed of `digitcli evaluate`
-PICTURE_SEED = 90210  # of the pictures for `picture_reader`; different from those of training
+PICTURE_SEED = 90210  # of the pictures for `glance`; different from those of training
 # Ranges of the sides of blank pages, and of large pages to fit on.
 BLANK_PX, PAGE_PX = (30, 1200), (200, 1400)
 LINES_SHARE = 0.2  # of the pages are one line, such as an amount or a date
@@ -103,19 +103,19 @@ class Place:
 
 @app.command()
 def pictures(composed: int = 6000, others: int = 100) -> None:
-    """Fit the confidence of `picture_reader`.
+    """Fit the confidence of `glance`.
 
     It reads composed pictures, pictures of other generators, and blank paper. The weights are those of the
     probability that its text is right, and that a number stands where no network found one.
     """
     examples = list(compose_examples(composed, others))
-    write("picture_reader", acceptance=fit_acceptance(examples), presence={})
-    write("picture_reader", presence=fit_presence(examples))
+    write("glance", acceptance=fit_acceptance(examples), presence={})
+    write("glance", presence=fit_presence(examples))
 
 
 @app.command()
 def pages(pages: int = 1200, pictures: int = 4000) -> None:
-    """Fit the confidence of `page_reader`, the weights of `recognition.confidence`.
+    """Fit the confidence of `reader`, the weights of `recognition.confidence`.
 
     It reads composed pages, and composed pictures of at most one number. The weights of the presence leave
     places out where a number stands and is misread: most of these cannot be read, and look like no number.
@@ -135,7 +135,7 @@ def pages(pages: int = 1200, pictures: int = 4000) -> None:
     told = [place for place in places if place.is_right or not place.is_number]
     acceptance = fit(places, [place.is_right for place in places], both(FEATURES))
     presence = fit(told, [place.is_number for place in told], both(PRESENCE_FEATURES))
-    write("page_reader", acceptance=acceptance, presence=presence)
+    write("reader", acceptance=acceptance, presence=presence)
 
 
 @app.command()
@@ -144,22 +144,22 @@ def limits(pictures: int = 300) -> None:
 
     The default models read `--pictures` of each kind of `benchmarks/calibrating`, with and without numbers.
     Every kind has the same weight, and an answer to a picture without a number is wrong. The only number that
-    is read in a picture counts in the limits of `reader`, numbers beside others in those of `page_reader`, as
-    in `digitcli predict`. What each kind would have had with the limits of the others is printed.
+    is read in a picture counts in one table of limits, and numbers beside others in another, as in `digitcli
+    predict`. What each kind would have had with the limits of the others is printed.
     """
     reader = Reader(device="cpu", min_confidence=0.0)
     outcomes = {name: answers(reader, scenes_of(name, SEED, pictures)) for name in KINDS}
-    for place, model in enumerate(("reader", "page_reader")):
+    for place, name_of_table in enumerate(("risk", "page_risk")):
         of_kinds = {name: both[place] for name, both in outcomes.items() if both[place]}
         table = table_of(of_kinds, pictures)
-        print(f"{model}: {table}")
+        print(f"{name_of_table}: {table}")
         for name, own in of_kinds.items():
             others = table_of({other: each for other, each in of_kinds.items() if other != name}, pictures)
             threshold = threshold_for_error(DEFAULT_MAX_ERROR, others)
             answered = [is_right for confidence, is_right in own if confidence >= threshold]
             wrong = answered.count(False) / max(len(answered), 1)
             print(f"  {name:16} {len(answered):4} of {len(own):4} answered, {wrong:.1%} of these wrong")
-        write(model, risk=table)
+        write("reader", **{name_of_table: table})
 
 
 def table_of(outcomes: Mapping[str, Outcomes], pictures: int) -> dict[str, float]:
@@ -203,7 +203,7 @@ def fit(places: Sequence[Place], labels: Sequence[bool], names: Sequence[str]) -
 
 def fit_acceptance(examples: Sequence[Example]) -> dict[str, float]:
     """Return the weights of the probability that the text of the network is right."""
-    reader = load_line_recognizer("picture_reader", "cpu")
+    reader = load_line_recognizer("glance", "cpu")
     places = []
     for example in examples:
         line = whole_picture(example.picture, reader)

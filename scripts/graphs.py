@@ -34,9 +34,8 @@ from digitcli.inference.model_resolution import ResolvedModel, resolve_models, s
 from digitcli.inference.predictor import load_page_finder
 from digitcli.inference.runtime import QUANTIZED_ENDING, QUANTIZED_LIST, as_batch, weights_digest
 from digitcli.inference.torch_runtime import open_network
-from digitcli.synthesis.scenes import Scene, SceneComposer
-from digitcli.training.line_task import ComposedLines
-from digitcli.training.synthetic_lines import scene_composer
+from digitcli.synthesis.scenes import Scene, SceneComposer, scene_composer
+from digitcli.training.line_task import as_batches, kind_of
 
 PREFIX = "network."
 Inputs = Iterator[npt.NDArray[np.uint8]]  # batches of lines, or levels of pages
@@ -188,8 +187,9 @@ class Ranges(CalibrationDataReader):  # type: ignore[misc]
 
 def batches_of_lines(model: ResolvedModel) -> Inputs:
     """Yield batches on which a line network was trained."""
-    source = ComposedLines(load_mnist(), model.header.seed or 0, model.header.architecture)
-    for batch in source.pools(BATCH_SIZE)[0][:BATCHES]:
+    composer, random = scene_composer(split(load_mnist()).train, "train"), np.random.default_rng(0)
+    strips = kind_of(model.header.architecture).compose(composer, random, BATCHES * BATCH_SIZE)
+    for batch in as_batches(strips, BATCH_SIZE, random):
         yield batch.images
 
 

@@ -105,9 +105,8 @@ LENGTHS = {
 }
 REFUSAL = {"`--max-error 0.01`": "-max-error-0.01", "by default": "", "`--max-error 0.05`": "-max-error-0.05"}
 README_MODELS = {
-    "reader": "`reader`: whole lines of digits (synthetic lines, every digit correct)",
-    "page_reader": "`page_reader`: strips of pages (synthetic strips, every digit correct)",
-    "picture_reader": "`picture_reader`: easy pictures, before the others (synthetic pictures)",
+    "reader": "`reader`: lines of numbers (synthetic strips, every digit correct)",
+    "glance": "`glance`: easy pictures, before the others (synthetic pictures)",
     "finder": "`finder`: where numbers stand on a page (F-measure)",
     "grouper": "`grouper`: which digits form one number (gaps of synthetic pages)",
     "cnn": "`cnn`: the default of `train`",
@@ -123,7 +122,8 @@ README_MODELS = {
 def results(name: str) -> Rows:
     """Return the rows of a file; `thresholds` are those of `--max-error`, `shipped` the models in models/."""
     if name == "thresholds":
-        single, beside = (resolve_model(model).header.risk for model in ("reader", "page_reader"))
+        header = resolve_model("reader").header
+        single, beside = header.risk, header.page_risk
         return {error: {"single": single[error], "beside": beside[error]} for error in single}
     if name == "shipped":
         sizes = {row.name: row.parameters for row in list_models()}

@@ -28,7 +28,7 @@ from synthetic_pages import LAYOUTS  # noqa: E402
 from digitcli.data.dataset import split  # noqa: E402
 from digitcli.data.mnist import load_mnist  # noqa: E402
 from digitcli.synthesis.page import Kind  # noqa: E402
-from digitcli.training.synthetic_lines import scene_composer  # noqa: E402
+from digitcli.synthesis.scenes import scene_composer  # noqa: E402
 
 FOLDER = ROOT / "tests" / "quality"
 SEED = 2

@@ -17,19 +17,17 @@ import numpy as np
 
 from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.evaluation.evaluate import evaluate_lines
 from digitcli.evaluation.metrics import read_digits
 from digitcli.inference.checkpoint import read_checkpoint, read_header, write_checkpoint
 from digitcli.inference.line_finding import find_lines
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.predictor import load_gap_splitter, load_page_finder
-from digitcli.inference.torch_runtime import infer, infer_lines, load_model, open_network
+from digitcli.inference.torch_runtime import infer, load_model, open_network
 from digitcli.recognition.readings import LIKELY
 from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.line_folders import lines_to_evaluate
-from digitcli.synthesis.strips import LabelledStrip
+from digitcli.synthesis.scenes import scene_composer
 from digitcli.training.gap_task import GapsOfPage, compose_pages
-from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
+from digitcli.training.line_task import held_out_strips, line_logits
 
 STRIPS = 2_000  # composed strips
 PAGES, PAGE = 200, (300, 400)  # composed pages, and their size in pixels
@@ -78,14 +76,10 @@ def ship(run: str | Path, name: str) -> None:
 def predict(path: Path) -> list[str]:
     """Return the answers of a model to every digit of MNIST, or to composed lines or pages."""
     header = read_header(path)
-    task, architecture = header.task, header.architecture
-    if architecture in STRIP_COMPOSERS:
-        network = open_network(resolve_model(path))
-        answers = infer_lines(network, [strip.image for strip in strips_for(architecture)])
-        return read_digits([answer.logits for answer in answers], header.alphabet)
+    task = header.task
     if task == "line":
-        lines, split_name = lines_to_evaluate("mnist", header.dataset.get("digest"))
-        return evaluate_lines(path, lines, data="mnist", split=split_name, runtime="torch").predicted
+        strips = held_out_strips(header.architecture, "validation", 0, STRIPS)
+        return read_digits(line_logits(open_network(resolve_model(path)), strips), header.alphabet)
     if task == "page":
         finder = load_page_finder(path, "cpu", "torch")
         return [str(len(find_lines(page, finder.maps).lines)) for page in pages()]
@@ -96,13 +90,6 @@ def predict(path: Path) -> list[str]:
     assert mnist.test is not None
     images = np.concatenate([mnist.train.images, mnist.test.images])
     return [str(digit) for digit in infer(load_model(path), images).argmax(-1).tolist()]
-
-
-@functools.cache
-def strips_for(architecture: str) -> list[LabelledStrip]:
-    """Compose strips for an architecture, by held-out writers."""
-    composer = scene_composer(split(load_mnist()).validation, "calibrate")
-    return STRIP_COMPOSERS[architecture](composer, np.random.default_rng(0), STRIPS)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from digitcli.adaptation.adaptation import (
-    INK_READER,
+    READER,
     Adaptation,
     Choice,
     EpochScore,
@@ -27,9 +27,9 @@ from digitcli.adaptation.adaptation import (
 from digitcli.adaptation.calibrate import Answer, answer_pictures, numbers_of, read_folder
 from digitcli.adaptation.labelled_lines import find_lines_to_learn
 from digitcli.adaptation.line_fine_tuning import recipe_of, steps_of_epoch, trained_epochs
-from digitcli.data import DEFAULT_DATASET
-from digitcli.data.dataset import Failure
+from digitcli.data.dataset import Failure, split
 from digitcli.data.label_tables import LABELS, LabelledPicture
+from digitcli.data.mnist import load_mnist
 from digitcli.errors import InputError, QualityError, UsageError, counted
 from digitcli.evaluation.calibration import minimize_over_temperature, risk_table
 from digitcli.evaluation.metrics import LineLogits, exact_match, line_nll
@@ -43,10 +43,12 @@ from digitcli.recognition.line_reading import FINDER
 from digitcli.recognition.models import DEFAULT_OF_KIND, complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import companions_of
-from digitcli.synthesis.lines import Line
-from digitcli.training.line_task import line_logits
-from digitcli.training.start_model import OriginalLines, describe_start
-from digitcli.training.synthetic_lines import compose
+from digitcli.strip_format import ALPHABET
+from digitcli.synthesis.scenes import scene_composer
+from digitcli.synthesis.strips import LabelledStrip
+from digitcli.training.line_task import held_out_strips, line_logits
+from digitcli.training.start_model import describe_start
+from digitcli.training.synthetic_strips import compose_training_strips
 from digitcli.training.task import derive_seed
 
 Weights = dict[str, Tensor]
@@ -56,21 +58,18 @@ FOLDS = 5
 # The fewest pictures that can be read. With fewer, no test can tell an improvement from chance, and each fold
 # has only one or two pictures. Chosen by hand.
 LEAST_PICTURES = 10
-# The largest loss of accuracy on 1,000 synthetic lines. It is about two standard errors of their accuracy
-# (0.86 percentage points), and six of the difference between two networks (see `training.start_model`), so
-# that a network which loses more has clearly become worse at other pictures.
-LARGEST_LOSS = 0.02
+# The largest loss of accuracy on synthetic strips. It is about two standard errors of their accuracy, and six
+# of the difference between two networks, so that one which loses more has become worse at other pictures.
+TEST_STRIPS, LARGEST_LOSS = 1_000, 0.02
 # More than the rounding of a difference of two shares, and less than one line.
 ROUNDING = 1e-9
 # The shares of the way from the weights before to those after the training, the first that forgets little is
 # taken. Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
 SHARES = (1.0, 0.75, 0.5, 0.25)
 DEFAULT_SETTINGS = FineTuning()
-# The synthetic lines to learn besides the labelled ones: each is used about twice in a training of 8 epochs,
-# and they are composed in 12 seconds.
-COMPOSED_LINES = 2_000
-COMPOSED_AT_ONCE = 100
-# A part of the seeds of the synthetic lines to learn, which no pool of `training.line_task` has.
+# The synthetic strips to learn besides the labelled ones: each is used about twice in a training of 8 epochs.
+COMPOSED_STRIPS, COMPOSED_AT_ONCE = 2_000, 100
+# A part of the seeds of the synthetic strips to learn, which no pool of a training has.
 _COMPOSED_SEED = (3, 0)
 
 
@@ -134,16 +133,16 @@ def adapt(
 
 
 def model_to_adapt(models: Sequence[ResolvedModel]) -> ResolvedModel:
-    """Return the model of a reader that is adapted: the only one that reads the ink of lines.
+    """Return the model of a reader that is adapted: the only one that reads strips.
 
     Raises:
         UsageError: there is none, or there are several, or its weights are integers.
     """
-    of_ink = [model for model in models if model.header.architecture == INK_READER]
-    if len(of_ink) != 1:
-        cause = f"{len(of_ink)} of the models are of the architecture {INK_READER}, which is adapted."
+    readers = [model for model in models if model.header.architecture == READER]
+    if len(readers) != 1:
+        cause = f"{len(readers)} of the models are of the architecture {READER}, which is adapted."
         raise UsageError(cause, "Name one such model with -m, or leave -m out.")
-    (model,) = of_ink
+    (model,) = readers
     if model.header.weight_bits:
         cause = f"The weights of {model.name} are integers, which cannot be trained."
         raise UsageError(cause, "Adapt the model that it was made from, and compress the result.")
@@ -189,8 +188,8 @@ def _set_up(
             cause += f" {failures} are copies, have no digit in their text or cannot be read."
         raise InputError(cause, "Label more pictures of one number each; 100 or more are better.")
     folds = divide_into_folds([answer.picture.group for answer in answers], FOLDS, settings.seed)
-    original = OriginalLines(DEFAULT_DATASET, settings.seed)
-    composed = _compose_lines(original, settings.seed, on_event)
+    composed = _compose_strips(settings.seed, on_event)
+    original = held_out_strips(READER, "test", settings.seed, TEST_STRIPS)
     setup = Setup(start, examples, folds, composed, original, settings, choose_device(device), on_event)
     if not all(setup.lines_of(fold)[0] for fold in range(folds.count)):
         cause = "The pictures that can be used are all of one group, and the other groups have none."
@@ -198,15 +197,20 @@ def _set_up(
     return setup
 
 
-def _compose_lines(original: OriginalLines, seed: int, on_event: OnEvent) -> list[Line]:
-    """Compose the lines that are mixed with those of the pictures."""
-    synthesizer = original.source.composer("train").lines
+def _compose_strips(seed: int, on_event: OnEvent) -> list[LabelledStrip]:
+    """Compose the strips that are mixed with those of the pictures."""
+    composer = scene_composer(split(load_mnist()).train, "train")
     random = np.random.default_rng(derive_seed(seed, *_COMPOSED_SEED))
-    lines: list[Line] = []
-    while len(lines) < COMPOSED_LINES:
-        lines += compose(synthesizer, random, COMPOSED_AT_ONCE)
-        on_event(ThingsDone(len(lines), COMPOSED_LINES, "synthetic lines composed"))
-    return lines
+    strips: list[LabelledStrip] = []
+    while len(strips) < COMPOSED_STRIPS:
+        strips += compose_training_strips(composer, random, COMPOSED_AT_ONCE)
+        on_event(ThingsDone(len(strips), COMPOSED_STRIPS, "synthetic lines composed"))
+    return strips
+
+
+def accuracy_on(network: nn.Module, strips: Sequence[LabelledStrip]) -> float:
+    """Return the share of strips whose digits are all read correctly."""
+    return exact_match(line_logits(network, strips), [strip.digits for strip in strips], ALPHABET)
 
 
 def _results(before: Sequence[Answer], after: Sequence[Answer], setup: Setup) -> tuple[PictureResult, ...]:
@@ -282,28 +286,28 @@ class Setup:
     examples: the lines to learn from, by picture.
     folds: the folds of these pictures.
     composed: synthetic lines, which are mixed with them.
-    original: the synthetic lines that show what a network forgets.
+    original: synthetic strips by held-out writers, which show what a network forgets.
     settings, device: how, and where, the networks are trained.
     on_event: receives the progress.
     """
 
     start: ResolvedModel
-    examples: Sequence[Sequence[Line]]
+    examples: Sequence[Sequence[LabelledStrip]]
     folds: Folds
-    composed: Sequence[Line]
-    original: OriginalLines
+    composed: Sequence[LabelledStrip]
+    original: Sequence[LabelledStrip]
     settings: FineTuning
     device: torch.device
     on_event: OnEvent
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[LabelledStrip]:
         """The lines of all pictures."""
         return [line for example in self.examples for line in example]
 
-    def lines_of(self, fold: int) -> tuple[list[Line], list[Line]]:
+    def lines_of(self, fold: int) -> tuple[list[LabelledStrip], list[LabelledStrip]]:
         """Return the lines to train on and the held-out lines of a fold."""
-        training, held_out = list[Line](), list[Line]()
+        training, held_out = list[LabelledStrip](), list[LabelledStrip]()
         for example, number in zip(self.examples, self.folds.numbers, strict=True):
             (held_out if number == fold else training).extend(example)
         return training, held_out
@@ -389,11 +393,11 @@ def train_on_all(setup: Setup, validation: CrossValidation) -> tuple[Choice, Wei
     *_, network = trained_epochs(setup.start, setup.lines, setup.composed, settings, setup.device, on_step)
     trial = open_network(setup.start).to(setup.device)
     before, after = copied_weights(trial), copied_weights(network)
-    accuracy = setup.original.test_accuracy(trial)
+    accuracy = accuracy_on(trial, setup.original)
     for share in SHARES:
         tensors = interpolated(before, after, share)
         trial.load_state_dict(tensors)
-        new_accuracy = setup.original.test_accuracy(trial)
+        new_accuracy = accuracy_on(trial, setup.original)
         if accuracy - new_accuracy <= LARGEST_LOSS + ROUNDING:
             score = _score_at(setup, validation, epochs, share)
             return Choice(epochs, share, accuracy, new_accuracy, score), tensors
@@ -435,7 +439,7 @@ def read_held_out(
     count = setup.counter("held-out pictures read", len(answers))
     with tempfile.TemporaryDirectory() as folder:
         for fold, weights in enumerate(validation.weights):
-            path = Path(folder) / f"{INK_READER}-{fold}.safetensors"
+            path = Path(folder) / f"{READER}-{fold}.safetensors"
             tensors = interpolated(weights_before, weights[choice.epochs - 1], choice.share)
             write_checkpoint(path, header, tensors)
             network = resolve_model(path)

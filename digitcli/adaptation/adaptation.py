@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from digitcli.inference.checkpoint import Header
 
 # The architecture that is adapted: it reads the ink of lines.
-INK_READER = "reader"
+READER = "reader"
 # The passes over the labelled lines, at most; cross-validation chooses their number.
 EPOCHS = 12
 # The epochs of which a cross-validation keeps the networks in memory, one of each fold: about 1.5 GB.
@@ -32,7 +32,7 @@ OF_ONE_GROUP = (
     "writers."
 )
 
-NETWORK_FILE = f"{INK_READER}.safetensors"
+NETWORK_FILE = f"{READER}.safetensors"
 FILES = (ADAPTATION_FILE, NETWORK_FILE)  # in the folder of an adaptation
 # The figures of `Adaptation` that its record has under the same name.
 FIGURES = (

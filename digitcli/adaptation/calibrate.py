@@ -22,7 +22,7 @@ from digitcli.evaluation.calibration import RiskControl, control_risk, pictures_
 from digitcli.events import OnEvent, ThingsDone
 from digitcli.inference.checkpoint import Guarantee, read_checkpoint, write_checkpoint
 from digitcli.inference.model_resolution import ModelLike, ResolvedModel, resolve_models
-from digitcli.recognition.models import complete_models, reads_strips
+from digitcli.recognition.models import complete_models, reads_pictures
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import TOP_K, check_ranges
 from digitcli.recognition.sources import Picture
@@ -246,9 +246,9 @@ def _count_groups(answers: Sequence[Answer], control: RiskControl) -> tuple[int 
 
 
 def carrier_of(models: Sequence[ResolvedModel]) -> ResolvedModel:
-    """Return the model of a reader that carries its guarantee: one of lines, else one of strips or digits."""
-    line_models = [model for model in models if model.header.task == "line"]
-    return min(line_models or models, key=reads_strips)
+    """Return the model of a reader that carries its guarantee: the reader, or a classifier of digits."""
+    readers = [model for model in models if model.header.task == "line" and not reads_pictures(model)]
+    return (readers or list(models))[0]
 
 
 def save_calibrated(calibration: Calibration, path: Path) -> None:

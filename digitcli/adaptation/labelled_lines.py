@@ -13,7 +13,6 @@ from digitcli.errors import DigitcliError
 from digitcli.evaluation.metrics import edit_distance
 from digitcli.events import OnEvent, ThingsDone
 from digitcli.imaging.grayscale import rotate
-from digitcli.imaging.network_inputs import strip_ink
 from digitcli.imaging.opening import open_pages
 from digitcli.inference.ctc import (
     Columns,
@@ -28,17 +27,17 @@ from digitcli.inference.line_finding import find_lines
 from digitcli.inference.predictor import LineRecognizer, PageFinder
 from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.line_reading import as_levels, reading_order, strips_of
-from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX
-from digitcli.synthesis.lines import Line, count_ctc_columns
+from digitcli.strip_format import BOX_SCALE_PX, COLUMN_PX, STRIP_PAPER, count_ctc_columns
+from digitcli.synthesis.strips import LabelledStrip
 
 # The probability of the label's digits below which a network misreads the line, or sees only a part of them,
 # and what it takes for marks is not trusted. Chosen by hand.
 LEAST_PROBABILITY = 0.01
-# The ink, from 0 to 255, and the rows of it that make a column of a crop part of a stroke.
-LEAST_INK, LEAST_ROWS = 100, 2
+# The distance from the paper, of 127, and the rows of it that make a column of a strip part of a stroke.
+LEAST_INK, LEAST_ROWS = 50, 2
 # The least columns of ink of a digit that is not read, as a share of the mean width of those that are. It is
-# less than the width of a 1. Chosen, like the two values above, on 500 synthetic lines, half of them cut off:
-# of the clean ones 438 cut and no whole line were found, and with noise 205 cut and 3 whole ones.
+# less than the width of a 1. Chosen, like the two values above, on 500 synthetic strips, half of them cut
+# off: 169 of these and no whole one were found.
 LEAST_SHARE_OF_WIDTH = 0.3
 
 # The probability of a mark in a column from which it may be a part of the text: less is no more than a doubt.
@@ -55,7 +54,7 @@ NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 def shows_part_only(image: npt.NDArray[np.uint8], answer: LineOutput, columns: Columns, digits: str) -> bool:
-    """Tell whether a crop, uint8 (40, W), shows a part of a label's digits, and no ink where others would be.
+    """Tell whether a strip, uint8 (3, 40, W), shows a part of a label's digits, and no ink beside it.
 
     This is so if the network reads a part of the digits, takes all of them for unlikely, and beside what it
     reads is less ink than the others need. A number that the network misreads in another way, or whose other
@@ -72,7 +71,8 @@ def shows_part_only(image: npt.NDArray[np.uint8], answer: LineOutput, columns: C
     to_sides = answer.distances * BOX_SCALE_PX  # T, 4
     left = (places[0] + 0.5) * COLUMN_PX - float(to_sides[places[0], 0])
     right = (places[-1] + 0.5) * COLUMN_PX + float(to_sides[places[-1], 1])
-    has_stroke = (image >= LEAST_INK).sum(axis=0) >= LEAST_ROWS  # W
+    ink = np.abs(image[0].astype(np.int16) - STRIP_PAPER)
+    has_stroke = (ink >= LEAST_INK).sum(axis=0) >= LEAST_ROWS  # W
     before, after = has_stroke[: max(0, int(left) - 1)].sum(), has_stroke[math.ceil(right) + 1 :].sum()
     needed = LEAST_SHARE_OF_WIDTH * (right - left) / len(reading)
     starts = [start for start in range(len(digits)) if digits.startswith(reading, start)]
@@ -143,7 +143,7 @@ def target_text(logits: npt.NDArray[np.float32], alphabet: str, temperature: flo
 
 def marks_of(label: str, alphabet: str) -> str | None:
     """Return a label as a network writes it, if it has marks of the alphabet; None if it has digits only."""
-    known = "".join(character for character in label if character in alphabet)
+    known = "".join(character for character in label if character in alphabet).strip()
     return None if known.isdecimal() or not known else known
 
 
@@ -152,10 +152,10 @@ def find_lines_to_learn(
     recognizer: LineRecognizer,
     finder: PageFinder,
     on_event: OnEvent = lambda event: None,
-) -> list[list[Line]]:
+) -> list[list[LabelledStrip]]:
     """Return the lines of pictures of one page each, which were read: crops with texts, without boxes.
 
-    They are the ink of the strips of the lines that a page finder finds. A picture whose regions cannot be
+    They are the strips of the lines that a page finder finds. A picture whose regions cannot be
     matched with its label has none, and a strip that shows only a part of its number is left out.
 
     Raises:
@@ -169,7 +169,7 @@ def find_lines_to_learn(
             raise grey
         levels = as_levels(rotate(grey, answer.rotation))
         found = strips_of(levels, reading_order(find_lines(levels, finder.maps).lines))
-        strips = [[strip_ink(strip.image) for strip in line] for line in found]
+        strips = [[strip.image for strip in line] for line in found]
         examples.append(_labelled_lines(strips, answer.picture.text, recognizer))
         on_event(ThingsDone(number, len(answers), "pictures cropped"))
     return examples
@@ -177,7 +177,7 @@ def find_lines_to_learn(
 
 def _labelled_lines(
     regions: Sequence[Sequence[np.ndarray]], label: str, recognizer: LineRecognizer
-) -> list[Line]:
+) -> list[LabelledStrip]:
     """Return the crops of regions with their texts; none if the label cannot be divided between them.
 
     A line that is too wide, or has not enough columns for CTC, is left out.
@@ -191,7 +191,7 @@ def _labelled_lines(
         return []
     given = marks_of(label, alphabet) if len(regions) == 1 else None
     lines = [
-        Line(crop, given or target_text(answer.logits, alphabet, temperature, digits), NO_BOXES)
+        LabelledStrip(crop, given or target_text(answer.logits, alphabet, temperature, digits), NO_BOXES)
         for crops, region, digits in zip(regions, answers, parts, strict=True)
         for crop, answer in zip(crops, region, strict=True)
         if not shows_part_only(crop, answer, digit_columns(answer.logits, alphabet, temperature), digits)

@@ -8,22 +8,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from digitcli.adaptation.adaptation import FineTuning
 from digitcli.architectures.recipe import Recipe
 from digitcli.architectures.registry import resolve_recipe
-from digitcli.data.augmentation import augment
 from digitcli.errors import DivergedError
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.inference.runtime import pad_lines
-from digitcli.inference.torch_runtime import as_input, open_network
-from digitcli.strip_format import COLUMN_PX
-from digitcli.synthesis.lines import Line, count_ctc_columns
+from digitcli.inference.torch_runtime import open_network
+from digitcli.strip_format import count_ctc_columns
+from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training.line_task import LineBatch, as_batches, line_loss
 from digitcli.training.optimization import (
     autocast,
@@ -34,16 +30,8 @@ from digitcli.training.optimization import (
     step_on,
     update_average,
 )
+from digitcli.training.scene_changes import change_strip
 from digitcli.training.task import derive_seed, seed_random
-
-# Chosen by hand, so that a varied line could be by the same writer.
-STRETCH = 0.12  # standard deviation of the logarithm of the width, and of half of it for the height
-SHEAR = 0.12  # standard deviation, pixels across for each pixel down
-SHIFT_PX = 1.5  # standard deviation of a shift up or down, in rows of 40
-LEAST_WIDTH = 0.8  # of a line, so that its characters keep the columns that CTC needs
-AT_ONCE = 32  # lines of similar width, whose strokes are varied together
-# The widths of strokes and smooth displacements as for digits, with the strength of the recipe `robust`.
-STROKES = Recipe(augment=True, affine=False, stroke_width=True, elastic=0.5)
 
 # The steps of an epoch: a pass over the labelled lines if it has so many. More would take too long for a
 # person who waits, fewer would change the network too little to be told from chance.
@@ -61,49 +49,6 @@ WARMUP_STEPS = 10
 # The decay of the moving average of the weights, which takes the place of a falling learning rate: every
 # epoch could be the last.
 EMA_DECAY = 0.98
-# A part of the seeds of variation, which no step has.
-_VARIATION = -1
-
-
-def vary(lines: Sequence[Line], random: np.random.Generator) -> list[Line]:
-    """Return lines in another shape and with other strokes, the narrowest first.
-
-    The random numbers are those of `random`, and of PyTorch's global generator for the strokes.
-    """
-    shapes = [_vary_shape(line.image, random, COLUMN_PX * count_ctc_columns(line.text)) for line in lines]
-    order = sorted(range(len(lines)), key=lambda index: shapes[index].shape[1])
-    varied: list[Line] = []
-    for start in range(0, len(order), AT_ONCE):
-        # The first images of a batch become thicker or thinner, see `data.augmentation.stroke_width`.
-        indices = random.permutation(order[start : start + AT_ONCE]).tolist()
-        images = _vary_strokes([shapes[index] for index in indices])
-        varied += [
-            dataclasses.replace(lines[index], image=image)
-            for index, image in zip(indices, images, strict=True)
-        ]
-    return varied
-
-
-def _vary_shape(
-    image: npt.NDArray[np.uint8], random: np.random.Generator, least_width: int
-) -> npt.NDArray[np.uint8]:
-    """Stretch, shear and shift a line, uint8 (40, W); it stays at least `least_width` pixels wide."""
-    height, width = image.shape
-    factor = max(LEAST_WIDTH, float(np.exp(random.normal(0, STRETCH))))
-    new_width = max(round(factor * width), least_width)
-    scale_x, scale_y = new_width / width, float(np.exp(random.normal(0, STRETCH / 2)))
-    shear, shift = random.normal(0, SHEAR), random.normal(0, SHIFT_PX)
-    middle = (height - 1) / 2
-    matrix = np.array([[scale_x, -shear, shear * middle], [0, scale_y, middle * (1 - scale_y) + shift]])
-    return np.asarray(cv2.warpAffine(image, matrix, (new_width, height), flags=cv2.INTER_LINEAR), np.uint8)
-
-
-def _vary_strokes(images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
-    """Vary the width of strokes and bend them a little, uint8 (40, W), see `data.augmentation`."""
-    padded = pad_lines(images, max(image.shape[1] for image in images))
-    varied = augment(as_input(torch.from_numpy(padded)), STROKES).squeeze(1)
-    levels = (255 * varied.clamp(0, 1)).round().byte().numpy()
-    return [line[:, : image.shape[1]] for line, image in zip(levels, images, strict=True)]
 
 
 def steps_of_epoch(lines: int) -> int:
@@ -113,8 +58,8 @@ def steps_of_epoch(lines: int) -> int:
 
 def trained_epochs(
     start: ResolvedModel,
-    labelled: Sequence[Line],
-    composed: Sequence[Line],
+    labelled: Sequence[LabelledStrip],
+    composed: Sequence[LabelledStrip],
     settings: FineTuning,
     device: torch.device,
     on_step: Callable[[], None] = lambda: None,
@@ -134,12 +79,12 @@ def trained_epochs(
     optimizer, average, taken = create_optimizer(network, recipe), create_average(network, recipe), 0
     assert average is not None
     for epoch in range(settings.epochs):
-        for batch in _batches(labelled, composed, settings, epoch, start.header.alphabet):
+        for batch in _batches(labelled, composed, settings, epoch):
             seed_random(device, derive_seed(settings.seed, epoch, taken))
             set_lr(optimizer, recipe.lr * min(1.0, (taken + 1) / WARMUP_STEPS))
             _set_training_mode(network)
             with autocast(device, recipe):
-                loss = line_loss(network, batch, device, guidance=0.0, alphabet=start.header.alphabet)
+                loss = line_loss(network, batch, device)
             loss.backward()
             if not math.isfinite(float(loss.detach())):
                 cause = f"The loss is not finite any more in epoch {epoch + 1}."
@@ -181,16 +126,16 @@ def recipe_of(start: ResolvedModel, settings: FineTuning, device: torch.device) 
 
 
 def _batches(
-    labelled: Sequence[Line], composed: Sequence[Line], settings: FineTuning, epoch: int, alphabet: str
+    labelled: Sequence[LabelledStrip], composed: Sequence[LabelledStrip], settings: FineTuning, epoch: int
 ) -> list[LineBatch]:
     """Return the batches of an epoch, which share the synthetic lines by chance."""
     count = steps_of_epoch(len(labelled)) * BATCH_SIZE
     count_composed = round(COMPOSED_SHARE * count)
     random = np.random.default_rng(derive_seed(settings.seed, epoch))
     drawn = [labelled[index] for index in _draw(random, len(labelled), count - count_composed)]
-    seed_random(torch.device("cpu"), derive_seed(settings.seed, epoch, _VARIATION))
     rehearsed = [composed[index] for index in _draw(random, len(composed), count_composed)]
-    return as_batches([*vary(drawn, random), *rehearsed], BATCH_SIZE, random, alphabet)
+    strips = [change_strip(each, random, count_ctc_columns(each.text)) for each in (*drawn, *rehearsed)]
+    return as_batches(strips, BATCH_SIZE, random)
 
 
 def _draw(random: np.random.Generator, size: int, count: int) -> list[int]:

@@ -14,8 +14,6 @@ from digitcli.strip_format import ALPHABET, STRIP_PAPER
 
 CHANNELS_IN = 4  # see `imaging.network_inputs`
 MAPS = 6  # number, other writing, height, offset, slope, small writing
-# Digits, marks, the space between two numbers, and a character that stands for all others.
-STRIP_ALPHABET = ALPHABET
 
 
 def finder(widths: Sequence[int] = (16, 32, 64, 96, 128), pyramid: int = 32) -> Finder:
@@ -69,61 +67,47 @@ def _block(channels: int) -> nn.Module:
     return nn.Sequential(Residual(nn.Sequential(_activated(channels, channels), second)), nn.ReLU())
 
 
-def reader(dropout: float, alphabet: str = "0123456789.,-=/") -> Reader:
-    """Build a line reader: convolutions reduce a height of 40 pixels to one, then blocks mix along the line.
+def reader(dropout: float, alphabet: str = ALPHABET) -> Reader:
+    """Build a reader of strips: convolutions reduce a height of 40 pixels to one, then blocks mix along it.
 
     Graves, Fernández, Gomez & Schmidhuber, "Connectionist temporal classification: labelling unsegmented
     sequence data with recurrent neural networks", 2006; Shi, Bai & Yao, "An end-to-end trainable neural
     network for image-based sequence recognition", 2015. What differs here: residual blocks (He et al., 2016)
     replace plain convolutions, and depthwise convolutions with pointwise layers (Liu et al., "A ConvNet for
     the 2020s", 2022) replace recurrent layers. A second head predicts the box of the character at each
-    column.
+    column. A strip has the raw pixels of a line with their surroundings in three channels: the mean, the
+    darkest and the lightest value of each pixel, so that thin ink survives.
     """
-    return Reader(alphabet, dropout)
+    return Reader(alphabet, dropout, stem=32, width=256, mixers=4)
 
 
-def strip_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
-    """Build a wider `reader` for strips: raw pixels of a line, in three channels, with their surroundings.
-
-    See `reader` for Graves et al., 2006, and Shi, Bai & Yao, 2015. The channels are the mean, the darkest and
-    the lightest value of each pixel, so that thin ink survives. Paper is 128, and ink is darker or lighter.
-    """
-    return Reader(alphabet, dropout, channels=3, width=256, mixers=4)
-
-
-def picture_reader(dropout: float, alphabet: str = STRIP_ALPHABET) -> Reader:
-    """Build a small `strip_reader` for whole pictures that hold one number, the first stage of a cascade.
+def glance(dropout: float, alphabet: str = ALPHABET) -> Reader:
+    """Build a small `reader` for whole pictures that hold one number, the first stage of a cascade.
 
     See `reader` for Graves et al., 2006, and Shi, Bai & Yao, 2015; Viola & Jones, "Rapid object detection
     using a boosted cascade of simple features", 2001, for cascades. Whatever is not one number is read as
     another character, and left to the networks that follow.
     """
-    return Reader(alphabet, dropout, channels=3, stem=24, width=128, mixers=2)
+    return Reader(alphabet, dropout, stem=24, width=128, mixers=2)
 
 
 class Reader(nn.Module):
-    """A network from lines (N, C, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC.
+    """A network from strips (N, 3, 40, W) to logits (N, W / 4, A + 1); the last class is the blank of CTC.
+
+    Paper is 128 of 255, and ink is darker or lighter.
 
     parallel: The heads, which are one stage (`stages_of`).
     """
 
     parallel = ("classes", "distances")
 
-    def __init__(
-        self,
-        alphabet: str,
-        dropout: float,
-        channels: int = 1,
-        stem: int = 32,
-        width: int = 192,
-        mixers: int = 3,
-    ) -> None:
+    channels = 3
+
+    def __init__(self, alphabet: str, dropout: float, stem: int, width: int, mixers: int) -> None:
         super().__init__()
-        self.channels = channels
-        self.paper = 0.0 if channels == 1 else STRIP_PAPER / 255
         self.trunk = nn.Sequential(
-            nn.PixelUnshuffle(2),  # N, 4 C, 20, W/2
-            _convolution(4 * channels, stem, 3),
+            nn.PixelUnshuffle(2),  # N, 12, 20, W/2
+            _convolution(4 * self.channels, stem, 3),
             nn.ReLU(),
             Residual(_two_convolutions(stem)),
             nn.ReLU(),
@@ -151,7 +135,7 @@ class Reader(nn.Module):
 
     def forward(self, lines: Tensor) -> Tensor:
         """Return logits (N, W / 4, A + 1)."""
-        return _to_columns(self.classes(self.trunk(self._centred(lines))))
+        return _to_columns(self.classes(self.trunk(lines - STRIP_PAPER / 255)))
 
     def locate(self, lines: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits, and the box of the character at each column, (N, W / 4, 4).
@@ -159,12 +143,8 @@ class Reader(nn.Module):
         A box is the distance from the middle of the column to the left and to the right edge, then the first
         and the last row, all in units of 20 pixels.
         """
-        features = self.trunk(self._centred(lines))
+        features = self.trunk(lines - STRIP_PAPER / 255)
         return _to_columns(self.classes(features)), _to_columns(self.distances(features))
-
-    def _centred(self, lines: Tensor) -> Tensor:
-        """Return lines in which paper is 0."""
-        return lines - self.paper if self.paper else lines
 
 
 def _to_columns(maps: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ COMMANDS = {  # the first sentences of the commands' docstrings, so that --help 
     "export": "Write a model for another program or language, and check that it answers the same there.",
     "models": "List every architecture and every shipped model, or show one of them layer by layer.",
     "doctor": "Say what is wrong with a run, a model, a picture, data or the installation.",
-    "synthesize": "Write synthetic lines of handwritten numbers with exact labels, to train or to test a "
-    "line reader.",
+    "synthesize": "Write synthetic pictures of handwritten numbers with exact labels, to train or to test a "
+    "reader.",
 }
 HELP_OPTIONS = ["-h", "--help"]
 # The error that ended the run. Its frames hold the connection to other processes; to release them waits for

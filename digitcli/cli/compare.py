@@ -93,8 +93,10 @@ def compare(options: CompareOptions) -> None:
     parsed = parse_specifications(options.models, options.data or TrainConfig.data, options.device)
     if options.seeds is not None and not any(each.config for each in parsed):
         raise UsageError("--seeds needs an architecture to train.", "Name one, or leave --seeds out.")
+    from digitcli.data.loading import find_dataset
+
     data, split = _choose_digits(parsed, options.data, options.split)
-    _check_dataset(data)
+    find_dataset(data)
     for path in options.output or [None]:
         check_output(path, (SUFFIX, CHART_SUFFIX), options.force)
     with console.Busy("Loading PyTorch"), wait_with_signals():
@@ -135,21 +137,14 @@ def _choose_digits(
     if saved is None or not all(each.saved for each in parsed):
         return data or TrainConfig.data, split or DEFAULT_SPLIT
     if data is None:
+        from digitcli.data.loading import find_dataset
+
         try:
-            _check_dataset(saved.data)
+            find_dataset(saved.data)
         except DigitcliError as error:
             error.remedy = f"The saved runs were evaluated on {saved.data}: say where it is now with --data."
             raise
     return data or saved.data, split or saved.split
-
-
-def _check_dataset(data: str) -> None:
-    from digitcli.data.loading import find_dataset
-    from digitcli.synthesis.line_folders import is_line_folder
-
-    path = find_dataset(data)
-    if path is not None and is_line_folder(path):
-        raise UsageError(f"--data {data} holds lines.", "Give a dataset of single digits.")
 
 
 def line_of_run(event: object) -> tuple[int, str] | None:

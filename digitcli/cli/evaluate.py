@@ -46,7 +46,7 @@ class EvaluateOptions:
     )  # fmt: skip
     data: str = setting(
         DEFAULT_DATASET, "", "Evaluate on this dataset: a name (mnist, mnist-c), a file or a folder; for "
-        "line models, a folder of digitcli synthesize.", unit="dataset", complete=complete_dataset,
+        "line models, a folder of digitcli synthesize --for.", unit="dataset", complete=complete_dataset,
     )  # fmt: skip
     split: Split | None = setting(
         None,
@@ -134,11 +134,11 @@ def _evaluate(
                 models, options.data, select=options.select, split=options.split, device=options.device,
                 mistakes=options.mistakes, robustness=options.robustness, ood=options.ood, on_event=bar,
             )  # fmt: skip
-        from digitcli.synthesis.line_folders import lines_to_evaluate
+        from digitcli.training.line_task import strips_to_evaluate
 
-        lines, split = lines_to_evaluate(options.data, models[0].header.dataset.get("digest"))
+        strips, split = strips_to_evaluate(models[0].header.architecture, options.data)
         return evaluate.evaluate_lines(
-            models[0], lines, data=options.data, split=split, device=options.device,
+            models[0], strips, data=options.data, split=split, device=options.device,
             mistakes=options.mistakes, on_event=bar,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`digitcli synthesize`: write a folder of synthetic lines of handwritten numbers with exact labels."""
+"""`digitcli synthesize`: write synthetic pictures of handwritten numbers with exact labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from digitcli import console
+from digitcli.atomic_write import check_new_folder
 from digitcli.cli.signals import wait_with_signals
 from digitcli.settings import REQUIRED, setting
 
-Purpose = Literal["lines", "finder", "strip_reader", "picture_reader"]
-LINES_PER_NOTICE = 1_000  # between two progress lines where no progress bar can be drawn
+Purpose = Literal["pictures", "finder", "reader", "glance"]
+PICTURES_PER_NOTICE = 1_000  # between two progress lines where no progress bar can be drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,21 +20,21 @@ class SynthesizeOptions:
     """The options of `digitcli synthesize`."""
 
     output: Path = setting(
-        REQUIRED, "", "Write the lines into this folder; it is created if necessary.", letter="-o",
+        REQUIRED, "", "Write the pictures into this folder; it is created if necessary.", letter="-o",
         unit="dir", aliases=("--out",),
     )  # fmt: skip
     purpose: Purpose = setting(
-        "lines", "", "Write lines with their labels, or what this network learns from: squares of pages with "
-        "targets, or strips.",
+        "pictures", "", "Write pictures with their labels, or what this network learns from: squares of "
+        "pages with targets, or strips.",
     )  # fmt: skip
     count: int = setting(
-        1_000, "", "Write this many lines, squares or strips.", letter="-n", unit="N", at_least=1
+        1_000, "", "Write this many pictures, squares or strips.", letter="-n", unit="N", at_least=1
     )
     jobs: int = setting(
         1, "", "Compose squares or strips by this many processes.", letter="-j", unit="N", at_least=1,
     )  # fmt: skip
     seed: int = setting(
-        0, "", "Derive all random numbers from this seed; equal seeds give equal lines.", unit="N",
+        0, "", "Derive all random numbers from this seed; equal seeds give equal pictures.", unit="N",
         at_least=0,
     )  # fmt: skip
     force: bool = setting(
@@ -43,31 +44,29 @@ class SynthesizeOptions:
 
 
 def synthesize(options: SynthesizeOptions) -> None:
-    """Write synthetic lines of handwritten numbers with exact labels, to train or to test a line reader.
+    """Write synthetic pictures of handwritten numbers with exact labels, to train or to test a reader.
 
-    The folder gets a picture of each line (00000.png and so on, 40 pixels high, white ink on black),
-    labels.csv with the digits and the full text of each line, and boxes.json with the bounding box of each
-    character. About one line in ten has nothing to read.
+    The folder gets a picture of each line (00000.png and so on), labels.csv with the digits and the full text
+    of each line, and boxes.json with the bounding box of each character. About one picture in twelve has
+    nothing to read.
 
     Example: digitcli synthesize -o lines --count 100
 
-    Then: digitcli evaluate reader --data lines, or digitcli train --arch reader --data lines
+    Then: digitcli calibrate lines, or digitcli adapt lines
 
     With --for, the folder gets examples that are composed once and used again, for example with digitcli
     synthesize --for finder -o pool -n 20000, then digitcli train --arch finder --data pool. The same command
     continues what was interrupted.
     """
-    if options.purpose != "lines":
+    if options.purpose != "pictures":
         _write_pool(options)
         return
-    from digitcli.synthesis import line_folders
-
-    line_folders.check_output_folder(options.output, options.force)
+    check_new_folder(options.output, options.force)
     with wait_with_signals():
-        import digitcli.synthesis.lines  # noqa: F401
+        from digitcli.synthesis import picture_folders
 
-    with console.CountingBar("lines", LINES_PER_NOTICE) as bar:
-        summary = line_folders.write_lines(
+    with console.CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
+        summary = picture_folders.write_pictures(
             options.output, options.count, options.seed, options.force, on_event=bar
         )
     if options.format == "json":
@@ -75,9 +74,9 @@ def synthesize(options: SynthesizeOptions) -> None:
         return
     rows = {
         "folder": summary.folder,
-        "lines": f"{summary.count:,}, of which {summary.empty:,} have nothing to read",
+        "pictures": f"{summary.count:,}, of which {summary.empty:,} have nothing to read",
         "digits": console.thousands(summary.digits),
-        "labels": f"{line_folders.LABELS}, {line_folders.BOXES}",
+        "labels": f"{picture_folders.LABELS}, {picture_folders.BOXES}",
         "seed": str(summary.seed),
     }
     console.show_table(console.pairs(rows))
@@ -88,7 +87,7 @@ def _write_pool(options: SynthesizeOptions) -> None:
     with console.Busy("Loading PyTorch"), wait_with_signals():
         from digitcli.training.pools import write_pool
         from digitcli.training.storages import STORAGES
-    with console.CountingBar("examples", LINES_PER_NOTICE) as bar:
+    with console.CountingBar("examples", PICTURES_PER_NOTICE) as bar:
         summary = write_pool(
             options.output, options.purpose, STORAGES[options.purpose], options.count, options.seed,
             options.jobs, on_event=bar,

@@ -193,6 +193,7 @@ class _Compression:
             temperature=self._temperature(network, start.header),
             guarantee=None,  # what was measured about the answers of the start model is not known of this one
             risk={},
+            page_risk={},
             risk_companions=(),
             metrics={},
         )

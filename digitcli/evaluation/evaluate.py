@@ -32,7 +32,7 @@ from digitcli.inference.predictor import DigitClassifier, load_classifier, load_
 from digitcli.inference.runtime import RuntimeName
 
 if TYPE_CHECKING:
-    from digitcli.synthesis.lines import Line
+    from digitcli.synthesis.strips import LabelledStrip
 
 BATCHES_PER_STEP = 4  # batches of lines between two reports of progress
 CSV_COLUMNS = ("index", "label", "predicted", "confidence")
@@ -326,7 +326,7 @@ class LineEvaluation:
 
 def evaluate_lines(
     model: ModelLike,
-    lines: Sequence[Line],
+    lines: Sequence[LabelledStrip],
     *,
     data: str,
     split: str,

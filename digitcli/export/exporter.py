@@ -29,10 +29,10 @@ from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.runtime import DIGIT_BATCH_SIZE, pad_lines, padded_width, width_step
 from digitcli.page_format import NUMBER
 from digitcli.strip_format import DIGITS, STRIP_HEIGHT_PX, STRIP_PAPER
+from digitcli.synthesis.scenes import scene_composer
 from digitcli.templating import template_environment
 from digitcli.training.gap_task import compose_pages
-from digitcli.training.line_task import ComposedLines
-from digitcli.training.synthetic_lines import STRIP_COMPOSERS, scene_composer
+from digitcli.training.line_task import held_out_strips
 
 Images = npt.NDArray[np.uint8]  # N, H, W or N, C, H, W; ink 255
 Outputs = tuple[npt.NDArray[np.float32], ...]  # the logits first
@@ -194,13 +194,8 @@ def example_batches(source: Source, count: int | None = None) -> list[Images]:
 
 def _lines(architecture: str, count: int) -> list[Images]:
     """Return batches of lines that are padded to the same width."""
-    if compose := STRIP_COMPOSERS.get(architecture):
-        composer = scene_composer(split(load_mnist()).test, "calibrate")
-        lines = [strip.image for strip in compose(composer, np.random.default_rng(0), count)]
-    else:
-        lines = [line.image for line in ComposedLines(load_mnist(), seed=0).test(count)]
     by_width: dict[int, list[Images]] = {}
-    for line in lines:
+    for line in (strip.image for strip in held_out_strips(architecture, "test", 0, count)):
         by_width.setdefault(padded_width(line, width_step(architecture)), []).append(line)
     return [
         pad_lines(group[start : start + LINES_OF_A_BATCH], width)

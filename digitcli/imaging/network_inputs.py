@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.imaging.grayscale import Box, Grey, median, quantile, shrink
+from digitcli.imaging.grayscale import Box, Grey, median, shrink
 from digitcli.strip_format import COLUMN_PX, STRIP_HEIGHT_PX, STRIP_PAPER
 
 LEAST_CONTRAST = 12.0  # grey levels of 255; strips with less contrast keep their low contrast
-DARKEST_PAPER = 0.2  # share of the light; a line without anything darker counts as blank paper
 END_SPACE = 0.4  # heights of the line that a strip shows beyond each end
 
 SURROUNDINGS_PX = 16.0  # standard deviation of the Gaussian window of the local mean and deviation
@@ -116,32 +115,6 @@ def cut_whole(grey: Grey) -> Strip:
     columns = max(2, round(width / height * STRIP_HEIGHT_PX / COLUMN_PX)) * COLUMN_PX
     to_picture = np.array([[width / columns, 0, 0], [0, height / STRIP_HEIGHT_PX, 0]])
     return _normalize(np.stack(shrink(grey, STRIP_HEIGHT_PX, columns)), to_picture, grey.shape)
-
-
-def strip_ink(strip: Grey) -> Grey:
-    """Return the ink, uint8 (40, W), 255 on 0, of a strip, for networks that were trained on ink.
-
-    Ink is what differs most from the paper: it is dark, or light on dark paper.
-    """
-    low, high = quantiles(strip[0], (0.005, 0.995))
-    is_light = high - STRIP_PAPER > STRIP_PAPER - low
-    return line_ink(255 - strip[0] if is_light else strip[0])
-
-
-def line_ink(grey: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Grey:
-    """Return the ink, 255 on 0, of grey pixels (H, W) from 0 to 255 with dark writing on light paper.
-
-    The light at a pixel is the brightest value within a quarter of the height, smoothed. The ink of a pixel
-    is its darkness, as a share of the light, divided by full darkness. Full darkness is the darkness that
-    only a hundredth of all pixels exceed, or `DARKEST_PAPER` if that is larger.
-    """
-    pixels = grey.astype(np.float32)
-    side = max(3, grey.shape[0] // 2) | 1
-    brightest = cv2.dilate(cv2.blur(pixels, (3, 3)), np.ones((side, side), np.uint8))
-    light = cv2.blur(brightest, (4 * side + 1, 4 * side + 1))
-    darkness = 1 - pixels / np.maximum(light, 8)
-    full = max(quantile(darkness, 0.99), DARKEST_PAPER)
-    return np.clip(darkness * np.float32(255 / full), 0, 255).astype(np.uint8)
 
 
 def _resample(grey: Grey, to_picture: npt.NDArray[np.float64], width: int, fineness: int) -> Grey:

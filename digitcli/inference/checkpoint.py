@@ -101,6 +101,7 @@ class Header:
     temperature: the divisor that calibrates the logits.
     refusal_threshold: the confidence below which an answer is refused.
     risk: for some shares of wrong answers, as text, the confidence from which on at most this share is wrong.
+    page_risk: the same for numbers that stand beside others.
     risk_companions: the SHA-256 of each model that read together with it when the model was adapted and the
         risk was measured, in ascending order; empty for shipped models, whose risk is that of the default
         models together. A model that was adapted to pictures without labels has them, but no risk.
@@ -126,6 +127,7 @@ class Header:
     temperature: float = 1.0
     refusal_threshold: float | None = None
     risk: dict[str, float] = field(default_factory=dict)
+    page_risk: dict[str, float] = field(default_factory=dict)
     risk_companions: tuple[str, ...] = ()
     guarantee: Guarantee | None = None
     acceptance: dict[str, float] = field(default_factory=dict)
@@ -353,7 +355,7 @@ def _check_header(header: Header) -> None:
             _check_header(member)
     if "pretrained" in header.arguments:  # loading the model would download weights
         raise ValueError("its arguments ask for pretrained weights")
-    for weights in (header.risk, header.acceptance, header.presence):
+    for weights in (header.risk, header.page_risk, header.acceptance, header.presence):
         if not all(isinstance(weight, int | float) for weight in weights.values()):
             raise TypeError(f"there is no number in {weights!r:.40}")
     recipes = header.start.get("recipes", ())

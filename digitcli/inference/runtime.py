@@ -40,8 +40,8 @@ DIGIT_BATCH_SIZE = 512  # images that are computed together
 LINE_BATCH_SIZE = 32  # line crops that are computed together; each is several times as large as a digit
 WIDTH_STEP_PX = 32  # line crops are padded to a multiple of this width, so that a batch has one shape
 # The same for networks that read one picture at a time. A digit is 40 pixels wide, and padded to 48, not 64:
-# of 2,500 synthetic pictures picture_reader reads 81.9 % correctly with 64 and 83.1 % with 48, in less time.
-OTHER_WIDTH_STEPS_PX = {"picture_reader": 16}
+# of 2,500 synthetic pictures the glance reads 81.9 % correctly with 64 and 83.1 % with 48, in less time.
+OTHER_WIDTH_STEPS_PX = {"glance": 16}
 QUANTIZED_ENDING = ".int8.onnx"
 QUANTIZED_LIST = "quantized.json"  # by file: the SHA-256 of a quantized graph, and the digest of its weights
 FATAL_ONLY = 4  # the log level at which ONNX Runtime prints no error that it raises as well

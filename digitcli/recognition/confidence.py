@@ -2,7 +2,7 @@
 
 The probabilities are logistic functions of what the networks say: Platt, "Probabilistic outputs for support
 vector machines and comparisons to regularized likelihood methods", 1999. `scripts/calibrate.py` fits the
-weights on synthetic pages, and the checkpoints of `page_reader` and `picture_reader` hold them.
+weights on synthetic pages, and the checkpoints of `reader` and `glance` hold them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Cut the lines that a page finder found into strips, and read the strips by line networks.
 
 A strip shows raw pixels of a line with its surroundings (`imaging.network_inputs`). The networks read a line
-one after the other, and where a doubt is left, they read further strips of it: one with more surroundings,
-and the whole page if the line fills it.
+one after the other, and where a doubt is left, they also read a strip of it with more surroundings.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from digitcli.errors import PictureError
 from digitcli.imaging.grayscale import Grey
-from digitcli.imaging.network_inputs import END_SPACE, LineBox, Strip, cut_strip, cut_whole, strip_ink
+from digitcli.imaging.network_inputs import END_SPACE, LineBox, Strip, cut_strip, cut_whole
 from digitcli.inference.ctc import (
     Grammar,
     beam_search,
@@ -33,16 +32,10 @@ from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.layout import group_lines
 from digitcli.strip_format import COLUMN_PX, OPERATORS, OTHER, SEPARATORS, STRIP_HEIGHT_PX
 
-# The architecture that reads strips as they are, and the one that reads whole pictures; others read the ink
-# of strips.
-STRIP_READER, PICTURE_READER = "strip_reader", "picture_reader"
-FINDER = "finder"  # the shipped model that finds the lines for strip readers
+FINDER, GLANCE = "finder", "glance"  # the shipped model that finds lines; the architecture of whole pictures
 # Margins above and below the line in its first and in its second strip, in heights of the line. The readers
 # were trained on margins from 0.1 to 0.5.
 MARGINS = (0.2, 0.35)
-# Share of the height of a picture from which a lone line fills it: the height of the line in a strip with the
-# greatest margin that the readers were trained on.
-LEAST_SHARE = 0.5
 # Greatest length of a strip in heights of its line. It bounds the memory that a line network takes; a longer
 # line is refused.
 MAX_LENGTH = 100.0
@@ -289,36 +282,31 @@ def reading_order(lines: Sequence[FoundLine]) -> list[tuple[int, FoundLine]]:
 
 
 def read_lines(
-    grey: Grey, places: Sequence[tuple[int, FoundLine]], readers: Sequence[LineRecognizer], *, is_alone: bool
+    grey: Grey, places: Sequence[tuple[int, FoundLine]], readers: Sequence[LineRecognizer]
 ) -> list[Line]:
     """Read lines of a page, uint8 (H, W), given with their rows, until their texts are certain.
 
-    Networks for raw pixels do not read the whole page: `page_reader` reads found lines better, and its answer
-    to the page does not make the mean better. If the first strip shows another character at an end, they read
-    the second one in any case: it may be a piece, which is cut off if both show it.
+    If the first strip shows another character at an end, the second one is read in any case: it may be a
+    piece, which is cut off if both show it.
 
     Raises:
         ModelError: a network answers with values that are not finite.
     """
     answers: list[list[Answer]] = [[] for _ in places]
-    fills_page = [is_alone and _fills_page(grey, line.box) for _, line in places]
 
-    def is_asked(index: int, strip: int, reads_raw: bool) -> bool:
-        if strip == len(MARGINS) and (reads_raw or not fills_page[index]):
-            return False
-        known = answers[index]
-        may_be_cut_off = strip == 1 and reads_raw and OTHER in (known[0].raw[:1], known[0].raw[-1:])
+    def is_asked(known: list[Answer], strip: int) -> bool:
+        may_be_cut_off = strip == 1 and OTHER in (known[0].raw[:1], known[0].raw[-1:])
         return may_be_cut_off or not _is_certain(known)
 
-    for strip in range(len(MARGINS) + 1):
+    for strip in range(len(MARGINS)):
         strips: dict[int, Strip] = {}
         for reader in readers:
-            reads_raw = reader.header.architecture == STRIP_READER
-            asked = [index for index in range(len(places)) if is_asked(index, strip, reads_raw)]
+            asked = [index for index, known in enumerate(answers) if is_asked(known, strip)]
             for index in asked:
                 strips[index] = strips.get(index) or _cut(grey, places[index][1].box, strip)
             for index, answer in zip(asked, read_strips([strips[i] for i in asked], reader), strict=True):
                 answers[index].append(answer)
+    is_alone = len(places) == 1
     return [
         Line(row, found, tuple(known), is_alone) for (row, found), known in zip(places, answers, strict=True)
     ]
@@ -326,18 +314,7 @@ def read_lines(
 
 def strips_of(grey: Grey, places: Sequence[tuple[int, FoundLine]]) -> list[list[Strip]]:
     """Return all strips of each line of a page, uint8 (H, W)."""
-    return [
-        [
-            _cut(grey, line.box, strip)
-            for strip in range(len(MARGINS) + (len(places) == 1 and _fills_page(grey, line.box)))
-        ]
-        for _, line in places
-    ]
-
-
-def _fills_page(grey: Grey, box: LineBox) -> bool:
-    height, width = grey.shape
-    return bool(box.height >= LEAST_SHARE * height and width <= MAX_LENGTH * height)
+    return [[_cut(grey, line.box, strip) for strip in range(len(MARGINS))] for _, line in places]
 
 
 def _is_certain(answers: Sequence[Answer]) -> bool:
@@ -352,9 +329,7 @@ def _is_certain(answers: Sequence[Answer]) -> bool:
 
 
 def _cut(grey: Grey, box: LineBox, strip: int) -> Strip:
-    """Cut out a line, or the middle of one that is too long, or the whole page."""
-    if strip == len(MARGINS):
-        return cut_whole(grey)
+    """Cut out a line, or the middle of one that is too long."""
     return cut_strip(grey, replace(box, length=min(box.length, MAX_LENGTH * box.height)), MARGINS[strip])
 
 
@@ -362,9 +337,7 @@ def read_strips(strips: Sequence[Strip], reader: LineRecognizer) -> list[Answer]
     """Run a line network on strips."""
     if not strips:
         return []
-    header = reader.header
-    reads_raw = header.architecture in (STRIP_READER, PICTURE_READER)
-    outputs = reader.outputs([strip.image if reads_raw else strip_ink(strip.image) for strip in strips])
+    header, outputs = reader.header, reader.outputs([strip.image for strip in strips])
     return [
         Answer.of(strip, output, header.alphabet, header.temperature)
         for strip, output in zip(strips, outputs, strict=True)
@@ -394,22 +367,20 @@ def as_levels(grey: np.ndarray) -> Grey:
 def line_cutter(architecture: str, device: str = "auto") -> CutLines:
     """Return a function from a picture, float32 (H, W) in [0, 1], to its lines as an architecture sees them.
 
-    A `picture_reader` sees the whole picture as a strip, uint8 (3, 40, W), and a `strip_reader` strips of the
-    lines that the shipped page finder finds. Other architectures see the ink of these strips, uint8 (40, W).
-    Of several strips of a line, this is the first. The lines are in reading order.
+    The glance sees the whole picture as a strip, uint8 (3, 40, W), and others strips of the lines that the
+    shipped page finder finds. Of several strips of a line, this is the first. The lines are in reading order.
 
     Raises:
         ModelError, EnvironmentFault: the page finder cannot be loaded.
     """
-    if architecture == PICTURE_READER:
+    if architecture == GLANCE:
         return lambda grey: [cut_whole(as_levels(grey)).image]
-    finder, reads_raw = load_page_finder(FINDER, device), architecture == STRIP_READER
+    finder = load_page_finder(FINDER, device)
 
     def cut(grey: np.ndarray) -> list[np.ndarray]:
         levels = as_levels(grey)
         found = reading_order(find_lines(levels, finder.maps).lines)
-        images = [_cut(levels, line.box, 0).image for _, line in found]
-        return images if reads_raw else [strip_ink(image) for image in images]
+        return [_cut(levels, line.box, 0).image for _, line in found]
 
     return cut
 

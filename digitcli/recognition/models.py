@@ -14,12 +14,12 @@ from digitcli.inference.model_resolution import (
     resolve_models,
 )
 from digitcli.inference.predictor import DigitClassifier, GapSplitter, LineRecognizer, PageFinder
-from digitcli.recognition.line_reading import PICTURE_READER, STRIP_READER
+from digitcli.recognition.line_reading import GLANCE
 from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.readings import DEFAULT_MODELS
 
 # The default model of each kind, see `_kind`.
-DEFAULT_OF_KIND = dict(zip(("line", "page", "strip", "picture", "gaps"), DEFAULT_MODELS, strict=True))
+DEFAULT_OF_KIND = dict(zip(("line", "page", "picture", "gaps"), DEFAULT_MODELS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RecognitionModels:
 
     @functools.cached_property
     def name(self) -> str:
-        """The names and identities of all weights: `finder@1a2b3c4d+page_reader@5e6f7a8b`."""
+        """The names and identities of all weights: `finder@1a2b3c4d+reader@5e6f7a8b`."""
         return "+".join(model.name for model in self._all)
 
     @property
@@ -75,8 +75,8 @@ def _missing_defaults(named: Sequence[ResolvedModel]) -> list[str]:
     """Return the names of the default models that complete the named ones."""
     kinds = {_kind(model) for model in named}
     missing = [name for kind, name in DEFAULT_OF_KIND.items() if kind not in kinds]
-    if named and "line" not in kinds and kinds != {"gaps"}:
-        return [name for name in missing if name == DEFAULT_OF_KIND["gaps"] and "strip" in kinds]
+    if "digit" in kinds or kinds == {"picture"}:
+        return []
     first = DEFAULT_OF_KIND["picture"]
     if named and first in missing and not _was_measured_with(first, named):
         missing.remove(first)
@@ -91,21 +91,14 @@ def _was_measured_with(name: str, models: Sequence[ResolvedModel]) -> bool:
     return bool(companions) and resolve_model(name).sha256 in companions
 
 
-def reads_strips(model: ResolvedModel) -> bool:
-    """Return whether a model reads what a page finder found."""
-    return model.header.architecture == STRIP_READER
-
-
 def reads_pictures(model: ResolvedModel) -> bool:
     """Return whether a model reads whole pictures, before the others."""
-    return model.header.architecture == PICTURE_READER
+    return model.header.architecture == GLANCE
 
 
 def _kind(model: ResolvedModel) -> str:
-    """Return the task of a model, `strip` if it reads what a page finder found, or `picture`."""
-    if reads_pictures(model):
-        return "picture"
-    return "strip" if reads_strips(model) else model.header.task
+    """Return the task of a model, or `picture` if it reads whole pictures."""
+    return "picture" if reads_pictures(model) else model.header.task
 
 
 def _check_fit(models: Sequence[ResolvedModel]) -> None:
@@ -115,20 +108,14 @@ def _check_fit(models: Sequence[ResolvedModel]) -> None:
         UsageError: they read different things, or one is named twice or without another that it needs.
     """
     kinds = [_kind(model) for model in models]
-    digits, finders, strips, first, groupers = (
+    digits, finders, first, groupers = (
         [model for model, kind in zip(models, kinds, strict=True) if kind == wanted]
-        for wanted in ("digit", "page", "strip", "picture", "gaps")
+        for wanted in ("digit", "page", "picture", "gaps")
     )
     if digits and len(digits) < len(models):
         other = next(model for model in models if model not in digits)
         cause = f"{digits[0].name} reads single digits, and {other.name} numbers of several digits."
         raise UsageError(cause, "Name models of one kind.")
-    if strips and not finders:
-        cause = f"{strips[0].name} reads numbers, but needs a page finder that finds them."
-        raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['page']}.")
-    if finders and not strips:
-        cause = f"{finders[0].name} finds numbers, but does not read them."
-        raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['strip']}.")
     if first and len(models) == 1:
         cause = f"{first[0].name} reads easy pictures only."
         raise UsageError(cause, f"Add -m {DEFAULT_OF_KIND['line']}, which reads the others.")

@@ -124,13 +124,13 @@ def find_numbers_on(
     """Return what the networks say of each number of a page, and the probability of other writing."""
     found = find_lines(grey, networks.finder.maps)
     places = reading_order(found.lines)
-    lines = read_lines(grey, places, networks.readers, is_alone=len(places) == 1)
+    lines = read_lines(grey, places, networks.readers)
     numbers = group_digits(
         grey,
         lines,
         networks.grouper,
         constraints,
-        lambda again: read_lines(grey, again, networks.readers, is_alone=False),
+        lambda again: read_lines(grey, again, networks.readers),
     )
     if len(numbers) == 1 and whole is not None:
         numbers = [replace(numbers[0], answers=(*numbers[0].answers, whole))]

@@ -32,7 +32,6 @@ from digitcli.recognition.models import (
     RecognitionModels,
     complete_models,
     reads_pictures,
-    reads_strips,
 )
 from digitcli.recognition.pages import PageNetworks
 from digitcli.recognition.pipeline import (
@@ -355,14 +354,14 @@ def _load_models(
         return RecognitionModels(load_classifier(*digits, batch_size=batch_size, threads=threads, **options))
     later = options | {"threads": threads, "at_first_use": True}
     networks: dict[str, Any] = {"readers": ()}
-    for model in sorted(models, key=reads_strips, reverse=True):  # these are asked before the others
+    for model in models:
         weights = Weights(model.header.acceptance, model.header.presence)
         if reads_pictures(model):
             recognizer = load_line_recognizer(model, threads=1, **options)  # of each thread
             networks |= {"picture": recognizer, "picture_weights": weights}
         elif model.header.task == "line":
             networks["readers"] += (load_line_recognizer(model, **later),)
-            networks.setdefault("weights", weights if reads_strips(model) else Weights())
+            networks.setdefault("weights", weights)
         elif model.header.task == "page":
             networks["finder"] = load_page_finder(model, **later)
         else:  # it computes with floats, whose last bits depend on the number of threads

@@ -27,7 +27,7 @@ TOP_K = 2
 BATCH_SIZE = 256
 # The network that finds the lines of a page, two that read them, one that reads easy pictures before, and one
 # that groups digits.
-DEFAULT_MODELS = ("reader", "finder", "page_reader", "picture_reader", "grouper")
+DEFAULT_MODELS = ("reader", "finder", "glance", "grouper")
 # A confidence by which others can be divided.
 LEAST_CONFIDENCE = 1e-9
 # Decimals of probabilities in records.

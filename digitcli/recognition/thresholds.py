@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from digitcli.evaluation.calibration import threshold_for_error
 from digitcli.inference.checkpoint import Guarantee
 from digitcli.inference.model_resolution import ResolvedModel
-from digitcli.recognition.models import DEFAULT_OF_KIND, reads_strips
+from digitcli.recognition.models import DEFAULT_OF_KIND, reads_pictures
 from digitcli.recognition.readings import DEFAULT_MAX_ERROR, DEFAULT_MODELS, MIN_CONFIDENCE
 
 # The evidence for a threshold that no pictures have confirmed.
@@ -156,6 +156,6 @@ def _risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
 
 
 def _page_risk(models: Sequence[ResolvedModel]) -> Mapping[str, float]:
-    """Return the risk table of numbers beside others; a reader of strips keeps it for its page finder too."""
-    readers = [model for model in models if reads_strips(model)]
-    return readers[0].header.risk if len(readers) == 1 else {}
+    """Return the risk table of numbers beside others; a reader keeps it for its page finder too."""
+    readers = [model for model in models if model.header.task == "line" and not reads_pictures(model)]
+    return readers[0].header.page_risk if len(readers) == 1 else {}

@@ -9,11 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from digitcli.strip_format import STRIP_HEIGHT_PX
-from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.writers import CANVAS_PX
-
-MIN_WIDTH_PX = 8  # of a line; the networks need two columns
 FINE_SIGMA_PX = 3.0  # least standard deviation, in its own pixels, of a blur that is computed on fewer pixels
 _GRAINS_PX = (0.0, 0.5, 0.8, 1.2, 1.8)  # standard deviations of the blurs of the prepared noise
 _NOISE_SHAPE = (400, 2600)  # of the prepared noise, from which windows are cut; wider than most lines
@@ -34,37 +29,6 @@ SOFT_SHARE = 0.5  # of the pictures are out of focus
 SOFTNESS_PX = (0.3, 6.0)  # range of the standard deviation of their blur
 TEXTURE = 0.2  # largest contrast of the texture
 GRID = (3, 96)  # range of the cells of the texture along each side; unlike sides make stripes, as in wood
-
-
-def photograph(random: np.random.Generator, ink: Mask, distractors: Mask) -> Mask:
-    """Return a grey picture (40, W) of ink and distractors, both (80, 2 W), on lighter paper."""
-    width = max(MIN_WIDTH_PX, round(ink.shape[1] * STRIP_HEIGHT_PX / CANVAS_PX))
-    shape = STRIP_HEIGHT_PX, width
-    strokes, marks = (
-        cv2.resize(layer, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
-        for layer in (ink, distractors)
-    )
-    if random.random() < 0.3:  # a pencil, or a pen that runs dry
-        depth, grain = random.uniform(0.1, 0.45), int(random.integers(0, 4))
-        left = np.clip(1 - depth * np.abs(cut_noise(random, shape, grain)), 0, 1)
-        strokes = np.asarray(strokes * left, np.float32)
-    dark = random.uniform(0.35, 0.95) if random.random() < 0.85 else random.uniform(0.15, 0.4)
-    light = _light_paper(random, shape, dark)
-    light *= 1 - np.float32(0.95 * dark * random.uniform(0.3, 1.1)) * marks
-    light *= 1 - np.float32(dark) * strokes
-    if random.random() < 0.3:  # the grain of the paper
-        strength, grain = np.float32(random.uniform(0.005, 0.04)), int(random.integers(1, 5))
-        light = light + strength * cut_noise(random, shape, grain)
-    if random.random() < 0.7:
-        light = blur(light, random.uniform(0.2, 0.9))
-    if random.random() < 0.3:  # a camera of fewer pixels
-        share = random.uniform(0.5, 0.95)
-        fewer = max(4, int(width * share)), max(12, int(STRIP_HEIGHT_PX * share))
-        small = cv2.resize(light, fewer, interpolation=cv2.INTER_AREA)
-        light = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    if random.random() < 0.7:
-        light = light + np.float32(random.uniform(0, 0.025)) * cut_noise(random, shape, 0)
-    return _stored(random, light, 0.5, 25)
 
 
 def fold(random: np.random.Generator, shape: tuple[int, int]) -> Light:
@@ -104,15 +68,6 @@ def shadow(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     return blur(side, random.uniform(0.5, 0.08 * max(shape)))
 
 
-def _stored(random: np.random.Generator, light: Light, share: float, lowest_quality: int) -> Mask:
-    """Return light (H, W) in whole grey levels, a share of the pictures after compression as JPEG."""
-    grey = np.clip(light * 255, 0, 255).astype(np.uint8)
-    if random.random() >= share:
-        return grey
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(lowest_quality, 95))]
-    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE), np.uint8)
-
-
 def security_pattern(random: np.random.Generator, shape: tuple[int, int]) -> Light:
     """Return a pattern of thin lines, straight, wavy or round, as on cheques: (H, W) from 0 to 1."""
     height, width = shape
@@ -145,25 +100,6 @@ def _plane_wave(x: Light, y: Light, angle: float, period_px: float) -> Light:
     """Return the phase, in radians, of a plane wave in a direction; x is (1, W) and y is (H, 1)."""
     scale = 2 * np.pi / period_px
     return x * np.float32(scale * np.cos(angle)) + y * np.float32(scale * np.sin(angle))
-
-
-def _light_paper(random: np.random.Generator, shape: tuple[int, int], dark: float) -> Light:
-    """Return paper with its tone, its print (paler than ink, whose darkness is `dark`), texture and light."""
-    height, width = shape
-    light = np.full(shape, random.uniform(0.45, 1), np.float32)
-    if random.random() < 0.55:
-        strength = np.float32(random.uniform(0.03, 0.5) * dark)
-        light *= 1 - strength * security_pattern(random, shape)
-    if random.random() < 0.5:
-        blotches = random.standard_normal((3, max(3, width // 20))).astype(np.float32)
-        texture = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
-        light *= 1 + np.float32(random.uniform(0.01, 0.08)) * texture
-    if random.random() < 0.25:
-        x = np.linspace(0, 1, width, dtype=np.float32) * np.float32(random.normal(0, 0.35))
-        y = np.linspace(0, 1, height, dtype=np.float32)[:, None] * np.float32(random.normal(0, 0.2))
-        slope = x + y
-        light *= np.maximum(1 + slope - slope.mean(), 0.1)
-    return light
 
 
 def cut_noise(random: np.random.Generator, shape: tuple[int, ...], grain: int) -> Light:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from digitcli.data.dataset import Digits
 from digitcli.synthesis.camera import photograph_page
 from digitcli.synthesis.glyphs import Mask
-from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.one_line import page_of_one_line, sample_line_text
 from digitcli.synthesis.page import Kind, Label, Layers, Page, corners_of
 from digitcli.synthesis.page_layouts import (
@@ -24,7 +24,8 @@ from digitcli.synthesis.page_layouts import (
 from digitcli.synthesis.page_marks import Desk
 from digitcli.synthesis.page_parts import fill_with_column, fill_with_row
 from digitcli.synthesis.shares import choose
-from digitcli.synthesis.stamps import WritingRoom
+from digitcli.synthesis.stamps import WritingRoom, load_fonts
+from digitcli.synthesis.strokes import Group, load_writers, split_writers
 from digitcli.synthesis.things import draw_things
 
 # All values were chosen by hand.
@@ -101,14 +102,10 @@ class PlacedScene:
 
 
 class SceneComposer:
-    """Composes random scenes; a generator in the same state gives the same scene.
+    """Composes random scenes; a generator in the same state gives the same scene."""
 
-    lines: what composes single lines.
-    """
-
-    def __init__(self, room: WritingRoom, lines: LineSynthesizer) -> None:
+    def __init__(self, room: WritingRoom) -> None:
         self._room = room
-        self.lines = lines
 
     def page(
         self,
@@ -204,16 +201,16 @@ class SceneComposer:
         label = Label(Kind.NUMBER, str(digit), corners_of(box * np.float32(scale)))
         return Scene(np.asarray((255 * light + 0.5).clip(0, 255), np.uint8), (label,))
 
-    def line(self, random: np.random.Generator) -> Scene:
-        """Compose a picture that was cut out closely around one line, such as an amount, or nothing."""
+    def line(self, random: np.random.Generator, text: str | None = None) -> Scene:
+        """Compose a picture that was cut out closely around a text, by default a random one or none."""
         height = round(_log_uniform(random, LINE_SIDES_PX))
         digit_px = height * random.uniform(*LINE_DIGITS[random.random() >= SMALL_WRITING_SHARE])
         scribe = self._room.scribe(random)
-        if random.random() < EMPTY_SHARE:
+        if text is None and random.random() < EMPTY_SHARE:
             page = Page.blank(height, max(8, round(height * random.uniform(*EMPTY_WIDTH))))
             fill_with_nothing(Desk(random, page, self._room, scribe, digit_px))
         else:
-            text = sample_line_text(random)
+            text = text or sample_line_text(random)
             stamp = scribe.number(random, text, digit_px)
             if stamp.height > height:
                 digit_px *= random.uniform(0.8, 1) * height / stamp.height
@@ -254,6 +251,12 @@ class SceneComposer:
         fineness = int(random.choice(SMALL_FINENESS))
         digit_px = None if fineness == 1 else fineness * SMALL_DIGIT_PX
         return self.page(random, height * fineness, width * fineness, small=True, digit_px=digit_px)
+
+
+def scene_composer(digits: Digits, group: Group) -> SceneComposer:
+    """Return a composer with digits, and with the writers and fonts of a group."""
+    writers, fonts = split_writers(load_writers(), group), load_fonts().split(group)
+    return SceneComposer(WritingRoom(digits, writers, fonts))
 
 
 def _frame(random: np.random.Generator, image: Mask) -> tuple[Mask, npt.NDArray[np.float32]]:

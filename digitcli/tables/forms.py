@@ -352,7 +352,7 @@ def _read_comb(seen: FieldPicture, places: np.ndarray, networks: PageNetworks, t
         around = 2 * round(AROUND * seen.line_px)
         place = LineBox(width / 2, height / 2, width - around, height - around, 0.0)
         found = FoundLine(place, 1.0, 0.0, STRIP_HEIGHT_PX)
-        (line,) = read_lines(row, [(0, found)], networks.readers, is_alone=True)
+        (line,) = read_lines(row, [(0, found)], networks.readers)
         whole = look(row, networks, None, top_k).answer
         answers += (*line.answers, *filter(None, [whole]))
         number = recognize(replace(line, answers=answers), networks.weights, constraints, top_k)

@@ -30,8 +30,8 @@ from digitcli.evaluation.metrics import accuracy, ece, nll
 from digitcli.evaluation.splits import count_overlap, training_hashes
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import as_input, infer, open_network, place_network
+from digitcli.synthesis.characters import NO_DIGIT, synthesize_characters
 from digitcli.synthesis.glyphs import hash_fonts, render_letters
-from digitcli.synthesis.lines import NO_DIGIT, synthesize_characters
 from digitcli.threads import usable_cores
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes

@@ -35,7 +35,7 @@ SIZES = (0.5, 2.0)  # range of the height of that character, in heights of the d
 NOISE = dict.fromkeys(("gap", "distance", "drop", "ratio", "before", "behind", "size"), 0.05)
 LOG_ODDS_NOISE, CONTRAST_NOISE, LEVEL_NOISE = 0.4, 0.2, 0.05
 BLIND_SHARE, REVERSED_SHARE = 0.15, 0.3  # pages without what the readers see in gaps; light on dark
-READERS = ("page_reader", "reader")  # the shipped networks that read the lines
+FINDER, READER = "finder", "reader"  # the shipped networks that find and read the lines
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def compose_pages(composer: SceneComposer, random: np.random.Generator, count: i
         digit_px = float(np.exp(random.uniform(*np.log(DIGIT_PX))))
         scene = composer.page(random, height, width, digit_px=digit_px, layout=layout)
         places = reading_order(find_lines(scene.picture, networks.finder.maps).lines)
-        lines = read_lines(scene.picture, places, networks.readers, is_alone=len(places) == 1)
+        lines = read_lines(scene.picture, places, networks.readers)
         digits = digits_of(lines)
         gaps = gaps_between(digits, lines)
         owners = owners_of(digits, scene.labels)
@@ -97,8 +97,8 @@ def owners_of(digits: Sequence[PlacedDigit], labels: Sequence[Label]) -> list[in
 @functools.cache
 def page_networks() -> PageNetworks:
     """Return the shipped networks that find and read lines."""
-    readers = tuple(load_line_recognizer(name, "cpu", threads=1) for name in READERS)
-    return PageNetworks(load_page_finder("finder", "cpu", threads=1), readers)
+    reader = load_line_recognizer(READER, "cpu", threads=1)
+    return PageNetworks(load_page_finder(FINDER, "cpu", threads=1), (reader,))
 
 
 def _loss(network: nn.Module, pages: list[GapsOfPage], device: torch.device) -> Tensor:
@@ -154,5 +154,5 @@ def _changed(gaps: Tensor) -> Tensor:
 
 GAPS = SceneKind(
     "page", epoch=2_000, validation=60, test=200, pool_batches=64, uses=8,
-    compose=compose_pages, loss=_loss, measure=_measure, networks=("finder", *READERS),
+    compose=compose_pages, loss=_loss, measure=_measure, networks=(FINDER, READER),
 )  # fmt: skip

@@ -26,9 +26,8 @@ from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
 from digitcli.errors import InputError, UsageError
 from digitcli.events import OnEvent, ThingsDone
-from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.scenes import SceneComposer, scene_composer
 from digitcli.threads import set_up_worker
-from digitcli.training.synthetic_lines import scene_composer
 
 Example = TypeVar("Example")
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -67,7 +66,7 @@ class PoolSummary:
 
 
 class StoredExamples(Generic[Example]):
-    """The examples of a folder, file by file.
+    """The examples of a folder, `count` of them, file by file.
 
     Raises:
         InputError: the folder is unfinished, or holds examples of another kind.
@@ -77,7 +76,7 @@ class StoredExamples(Generic[Example]):
         remedy = f"Write it with: digitcli synthesize --for {kind} -o {folder}"
         try:
             facts = json.loads((folder / POOL_FILE).read_text(encoding="utf-8"))
-            self.digest, self._count, found = str(facts["digest"]), int(facts["count"]), facts["kind"]
+            self.digest, self.count, found = str(facts["digest"]), int(facts["count"]), facts["kind"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} holds no finished pool of examples: {error}.", remedy) from error
         if found != kind:
@@ -88,7 +87,7 @@ class StoredExamples(Generic[Example]):
         """Return a number of examples from one on; after the last example comes the first."""
         examples: list[Example] = []
         while len(examples) < count:
-            number, first = divmod((start + len(examples)) % self._count, STORED_EXAMPLES)
+            number, first = divmod((start + len(examples)) % self.count, STORED_EXAMPLES)
             examples += self._read(number)[first : first + count - len(examples)]
         return examples
 

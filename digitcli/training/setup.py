@@ -26,7 +26,6 @@ from digitcli.inference.checkpoint import TRAIN_HASHES, Header, library_versions
 from digitcli.inference.devices import agrees_with_cpu, describe_device
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model
 from digitcli.inference.torch_runtime import load_network
-from digitcli.synthesis.line_folders import is_line_folder
 from digitcli.training.checks import check_config, check_single, resolve_teachers
 from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.data_parallel import (
@@ -38,7 +37,7 @@ from digitcli.training.data_parallel import (
 )
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.gap_task import GAPS
-from digitcli.training.line_task import WORKERS, ComposedLines, LineTask, StoredLines
+from digitcli.training.line_task import WORKERS, LineTask
 from digitcli.training.optimization import (
     SMALLEST_SIDE,
     choose_dtype,
@@ -50,7 +49,6 @@ from digitcli.training.page_task import SQUARES
 from digitcli.training.pools import POOL_FILE, StoredExamples
 from digitcli.training.start_model import (
     OriginalDigits,
-    OriginalLines,
     check_start_model,
     describe_start,
     least_temperature,
@@ -58,8 +56,7 @@ from digitcli.training.start_model import (
 )
 from digitcli.training.state import Saved, TrainingState, restore_state, run_recipe
 from digitcli.training.storages import STORAGES
-from digitcli.training.synthetic_lines import STRIP_COMPOSERS
-from digitcli.training.task import SceneTask, TrainingTask
+from digitcli.training.task import SceneKind, SceneTask, TrainingTask
 
 DRY_RUN_SYNTHETIC = 0.02  # synthetic characters at most for each training digit in a dry run, of one step
 # The metrics of a finished run that a checkpoint's header contains; the others of one that had a start model.
@@ -85,7 +82,7 @@ class TrainingSetup:
     loss: LossFunction  # returns the loss of a batch by its epoch, step and progress
     processes: Processes = ONE_PROCESS
     start: Mapping[str, Any] = field(default_factory=dict)  # the start model, as a header has it
-    original: OriginalDigits | OriginalLines | None = None  # the data of that model, if the run needs them
+    original: OriginalDigits | None = None  # the data of that model, if the run needs them
     compression: Sequence[Change] = ()  # the changes by which that model was compressed
 
     def progress(self, state: TrainingState) -> float:
@@ -217,7 +214,7 @@ def _trustworthy_device(
 def _load_task(
     config: TrainConfig,
     recipe: Recipe,
-    original: OriginalDigits | OriginalLines | None,
+    original: OriginalDigits | None,
     dataset: Dataset | None,
     device: torch.device,
     processes: Processes,
@@ -231,38 +228,23 @@ def _load_task(
     if kind == "digit":
         if is_dry_run and dataset is None:
             recipe = replace(recipe, synthetic=min(recipe.synthetic, DRY_RUN_SYNTHETIC))
-        digits = original.train if isinstance(original, OriginalDigits) else None
+        digits = None if original is None else original.train
         dataset = load_dataset(config.data) if dataset is None else dataset
         teachers = resolve_teachers(config.teacher)
         return DigitTask(config, recipe, dataset, device, processes, teachers=teachers, original=digits)
     workers = 0 if is_dry_run else min(WORKERS, max(1, WORKERS // processes.size))
-    path = find_dataset(config.data)
-    if path is not None and (path / POOL_FILE).is_file():
-        return _task_of_pool(config, recipe, path, device, workers, processes)
-    if kind == "page":
-        return SceneTask(SQUARES, load_dataset(config.data), recipe, config.seed, device, workers, processes)
-    if kind == "gaps":
-        return SceneTask(GAPS, load_dataset(config.data), recipe, config.seed, device, workers, processes)
-    if path is not None and is_line_folder(path) and config.arch not in STRIP_COMPOSERS:
-        source: ComposedLines | StoredLines = StoredLines(path, config.seed)
-    else:
-        source = ComposedLines(load_dataset(config.data), config.seed, config.arch)
-    return LineTask(source, recipe, device, workers, processes, guided=config.start is None)
-
-
-def _task_of_pool(
-    config: TrainConfig, recipe: Recipe, path: Path, device: torch.device, workers: int, processes: Processes
-) -> TrainingTask:
-    """Return the task of learning from stored examples; those to validate and to test on are composed."""
-    if config.arch not in STORAGES:
-        cause = f"{config.arch} does not learn from a pool of examples."
-        raise UsageError(cause, f"Pools are for {', '.join(STORAGES)}.")
-    stored = StoredExamples(path, config.arch, STORAGES[config.arch].unpack)
-    mnist = load_dataset(DEFAULT_DATASET)
-    if find_architecture(config.arch).task == "page":
-        return SceneTask(SQUARES, mnist, recipe, config.seed, device, workers, processes, stored)
-    lines = ComposedLines(mnist, config.seed, config.arch, stored)
-    return LineTask(lines, recipe, device, workers, processes, guided=config.start is None)
+    path, stored, arch = find_dataset(config.data), None, config.arch
+    if path is not None and (path / POOL_FILE).is_file():  # those to validate and to test on are composed
+        if arch not in STORAGES:
+            cause = f"{arch} does not learn from a pool of examples."
+            raise UsageError(cause, f"Pools are for {', '.join(STORAGES)}.")
+        stored = StoredExamples[Any](path, arch, STORAGES[arch].unpack)
+    dataset = load_dataset(DEFAULT_DATASET if stored else config.data)
+    if kind == "line":
+        guided = config.start is None
+        return LineTask(arch, dataset, recipe, config.seed, device, workers, processes, stored, guided=guided)
+    scenes: SceneKind[Any] = SQUARES if kind == "page" else GAPS
+    return SceneTask(scenes, dataset, recipe, config.seed, device, workers, processes, stored)
 
 
 def _resolve_dtype(recipe: Recipe, device: torch.device, processes: Processes, on_event: OnEvent) -> Recipe:

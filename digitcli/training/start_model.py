@@ -6,8 +6,7 @@ measures on their test part what it has forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,20 +16,15 @@ from digitcli.architectures.registry import find_architecture
 from digitcli.data.dataset import split
 from digitcli.data.loading import load_dataset
 from digitcli.errors import UsageError
-from digitcli.evaluation.metrics import accuracy, exact_match
+from digitcli.evaluation.metrics import accuracy
 from digitcli.events import Notice, OnEvent
 from digitcli.inference.checkpoint import has_learned_more, recipes_of
 from digitcli.inference.model_resolution import ResolvedModel
 from digitcli.inference.torch_runtime import infer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.digit_task import DigitTask
-from digitcli.training.line_task import AnyLine, ComposedLines, line_logits
-from digitcli.training.synthetic_lines import STRIP_COMPOSERS
 from digitcli.training.task import TrainingTask
 
-# The number of original lines that are composed to test on: five times fewer than a run that learns to read
-# lines, since each of them is read twice. The standard error of a difference is about 0.3 percentage points.
-TEST_LINES = 1_000
 LEAST_VALIDATION_SIZE = 10  # of which a model that reads 70 % reads every one with a probability of 0.03 only
 
 
@@ -49,33 +43,11 @@ class OriginalDigits:
         return accuracy(infer(network, self._test.images), torch.from_numpy(self._test.labels))
 
 
-class OriginalLines:
-    """Lines that the start model was trained on, which are composed from digits and pen strokes."""
-
-    def __init__(self, name: str, seed: int) -> None:
-        self.source = ComposedLines(load_dataset(name), seed)
-        self.name, self.digest, self.test_size = self.source.name, self.source.digest, TEST_LINES
-
-    def test_accuracy(self, network: nn.Module) -> float:
-        """Return the share of the test lines whose digits are all read correctly."""
-        texts = [line.digits for line in self._test]
-        return exact_match(line_logits(network, self._test), texts, self.source.alphabet)
-
-    @cached_property
-    def _test(self) -> Sequence[AnyLine]:
-        return self.source.test(TEST_LINES)
-
-
-def load_original(config: TrainConfig) -> OriginalDigits | OriginalLines | None:
+def load_original(config: TrainConfig) -> OriginalDigits | None:
     """Load the original data of a run; None if it has none, or if its architecture composes scenes."""
-    if config.original is None:
+    if config.original is None or find_architecture(config.arch).task != "digit":
         return None
-    task = find_architecture(config.arch).task
-    if task == "digit":
-        return OriginalDigits(config.original)
-    if task == "line" and config.arch not in STRIP_COMPOSERS:
-        return OriginalLines(config.original, config.seed)
-    return None
+    return OriginalDigits(config.original)
 
 
 def describe_start(start: ResolvedModel) -> dict[str, Any]:
@@ -103,7 +75,7 @@ def least_temperature(start: Mapping[str, Any], task: TrainingTask) -> float:
 def check_start_model(
     start: ResolvedModel,
     task: TrainingTask,
-    original: OriginalDigits | OriginalLines | None,
+    original: OriginalDigits | None,
     rehearse: float,
     on_event: OnEvent,
 ) -> None:
@@ -126,6 +98,6 @@ def check_start_model(
     elif rehearse and original.digest == task.digest:
         cause = f"'{task.name}' has the same digits as '{original.name}', on which {start.name} was trained."
         raise UsageError(cause, "Leave --rehearse out.")
-    elif isinstance(original, OriginalDigits) and original.digest != header.dataset.get("digest"):
+    elif original.digest != header.dataset.get("digest"):
         cause = f"The original data '{original.name}' are not those that {start.name} was trained on"
         on_event(Notice(f"{cause}; they are used all the same."))

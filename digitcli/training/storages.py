@@ -7,9 +7,10 @@ from typing import Any
 from digitcli.synthesis.strips import pack_strips, unpack_strips
 from digitcli.training.page_task import compose_squares, pack_squares, unpack_squares
 from digitcli.training.pools import Storage
-from digitcli.training.synthetic_lines import TRAINING_COMPOSERS
+from digitcli.training.synthetic_strips import compose_pictures, compose_training_strips
 
 STORAGES: dict[str, Storage[Any]] = {
     "finder": Storage(compose_squares, pack_squares, unpack_squares),
-    **{name: Storage(compose, pack_strips, unpack_strips) for name, compose in TRAINING_COMPOSERS.items()},
+    "reader": Storage(compose_training_strips, pack_strips, unpack_strips),
+    "glance": Storage(compose_pictures, pack_strips, unpack_strips),
 }

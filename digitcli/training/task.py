@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from digitcli.architectures.recipe import Recipe
 from digitcli.data.dataset import Dataset, Digits, Failure, split
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.synthesis.scenes import SceneComposer
+from digitcli.synthesis.scenes import SceneComposer, scene_composer
 from digitcli.threads import set_up_worker
 from digitcli.training.data_parallel import ONE_PROCESS, Processes
 from digitcli.training.pools import StoredExamples
-from digitcli.training.synthetic_lines import handwriting_digest, scene_composer
+from digitcli.training.synthetic_strips import handwriting_digest
 
 VALIDATION_SEED, TEST_SEED = (0, 1), (0, 2)  # parts of the seeds of held-out examples, which no pool has
 Batch = TypeVar("Batch")
@@ -148,6 +148,11 @@ def _unchanged_example(example: Example, random: np.random.Generator) -> Example
     return example
 
 
+def in_turn(examples: Sequence[Example], size: int, random: np.random.Generator) -> list[list[Example]]:
+    """Return batches of a size, in the order of the examples."""
+    return [list(examples[start : start + size]) for start in range(0, len(examples), size)]
+
+
 @dataclass(frozen=True)
 class SceneKind(Generic[Example]):
     """What a `SceneTask` learns from and is measured by."""
@@ -159,12 +164,16 @@ class SceneKind(Generic[Example]):
     pool_batches: int  # the batches of a pool
     uses: int  # how often an example is used, since to compose it takes longer than to learn from it
     compose: Callable[[SceneComposer, np.random.Generator, int], list[Example]]
-    loss: Callable[[nn.Module, list[Example], torch.device], Tensor]
+    loss: Callable[[nn.Module, Any, torch.device], Tensor]  # of a batch
     # Returns the loss and the accuracy on batches.
     measure: Callable[[nn.Module, list[list[Example]], torch.device], tuple[float, float]]
     networks: tuple[str, ...] = ()  # the shipped models with which examples are made
     # Changes an example at random at each use.
     change: Callable[[Example, np.random.Generator], Example] = _unchanged_example
+    # Makes batches of a size of the examples of a pool.
+    batches: Callable[[Sequence[Example], int, np.random.Generator], list[Any]] = in_turn
+    # Composes what is learned from where that is not composed like the examples to measure on.
+    compose_training: Callable[[SceneComposer, np.random.Generator, int], list[Example]] | None = None
 
 
 @dataclass(frozen=True)
@@ -177,17 +186,19 @@ class ScenePools(Generic[Example]):
     seed: int
     stored: StoredExamples[Example] | None = None
 
-    def __getitem__(self, number: int) -> list[list[Example]]:
+    def __getitem__(self, number: int) -> list[Any]:
         """Compose the examples of a pool, and return batches in which each of them occurs `uses` times."""
-        random, uses = np.random.default_rng(derive_seed(self.seed, number)), self.kind.uses
-        count = self.kind.pool_batches * self.batch_size // uses
+        random, kind = np.random.default_rng(derive_seed(self.seed, number)), self.kind
+        count = kind.pool_batches * self.batch_size // kind.uses
         if self.stored is None:
-            examples = self.kind.compose(self.composer, random, count)
+            examples = (kind.compose_training or kind.compose)(self.composer, random, count)
         else:
             examples = self.stored.take(number * count, count)
-        order = np.concatenate([random.permutation(count) for _ in range(uses)])
-        batches = order.reshape(-1, self.batch_size)
-        return [[self.kind.change(examples[index], random) for index in batch] for batch in batches]
+        batches: list[Any] = []
+        for order in [random.permutation(count) for _ in range(kind.uses)]:
+            changed = [kind.change(examples[index], random) for index in order]
+            batches += kind.batches(changed, self.batch_size, random)
+        return batches
 
 
 class SceneTask(Generic[Example]):
@@ -228,8 +239,11 @@ class SceneTask(Generic[Example]):
 
     def loss(self, network: nn.Module, epoch: int, step: int, progress: float) -> Tensor:
         """Return the loss of this process's part of the batch."""
-        batch = self._pools.batch(*divmod(epoch * self.steps + step, self._kind.pool_batches))
-        return self._kind.loss(network, batch, self._device)
+        return self._kind.loss(network, self.batch(epoch, step), self._device)
+
+    def batch(self, epoch: int, step: int) -> Any:
+        """Return this process's part of the batch of a step."""
+        return self._pools.batch(*divmod(epoch * self.steps + step, self._kind.pool_batches))
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
         """Return the loss and the accuracy on the validation examples."""
@@ -242,12 +256,14 @@ class SceneTask(Generic[Example]):
     def test(self, network: nn.Module) -> FinalMetrics:
         """Measure on the validation examples and on those to test on, once."""
         _, validation_accuracy = self.validate(network)
-        loss, accuracy = self._measure(network, self._held_out(self._splits.test, TEST_SEED, self._kind.test))
+        loss, accuracy = self._measure(network, self._test)
         return FinalMetrics(validation_accuracy, 1.0, accuracy, loss, 0.0, ())
 
     def _measure(self, network: nn.Module, examples: Sequence[Example]) -> tuple[float, float]:
-        starts = range(0, len(examples), self.batch_size)
-        batches = [list(examples[start : start + self.batch_size]) for start in starts]
+        batches = [
+            list(examples[start : start + self.batch_size])
+            for start in range(0, len(examples), self.batch_size)
+        ]
         was_training = network.training
         with torch.inference_mode():
             measured = self._kind.measure(network.eval(), batches, self._device)
@@ -257,6 +273,10 @@ class SceneTask(Generic[Example]):
     @functools.cached_property
     def _validation(self) -> list[Example]:
         return self._held_out(self._splits.validation, VALIDATION_SEED, self._kind.validation)
+
+    @property
+    def _test(self) -> list[Example]:
+        return self._held_out(self._splits.test, TEST_SEED, self._kind.test)
 
     def _held_out(self, digits: Digits, seed: tuple[int, ...], count: int) -> list[Example]:
         random = np.random.default_rng(derive_seed(self._seed, *seed))

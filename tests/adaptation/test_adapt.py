@@ -33,9 +33,8 @@ from digitcli.inference.model_resolution import resolve_model, resolve_models, s
 from digitcli.recognition.models import complete_models
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.thresholds import find_thresholds
-from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training import start_model
-from digitcli.training.synthetic_lines import compose
+from digitcli.synthesis.scenes import scene_composer
+from digitcli.training.synthetic_strips import compose_strips
 from tests.support.adaptation import TEXTS, healed, labelled_numbers, measured_adaptation, miscounting_reader
 from tests.support.predictions import records
 from tests.support.processes import Run
@@ -45,9 +44,9 @@ from tests.support.processes import Run
 def few_lines_and_steps() -> Iterator[None]:
     """Compose few lines, and train for one step an epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "COMPOSED_LINES", 24)
+        patch.setattr(module, "COMPOSED_STRIPS", 24)
         patch.setattr(module, "COMPOSED_AT_ONCE", 24)
-        patch.setattr(start_model, "TEST_LINES", 24)
+        patch.setattr(module, "TEST_STRIPS", 24)
         patch.setattr(line_fine_tuning, "LEAST_STEPS", 1)
         patch.setattr(line_fine_tuning, "MOST_STEPS", 1)
         yield
@@ -120,13 +119,13 @@ def test_an_adapted_folder_is_a_model(helpful: Adaptation, tmp_path: Path) -> No
     reader = Reader(folder, device="cpu")
     assert reader.read(Path(helpful.folder) / "2.png").text == TEXTS[2]
     names = [name.split("@")[0] for name in reader.name.split("+")]
-    assert names == ["finder", "page_reader", "reader", "grouper"]
+    assert names == ["finder", "reader", "grouper"]
     models = complete_models([model])
     risk = model.header.risk
     assert set(risk) == {"0.1"}  # 11 right answers and one that counts as wrong show no less
     found = find_thresholds(models, 0.1)
     assert found.note is None and found.alone == found.page == risk["0.1"]
-    assert find_thresholds([each for each in models if each.name != "page_reader"], 0.1).note is not None
+    assert find_thresholds([each for each in models if each.name != "finder"], 0.1).note is not None
 
 
 def test_the_command_writes_a_model_that_other_commands_take(
@@ -194,11 +193,12 @@ def make_setup(digits: Digits, tmp_path: Path, without_training: None) -> Callab
 
     def make() -> Setup:
         wrong = resolve_model(miscounting_reader(tmp_path / "wrong.safetensors"))
-        lines = compose(LineSynthesizer(digits), np.random.default_rng(0), 8)
+        composer, random = scene_composer(digits, "train"), np.random.default_rng(0)
+        lines = [each for each in compose_strips(composer, random, 40) if each.digits][:8]
         folds = divide_into_folds([None] * len(lines), 2, seed=0)
-        examples, original = [[line] for line in lines], start_model.OriginalLines("mnist", 0)
+        examples = [[line] for line in lines]
         device = torch.device("cpu")
-        return Setup(wrong, examples, folds, (), original, FineTuning(2), device, lambda event: None)
+        return Setup(wrong, examples, folds, (), lines, FineTuning(2), device, lambda event: None)
 
     return make
 
@@ -212,7 +212,7 @@ def test_a_network_that_forgets_is_moved_back_or_not_kept(
         ((0.9, 0.88), 1), ((0.9, 0.87, 0.89), 0.75), ((0.9, 0.87, 0.87, 0.87, 0.87), None),
     ):  # fmt: skip
         values = iter(accuracies)
-        monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda *given, it=values: next(it))
+        monkeypatch.setattr(module, "accuracy_on", lambda *given, it=values: next(it))
         trained = module.train_on_all(setup, validation)
         assert (trained[0].share if trained else None) == share
         if trained:
@@ -224,7 +224,7 @@ def test_a_picture_that_vanishes_during_the_training_is_an_input_error(
     make_setup: Callable[[], Setup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = make_setup()
-    monkeypatch.setattr(start_model.OriginalLines, "test_accuracy", lambda *given: 0.9)
+    monkeypatch.setattr(module, "accuracy_on", lambda *given: 0.9)
     answers = [Answer(LabelledPicture(f"{n}.png", tmp_path / f"{n}.png", "1"), None, False) for n in range(8)]
     validation = cross_validate(setup)
     trained = module.train_on_all(setup, validation)

@@ -159,6 +159,6 @@ def test_one_model_of_a_reader_carries_the_guarantee() -> None:
     for named, carrier in (
         ([], "reader"),
         (["fast", "cnn"], "fast"),
-        (["finder", "page_reader"], "page_reader"),
+        (["finder", "reader"], "reader"),
     ):
         assert carrier_of(complete_models(resolve_models(named))).name == carrier

@@ -14,28 +14,29 @@ from digitcli.adaptation import line_fine_tuning
 from digitcli.adaptation.adapt import copied_weights, divide_into_folds
 from digitcli.adaptation.adaptation import FineTuning
 from digitcli.adaptation.labelled_lines import NO_BOXES
-from digitcli.adaptation.line_fine_tuning import trained_epochs, vary
+from digitcli.adaptation.line_fine_tuning import trained_epochs
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.metrics import line_nll
 from digitcli.inference.model_resolution import resolve_model
-from digitcli.synthesis.lines import Line, LineSynthesizer
+from digitcli.synthesis.scenes import scene_composer
+from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training.line_task import line_logits
-from digitcli.training.synthetic_lines import compose
+from digitcli.training.synthetic_strips import compose_strips
 
 
 @pytest.fixture(scope="module")
-def lines(digits: Digits) -> list[Line]:
-    return compose(LineSynthesizer(digits), np.random.default_rng(0), 24)
+def lines(digits: Digits) -> list[LabelledStrip]:
+    return compose_strips(scene_composer(digits, "train"), np.random.default_rng(0), 24)
 
 
 def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
-    lines: list[Line], monkeypatch: pytest.MonkeyPatch
+    lines: list[LabelledStrip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_fine_tuning, "LEAST_STEPS", 2)
     monkeypatch.setattr(line_fine_tuning, "MOST_STEPS", 2)
     start, device = resolve_model("reader"), torch.device("cpu")
     swapped = [
-        Line(line.image, line.text.translate(str.maketrans("0123456789", "1234567890")), NO_BOXES)
+        LabelledStrip(line.image, line.text.translate(str.maketrans("0123456789", "1234567890")), NO_BOXES)
         for line in lines
     ]
     texts = [line.digits for line in swapped]
@@ -56,17 +57,6 @@ def test_an_epoch_is_a_pass_within_limits(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(line_fine_tuning, "MOST_STEPS", 9)
     counts = (10, 16 * 7, 16 * 7 + 1, 10_000)
     assert [line_fine_tuning.steps_of_epoch(count) for count in counts] == [5, 7, 8, 9]
-
-
-def test_varied_lines_keep_their_texts_and_enough_columns(lines: list[Line]) -> None:
-    narrow = Line(np.zeros((40, 24), np.uint8), "111-", NO_BOXES)
-    varied = vary([*lines, narrow], np.random.default_rng(0))
-    assert sorted(line.text for line in varied) == sorted(line.text for line in [*lines, narrow])
-    widths = [line.image.shape[1] for line in varied]
-    assert widths != [line.image.shape[1] for line in lines] and min(widths) >= 24
-    assert {line.image.shape[0] for line in varied} == {40}
-    images = {line.text: line.image for line in lines}
-    assert any(not np.array_equal(line.image, images.get(line.text)) for line in varied)
 
 
 @given(

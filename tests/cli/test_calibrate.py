@@ -14,13 +14,13 @@ from PIL import Image
 
 from digitcli.data.dataset import Digits
 from digitcli.inference.model_resolution import shipped_models
-from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.scenes import scene_composer
 from tests.support.pictures import drawn, encoded
 from tests.support.predictions import records
 from tests.support.processes import Run
 
 LOOSE = ("--max-error", "0.2", "--confidence", "0.78")  # 7 right answers suffice
-PICTURES = 30
+PICTURES = 40
 KEYS = {
     "folder", "model", "max_error", "confidence", "pictures", "unreadable", "unlabelled", "answers",
     "threshold", "answered", "wrong", "p_value", "share_answered", "guarantee", "least_answers",
@@ -32,14 +32,14 @@ KEYS = {
 def composed(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of composed pictures of numbers, some of them hard, and their labels."""
     folder = tmp_path_factory.mktemp("composed")
-    synthesizer = LineSynthesizer(digits)
+    composer = scene_composer(digits, "train")
     with (folder / "labels.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "text"])
         for number in range(PICTURES):
-            grey, text, _ = synthesizer.synthesize_photograph(np.random.default_rng([7, number]))
-            cv2.imwrite(str(folder / f"{number}.png"), np.rint(255 * grey).astype(np.uint8))
-            rows.writerow([f"{number}.png", text])
+            scene = composer.line(np.random.default_rng([7, number]))
+            cv2.imwrite(str(folder / f"{number}.png"), scene.picture)
+            rows.writerow([f"{number}.png", "".join(label.text for label in scene.labels)])
     return folder
 
 
@@ -59,7 +59,7 @@ def ten(tmp_path: Path) -> Path:
 def test_predict_uses_the_proven_threshold_and_reads_as_before(
     digitcli: Run, predict: Run, composed: Path
 ) -> None:
-    strict = ("--max-error", "0.05", "--confidence", "0.6")
+    strict = ("--max-error", "0.3", "--confidence", "0.6")
     done = digitcli("calibrate", composed, *strict, "-o", "my.safetensors", "--format", "json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -69,13 +69,13 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
     names = sorted(map(str, composed.glob("*.png")))
     common = ("--format", "jsonl", "--device", "cpu")
     before = records(predict(*names, *common, "--min-confidence", "0"))
-    mine = predict(*names, "-m", "my.safetensors", "--max-error", "0.05", *common)
-    assert "calibrated" not in mine.stderr and "my.safetensors guarantees that at most 5 %" in mine.stderr
-    assert "at most 5 % of the answers are wrong" in unwrapped(digitcli("models", "my.safetensors").stdout)
+    mine = predict(*names, "-m", "my.safetensors", "--max-error", "0.3", *common)
+    assert "calibrated" not in mine.stderr and "my.safetensors guarantees that at most 30 %" in mine.stderr
+    assert "at most 30 % of the answers are wrong" in unwrapped(digitcli("models", "my.safetensors").stdout)
     changed = 0
     for old, new in zip(before, records(mine), strict=True):
         assert [model.split("@")[0] for model in new["model"].split("+")] == [
-            "finder", "page_reader", "my", "grouper", "picture_reader",
+            "finder", "my", "grouper", "glance",
         ]  # fmt: skip
         assert (old["text"], old["raw"], old["confidence"]) == (new["text"], new["raw"], new["confidence"])
         is_sure = [number["confidence"] >= result["threshold"] for number in new["numbers"]]
@@ -87,7 +87,7 @@ def test_predict_uses_the_proven_threshold_and_reads_as_before(
     assert sum(record["status"] == "read" for record in records(mine)) == result["answered"]
     assert changed == result["answers"] - result["answered"] > 0
     default = predict(*names[:8], "-m", "my.safetensors", *common)
-    assert "my.safetensors guarantees that at most 5 %" in default.stderr
+    assert "my.safetensors guarantees that at most 30 %" in default.stderr
     assert records(default) == records(mine)[:8]
 
 

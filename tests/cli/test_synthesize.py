@@ -1,4 +1,4 @@
-"""`digitcli synthesize` writes a folder of lines and summarizes it."""
+"""`digitcli synthesize` writes a folder of pictures and summarizes it."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ def test_mistakes_load_no_heavy_package_and_synthesis_no_torch() -> None:
         "exit_code_of_run()\nprint()"
     )
     assert not {"torch", "numpy", "cv2", "PIL"} & modules_loaded_by(code)
-    assert not {"torch", "torchvision"} & modules_loaded_by("import digitcli.synthesis.lines")
+    assert not {"torch", "torchvision"} & modules_loaded_by("import digitcli.synthesis.picture_folders")

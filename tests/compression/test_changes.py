@@ -27,6 +27,7 @@ from digitcli.errors import UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_model
 from digitcli.inference.torch_runtime import load_network, open_network
+from digitcli.strip_format import ALPHABET
 from tests.support.exports import randomize
 
 DIGITS = [row.name for row in ARCHITECTURES if row.task == "digit"]
@@ -50,7 +51,7 @@ def same_after_storing(
     arguments = {"compression": changes}
     write_checkpoint(
         path := Path("changed.safetensors"),
-        Header(architecture=name, arguments=arguments, alphabet="0123456789.,-=/"),
+        Header(architecture=name, arguments=arguments, alphabet=ALPHABET),
         pack(changes, network.state_dict()),
     )
     with torch.inference_mode():
@@ -137,7 +138,7 @@ def test_a_reader_is_pruned_with_both_of_its_heads() -> None:
     pytest.importorskip("torch_pruning")
     torch.manual_seed(0)
     network = randomize(create_model("reader")).eval()
-    lines = torch.rand(2, 1, 40, 64)
+    lines = torch.rand(2, 3, 40, 64)
     before = sum(map(torch.numel, network.parameters()))
     shapes = [output.shape for output in network.locate(lines)]  # type: ignore[operator]
     changes = prune(network, lines, lambda whole: whole(lines).square().mean(), 0.3)

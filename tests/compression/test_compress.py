@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -33,7 +34,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train for few steps."""
     monkeypatch.setattr(configuration, "MIN_EPOCH_STEPS", 10)
     monkeypatch.setattr(module, "BATCHES", 3)
-    monkeypatch.setattr(line_task, "VALIDATION_LINES", 20)
+    monkeypatch.setattr(line_task, "STRIPS", dataclasses.replace(line_task.STRIPS, validation=20, test=40))
 
 
 def run(data: Path, steps: str, model: str = "micro", epochs: int = 0, **options: Any) -> CompressionResult:
@@ -167,7 +168,8 @@ def test_integers_cannot_be_compressed_again_and_without_epochs_nothing_is_train
 
 
 def test_a_reader_of_lines_can_be_quantized(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_task, "POOL_BATCHES", 3)
+    few = dataclasses.replace(line_task.STRIPS, validation=40, pool_batches=4)
+    monkeypatch.setattr(line_task, "STRIPS", few)
     result = compress("reader", parse_steps("int4"), epochs=0, folder=FOLDER)
     original, small = result.tried
     assert small.weights_bytes < 0.3 * original.weights_bytes and result.unit == "line"

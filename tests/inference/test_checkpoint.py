@@ -180,7 +180,7 @@ def test_strange_metadata_is_a_model_error(path: Path) -> None:
 
 
 # Trainings that go on from shipped weights take further seeds, so that they see other lines and pages.
-FURTHER_SEEDS = {"finder": 3, "page_reader": 3, "picture_reader": 8, "reader": 3}
+FURTHER_SEEDS = {"finder": 3, "glance": 8, "reader": 3}
 
 
 @pytest.mark.parametrize("name", sorted(shipped_models().keys() - {ENSEMBLE.name}))

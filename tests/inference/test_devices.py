@@ -50,7 +50,7 @@ def test_a_wrong_device_is_found_out() -> None:
             return self.network(images) + 0.1 * (WrongElsewhere.answers > 1)
 
     assert devices.agrees_with_cpu(create_model("cnn"), torch.device("cpu"))
-    for name, task in (("grouper", "gaps"), ("strip_reader", "line"), ("finder", "page")):
+    for name, task in (("grouper", "gaps"), ("reader", "line"), ("finder", "page")):
         assert devices.agrees_with_cpu(create_model(name), torch.device("cpu"), task)
     assert not devices.agrees_with_cpu(WrongElsewhere(), torch.device("cpu"))
     assert not devices.agrees_with_cpu(create_model("cnn"), torch.device("meta"))  # lacks an operation

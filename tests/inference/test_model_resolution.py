@@ -156,7 +156,7 @@ def test_predict_resolves_each_name_once_and_opens_each_model_file_at_most_twice
     finally:
         counting = False
     assert "5" in capfd.readouterr().out
-    assert len(resolved) == (2 if models else 5) and set(resolved.values()) == {1}
+    assert len(resolved) == (2 if models else 4) and set(resolved.values()) == {1}
     checkpoints = {name: count for name, count in opened.items() if name.endswith(".safetensors")}
     graphs: Counter[str] = Counter()  # a network opens one that is quantized or one that is not
     for name, count in opened.items():

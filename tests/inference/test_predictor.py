@@ -97,7 +97,7 @@ def test_a_line_model_has_the_alphabet_of_its_checkpoint(tmp_path: Path) -> None
     path = tmp_path / "binary.safetensors"
     header = Header(architecture="reader", task="line", alphabet="01")
     write_checkpoint(path, header, create_model("reader", alphabet="01").state_dict())
-    (answer,) = load_line_recognizer(str(path), "cpu").outputs([np.zeros((40, 64), np.uint8)])
+    (answer,) = load_line_recognizer(str(path), "cpu").outputs([np.zeros((3, 40, 64), np.uint8)])
     assert answer.logits.shape == (16, 3)
 
 

@@ -33,8 +33,8 @@ from digitcli.inference.runtime import (
     read_quantized_graph,
     run_lines,
 )
-from digitcli.synthesis.lines import LineSynthesizer
-from digitcli.training.synthetic_lines import STRIP_COMPOSERS, compose, scene_composer
+from digitcli.synthesis.scenes import scene_composer
+from digitcli.training.line_task import kind_of
 from tests.support.models import saved
 
 COLUMN_PX = 4
@@ -98,7 +98,7 @@ def test_lines_are_padded_by_paper_on_their_right() -> None:
 
 
 RUNTIMES = ("onnxruntime", "torch")
-READING = ("reader", "page_reader", "picture_reader", "finder")
+READING = ("reader", "glance", "finder")
 
 # Lines of which nine tenths have to be read alike; of 1,000 it is 96 % for the worst network.
 COUNT = 200
@@ -119,13 +119,8 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
         np.testing.assert_allclose(*shares, atol=1e-5)
         return
     if header.task == "line":
-        lines = [
-            LineSynthesizer(digits).synthesize_line(np.random.default_rng(seed)).image for seed in range(8)
-        ]
-        lines += [line[:, :width] for line, width in zip(lines, (1, 4, 8, 33), strict=False)]
-        if header.architecture in STRIP_COMPOSERS:
-            widths = 1, 4, 8, 33, 80, 88, 88, 200, 400
-            lines = [random.integers(0, 256, (3, 40, width), np.uint8) for width in widths]
+        widths = 1, 4, 8, 33, 80, 88, 88, 200, 400
+        lines = [random.integers(0, 256, (3, 40, width), np.uint8) for width in widths]
         answers = [load_line_recognizer(name, "cpu", runtime=runtime).outputs(lines) for runtime in RUNTIMES]
         for ours, theirs in zip(*answers, strict=True):
             np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
@@ -139,14 +134,11 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
     assert ours.logits(images[:0]).shape == (0, 10)
 
 
-@pytest.mark.parametrize("name", READING[:3])
+@pytest.mark.parametrize("name", READING[:2])
 def test_a_quantized_network_reads_as_the_network_does(name: str, digits: Digits) -> None:
     header = resolve_model(name).header
     composer, random = scene_composer(digits, "calibrate"), np.random.default_rng(0)
-    if header.architecture in STRIP_COMPOSERS:
-        lines = [strip.image for strip in STRIP_COMPOSERS[header.architecture](composer, random, COUNT)]
-    else:
-        lines = [line.image for line in compose(composer.lines, random, COUNT)]
+    lines = [strip.image for strip in kind_of(header.architecture).compose(composer, random, COUNT)]
     texts = [
         [
             "".join(character for character, _, _ in best_path_places(answer.logits, header.alphabet))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -11,10 +10,9 @@ import numpy as np
 import pytest
 
 from digitcli.errors import PictureError
-from digitcli.imaging.network_inputs import LineBox, Strip, cut_whole, strip_ink
+from digitcli.imaging.network_inputs import LineBox, Strip, cut_whole
 from digitcli.inference.line_finding import FoundLine
 from digitcli.inference.predictor import LineRecognizer
-from digitcli.inference.runtime import LineOutput
 from digitcli.recognition.confidence import features
 from digitcli.recognition.line_reading import (
     MAX_LENGTH,
@@ -67,20 +65,6 @@ def test_each_line_has_two_strips_that_lead_back_to_its_place() -> None:
     assert first > second > 15  # the second has a wider margin
 
 
-def test_a_picture_that_a_line_fills_is_a_third_strip() -> None:
-    page, line = written_line()
-    x, y, reach = round(line.box.x), round(line.box.y), round(line.box.height * 0.7)
-    half = round(line.box.length / 2 + 10)
-    tight = np.ascontiguousarray(page[y - reach : y + reach, x - half : x + half])
-    (strips,) = strips_of(tight, [(0, found(half, reach, line.box.length, line.box.height))])
-    assert len(strips) == 3 and strips[2].image.shape == cut_whole(tight).image.shape
-    assert all(inked(strip)[3] - inked(strip)[1] >= 20 for strip in strips)
-    both = strips_of(tight, [(0, found(30, reach, 50, 30)), (0, found(90, reach, 50, 30))])
-    assert [len(each) for each in both] == [2, 2]
-    for height, count in ((59, 2), (60, 3)):
-        assert len(strips_of(page_of_bars(), [(0, found(100, 60, 50, height))])[0]) == count
-
-
 def test_a_line_without_end_takes_little_memory_and_boxes_stay_on_the_page() -> None:
     (strips,) = strips_of(page_of_bars(shape=(4, 2000)), [(0, found(1000, 2, 2000, 4))])
     assert len(strips) == 2 and all(s.image.shape[2] <= MAX_LENGTH * STRIP_HEIGHT_PX for s in strips)
@@ -112,17 +96,15 @@ def paper() -> np.ndarray:
 
 
 def test_a_network_sees_what_the_page_finder_finds_or_the_whole_picture(paper: np.ndarray) -> None:
-    (line,) = line_cutter("reader", "cpu")(grey_of(paper))
-    (strip,) = line_cutter("strip_reader", "cpu")(grey_of(paper))
-    assert np.array_equal(line, strip_ink(strip))
-    (number,) = Reader("finder", "page_reader", device="cpu").read(paper).numbers
+    (strip,) = line_cutter("reader", "cpu")(grey_of(paper))
+    (number,) = Reader("finder", "reader", device="cpu").read(paper).numbers
     assert strip.shape[:2] == (3, 40) and number.line is not None and np.array_equal(strip[0], number.line)
-    (whole,) = line_cutter("picture_reader")(grey_of(paper))
+    (whole,) = line_cutter("glance")(grey_of(paper))
     assert np.array_equal(whole, cut_whole(as_levels(grey_of(paper))).image)
     short = written("27", 60)[0]
     short = np.pad(short, ((0, 0), (0, paper.shape[1] - short.shape[1])), constant_values=255)
     lines = line_cutter("reader")(grey_of(np.vstack([short, paper])))
-    assert len(lines) == 2 and lines[0].shape[1] < lines[1].shape[1]
+    assert len(lines) == 2 and lines[0].shape[2] < lines[1].shape[2]
     assert longest_line(lines, "page.png") is lines[1]
     assert line_cutter("reader")(np.ones((300, 300), np.float32)) == []
     with pytest.raises(PictureError, match=r"No number was found in page.png") as caught:
@@ -130,10 +112,10 @@ def test_a_network_sees_what_the_page_finder_finds_or_the_whole_picture(paper: n
     assert caught.value.reason == "blank"
 
 
-def read_bars(*readers: FakeReader, count: int = 2, height: int = 40, is_alone: bool = False) -> list[Line]:
+def read_bars(*readers: FakeReader, count: int = 2) -> list[Line]:
     """Read bars of a page by these networks."""
-    places = [(0, found(50 + 60 * index, 60, 40, height)) for index in range(count)]
-    return read_lines(page_of_bars(), places, cast(list[LineRecognizer], readers), is_alone=is_alone)
+    places = [(0, found(50 + 60 * index, 60, 40, 40)) for index in range(count)]
+    return read_lines(page_of_bars(), places, cast(list[LineRecognizer], readers))
 
 
 def test_networks_and_strips_are_asked_until_the_texts_are_certain() -> None:
@@ -155,37 +137,10 @@ def test_networks_and_strips_are_asked_until_the_texts_are_certain() -> None:
     assert read_bars(reader, count=0) == [] and len(reader.calls) == count
 
 
-def test_the_page_that_a_line_fills_is_read_by_networks_for_ink_alone() -> None:
-    for height, is_alone, calls in ((59, True, (2, 2)), (60, False, (2, 2)), (60, True, (2, 3))):
-        of_strips, of_ink = FakeReader("1", likely=0.9), FakeReader("1", name="reader", likely=0.9)
-        (line,) = read_bars(of_strips, of_ink, count=1, height=height, is_alone=is_alone)
-        assert (sum(of_strips.calls), sum(of_ink.calls)) == calls and line.is_alone == is_alone
-        assert (line.answers[-1].strip.image.shape == cut_whole(page_of_bars()).image.shape) == (
-            calls[1] == 3
-        )
-
-
 def test_a_second_strip_confirms_that_a_character_at_an_end_is_cut_off() -> None:
     for text, count in (("12□", 2), ("□12", 2), ("1□2", 1), ("12", 1)):
-        of_strips, of_ink = FakeReader(text, "12"), FakeReader("12", name="reader")
-        (line,) = read_bars(of_strips, of_ink, count=1)
-        assert [answer.raw for answer in line.answers] == [text, "12"][:count] and not of_ink.calls
-
-
-def test_a_reader_of_ink_gets_the_ink_of_strips() -> None:
-    class Spy(FakeReader):
-        def outputs(self, line_crops: Sequence[np.ndarray]) -> list[LineOutput]:
-            (self.ink,) = line_crops
-            return super().outputs(line_crops)
-
-    for level in (60, 250):
-        page = page_of_bars((98, 50, 4, 20), level=level)
-        reader = Spy("1", name="reader")
-        read_lines(page, [(0, found(100, 60, 60, 30))], [cast(LineRecognizer, reader)], is_alone=False)
-        ink = reader.ink
-        assert ink.ndim == 2 and ink.shape[0] == 40 and ink.dtype == np.uint8
-        middle = ink.shape[1] // 2
-        assert ink[12:28, middle - 1 : middle + 1].min() > 200 and ink[:, : middle - 10].max() < 40
+        (line,) = read_bars(FakeReader(text, "12"), count=1)
+        assert [answer.raw for answer in line.answers] == [text, "12"][:count]
 
 
 def test_a_gap_tells_how_likely_it_separates_numbers_if_no_digit_stands_there() -> None:

@@ -34,7 +34,7 @@ def glance_of(
     page: np.ndarray = PAPER,
 ) -> Glance:
     """Look at a page by a network that is this sure of each character of a text."""
-    network = FakeReader(text, name="picture_reader", likely=likely) if isinstance(text, str) else text
+    network = FakeReader(text, name="glance", likely=likely) if isinstance(text, str) else text
     return look(page, page_networks(picture=network), constraints, 2)
 
 
@@ -54,7 +54,7 @@ def test_one_number_is_the_answer_with_its_marks_and_boxes() -> None:
 
 
 def test_whatever_is_not_one_likely_number_is_left_to_the_other_networks() -> None:
-    in_doubt = FakeReader(name="picture_reader")
+    in_doubt = FakeReader(name="glance")
     in_doubt._outputs = [line_output({"1": 1.0}, {OTHER: 0.4}, {OTHER: 0.4}, {"2": 1.0})]
     of_2, of_3 = parse_constraints(length="2"), parse_constraints(length="3")
     for text, likely, constraints, is_read, has_answer in (
@@ -110,7 +110,7 @@ def test_the_other_networks_count_where_it_is_not_certain(monkeypatch: pytest.Mo
 def test_its_answer_counts_for_the_only_number_of_a_page_and_for_no_other() -> None:
     bars = (40, 40, 90, 40), (250, 40, 90, 40)
     for count, alternatives in ((1, ["2"]), (2, [])):
-        picture = FakeReader("2", name="picture_reader", likely=0.6)
+        picture = FakeReader("2", name="glance", likely=0.6)
         networks = page_networks(FakeReader("7", likely=0.6), picture=picture)
         page = page_of_bars(*bars[:count], shape=(120, 400))
         reading = read_page(page, networks, None, 2, finds_rotation=False)
@@ -203,7 +203,7 @@ def test_a_page_is_rotated_if_its_numbers_are_much_surer_then(monkeypatch: pytes
 def test_places_without_a_number_make_a_page_doubtful_unless_letters_stand_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (whole,) = whole_picture(PAPER, FakeReader("7", name="picture_reader")).answers  # type: ignore[arg-type]
+    (whole,) = whole_picture(PAPER, FakeReader("7", name="glance")).answers  # type: ignore[arg-type]
     for text, more_places, reason, answer, degrees in (
         ("", 1, None, None, 180),
         ("", 0, None, None, 0),
@@ -255,9 +255,9 @@ def test_it_comes_first_where_no_reader_of_lines_is_named_or_one_that_was_adapte
     default_reader: Reader,
 ) -> None:
     assert {part.split("@")[0] for part in default_reader.name.split("+")} == set(DEFAULT_MODELS)
-    assert "picture_reader" not in Reader("reader", device="cpu").name
-    reader, first = resolve_models(["reader", "picture_reader"])
+    assert "glance" not in Reader("reader", device="cpu").name
+    reader, first = resolve_models(["reader", "glance"])
     for companions, expected in ((first.sha256,), True), (("of another",), False):
         header = replace(reader.header, risk_companions=companions)
         models = complete_models([replace(reader, header=header)])
-        assert ("picture_reader" in [model.name for model in models]) == expected
+        assert ("glance" in [model.name for model in models]) == expected

@@ -353,11 +353,10 @@ def test_lines_and_lone_digits_are_read_alike(default_reader: Reader) -> None:
 
 def test_a_named_model_replaces_the_default_one_of_its_kind() -> None:
     for named, expected in (
-        (["reader"], ["finder", "page_reader", "reader", "grouper"]),
-        (["grouper"], ["finder", "page_reader", "reader", "grouper"]),
+        (["reader"], ["finder", "reader", "grouper"]),
+        (["grouper"], ["finder", "reader", "grouper"]),
         (["cnn"], ["cnn"]),
-        (["finder", "page_reader"], ["finder", "page_reader", "grouper"]),
-        (["finder", "reader"], ["finder", "page_reader", "reader", "grouper"]),
+        (["finder", "reader"], ["finder", "reader", "grouper"]),
     ):
         reader = Reader(*named, device="cpu", max_error=0.01)
         assert [part.split("@")[0] for part in reader.name.split("+")] == expected
@@ -444,7 +443,7 @@ def test_a_fault_while_a_document_is_opened_loses_no_page_before_it(
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page finder, its copy with another seed, and a reader of strips, which know nothing."""
     folder = tmp_path_factory.mktemp("untrained")
-    tasks = {"finder": {"task": "page"}, "strip_reader": {"task": "line", "alphabet": ALPHABET}}
+    tasks = {"finder": {"task": "page"}, "reader": {"task": "line", "alphabet": ALPHABET}}
     paths = {
         name: saved(folder / f"{name}.safetensors", name, **header)  # type: ignore[arg-type]
         for name, header in tasks.items()
@@ -462,7 +461,7 @@ def test_numbers_are_read_where_they_are_found(
     monkeypatch.setattr(
         "digitcli.recognition.pages.find_lines", lambda grey, maps: Findings(tuple(lines), 0.0)
     )
-    reader = Reader(untrained["finder"], untrained["strip_reader"], device="cpu")
+    reader = Reader(untrained["finder"], untrained["reader"], device="cpu")
     assert reader.read(np.full((40, 60), 200, np.uint8)).status == "blank"
     assert reader.models.page_networks is not None
     monkeypatch.setattr(
@@ -477,7 +476,7 @@ def test_numbers_are_read_where_they_are_found(
     upper, lower = (number.box for number in reading.numbers)
     assert 40 <= upper[1] + upper[3] / 2 <= 80
     assert 240 <= lower[1] + lower[3] / 2 <= 280
-    assert [part.split("@")[0] for part in reading.model.split("+")] == ["finder", "strip_reader", "grouper"]
+    assert [part.split("@")[0] for part in reading.model.split("+")] == ["finder", "reader", "grouper"]
 
 
 def _answer(crop: np.ndarray) -> LineOutput:
@@ -491,7 +490,7 @@ def _answer(crop: np.ndarray) -> LineOutput:
 
 
 def test_untrained_networks_answer_any_page(untrained: dict[str, Path]) -> None:
-    reader = Reader(untrained["finder"], untrained["strip_reader"], device="cpu", keep_pictures=True)
+    reader = Reader(untrained["finder"], untrained["reader"], device="cpu", keep_pictures=True)
     random = np.random.default_rng(0)
     for shape in ((28, 28), (50, 400), (300, 200)):
         reading = reader.read(random.integers(0, 256, shape, np.uint8))
@@ -501,13 +500,11 @@ def test_untrained_networks_answer_any_page(untrained: dict[str, Path]) -> None:
 
 def test_models_that_do_not_fit_together_are_refused(untrained: dict[str, Path]) -> None:
     for names, message, remedy in (
-        ("finder", "finds numbers, but does not read them", "Add -m page_reader."),
-        ("strip_reader", "needs a page finder", "Add -m finder."),
-        ("finder other_finder strip_reader", "Several page finders", "Name one."),
+        ("finder other_finder reader", "Several page finders", "Name one."),
         ("cnn reader", "cnn reads single digits", "Name models of one kind."),
-        ("FINDER page_reader cnn", "cnn reads single digits", "Name models of one kind."),
-        ("picture_reader", "reads easy pictures only", "Add -m reader"),
-        ("reader picture_reader picture_reader", "picture_reader", ""),
+        ("FINDER reader cnn", "cnn reads single digits", "Name models of one kind."),
+        ("glance", "reads easy pictures only", "Add -m reader"),
+        ("READER glance glance", "glance", ""),
     ):
         with pytest.raises(UsageError, match=message) as caught:
             Reader(*(untrained.get(name, name.lower()) for name in names.split()), device="cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from digitcli.inference.checkpoint import Guarantee, Header
 from digitcli.inference.model_resolution import ResolvedModel, resolve_model, resolve_models
-from digitcli.recognition.models import complete_models, reads_strips
+from digitcli.recognition.models import complete_models
 from digitcli.recognition.readings import DEFAULT_MAX_ERROR
 from digitcli.recognition.thresholds import Thresholds, find_thresholds
 
@@ -115,17 +115,17 @@ def test_a_share_of_errors_that_an_adaptation_has_not_shown_refuses_nearly_every
         assert (found.alone, found.page) == (0.95, 0.95) and found.note is not None
 
 
-def with_risk(model: ResolvedModel, risk: dict[str, float]) -> ResolvedModel:
-    return dataclasses.replace(model, header=dataclasses.replace(model.header, risk=risk))
+def with_risk(model: ResolvedModel, risk: dict[str, float], page_risk: dict[str, float]) -> ResolvedModel:
+    header = dataclasses.replace(model.header, risk=risk, page_risk=page_risk)
+    return dataclasses.replace(model, header=header)
 
 
 def test_a_share_of_errors_that_no_threshold_reaches_has_a_note() -> None:
     models = complete_models([])
     assert find_thresholds(models, 0.01).note is None
     risk = {"0.002": 0.99, "0.01": 0.9}
-    others = [with_risk(model, risk) for model in models if not reads_strips(model)]
-    for_pages = [with_risk(model, {"0.01": 0.9}) for model in models if reads_strips(model)]
-    note = find_thresholds([*others, *for_pages], 0.002).note
+    changed = [with_risk(model, risk, {"0.01": 0.9}) for model in models]
+    note = find_thresholds(changed, 0.002).note
     assert note is not None and "nearly every answer is refused there" in note
     assert "no lower threshold is known" in find_thresholds(models, 1e-6).describe()
     note = find_thresholds(models, 1e-6).note

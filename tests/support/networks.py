@@ -48,7 +48,7 @@ class FakeReader:
 
     device = "cpu"
 
-    def __init__(self, *texts: str, name: str = "strip_reader", likely: float = LIKELY, strips: int = 1):
+    def __init__(self, *texts: str, name: str = "reader", likely: float = LIKELY, strips: int = 1):
         self.name, self.header = name, Header(architecture=name, task="line", alphabet=ALPHABET)
         self.strips, self.calls = strips, list[int]()
         self._outputs = [line_output(*({character: likely} for character in text)) for text in texts]

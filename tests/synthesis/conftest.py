@@ -1,27 +1,14 @@
-"""What composes lines, pages and scenes, with MNIST's digits and the writers of the package."""
+"""What composes pages and scenes, with MNIST's digits and the writers of the package."""
 
 from __future__ import annotations
 
 import pytest
 
-from digitcli.data.dataset import Digits, split
+from digitcli.data.dataset import split
 from digitcli.data.mnist import load_mnist
-from digitcli.synthesis.lines import LineSynthesizer
 from digitcli.synthesis.scenes import SceneComposer
 from digitcli.synthesis.stamps import WritingRoom, load_fonts
 from digitcli.synthesis.strokes import load_writers
-
-
-@pytest.fixture(scope="session")
-def from_mnist(digits: Digits) -> LineSynthesizer:
-    """Return a synthesizer that has images and no tablet strokes."""
-    return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]))
-
-
-@pytest.fixture(scope="session")
-def from_strokes(digits: Digits) -> LineSynthesizer:
-    """Return a synthesizer that has images and tablet strokes."""
-    return LineSynthesizer(Digits(digits.images[:500], digits.labels[:500]), load_writers())
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +20,4 @@ def room() -> WritingRoom:
 @pytest.fixture(scope="session")
 def composer(room: WritingRoom) -> SceneComposer:
     """Return what composes pages and other scenes."""
-    return SceneComposer(room, LineSynthesizer(split(load_mnist()).train, load_writers()))
+    return SceneComposer(room)

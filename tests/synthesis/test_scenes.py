@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
-from digitcli.imaging.network_inputs import LineBox, line_ink
+from digitcli.imaging.network_inputs import LineBox
 from digitcli.strip_format import ALPHABET, OTHER
 from digitcli.synthesis import page_parts
 from digitcli.synthesis.camera import CAMERAS, PAPERS, PENS, photograph_page
@@ -19,7 +18,7 @@ from digitcli.synthesis.page import Kind, Label, Layers, Page, joined, line_box,
 from digitcli.synthesis.page_layouts import LAYOUTS, Layout, fill_with_table
 from digitcli.synthesis.page_marks import Desk, draw_discs
 from digitcli.synthesis.page_parts import CHOICES, CombStyle, draw_comb, fill_with_combs, fill_with_letters
-from digitcli.synthesis.paper import draw_surface, photograph, security_pattern
+from digitcli.synthesis.paper import draw_surface, security_pattern
 from digitcli.synthesis.scenes import LINE_SIDES_PX, MOST_ROWS, Scene, SceneComposer
 from digitcli.synthesis.shares import choose, sample, shares
 from digitcli.synthesis.stamps import PenScribe, Stamp, WritingRoom
@@ -343,24 +342,12 @@ def test_an_image_of_the_dataset_is_a_picture_with_its_digit_in_the_box(composer
     assert papers == {True, False}
 
 
-def test_photographed_lines_are_paper_with_darker_ink_that_normalization_finds() -> None:
-    ink, random = np.zeros((80, 300), np.uint8), np.random.default_rng(0)
-    cv2.putText(ink, "4071", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 1.8, 255, 6, cv2.LINE_AA)
-    small = cv2.resize(ink, (150, 40), interpolation=cv2.INTER_AREA)
+def test_a_pattern_is_as_large_as_its_paper() -> None:
+    random = np.random.default_rng(0)
     for _ in range(30):
-        picture = photograph(random, ink, np.zeros_like(ink))
-        assert picture.shape == (40, 150) and picture.dtype == np.uint8
-        assert picture[small > 200].mean() < picture[small == 0].mean()
         pattern = security_pattern(random, (40, 100))
         assert pattern.shape == (40, 100) and pattern.dtype == np.float32
         assert pattern.min() >= 0 and pattern.max() <= 1.001
-    long = np.pad(ink, ((0, 0), (0, 8700)))  # noise is prepared for shorter ones
-    assert {photograph(np.random.default_rng(seed), long, long).shape for seed in range(3)} == {(40, 4500)}
-    for level, pen in ((250, 20), (250, 150), (120, 10)):
-        grey = (level - (level - pen) * (small / 255)) * np.linspace(0.7, 1, 150)
-        image = line_ink(grey.astype(np.uint8))
-        assert image[small > 0.9 * 255].mean() > 220 and image[small == 0].mean() < 40
-    assert line_ink(np.full((40, 90), 200, np.uint8)).max() == 0
 
 
 def test_some_pictures_are_drawn_on_a_screen() -> None:

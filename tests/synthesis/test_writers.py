@@ -13,7 +13,7 @@ from digitcli.errors import InputError
 from digitcli.strip_format import ALPHABET, DIGITS, MARKS
 from digitcli.synthesis import glyphs
 from digitcli.synthesis.glyphs import draw_mark, glyph_of_image, glyph_of_strokes, hash_fonts, render_letters
-from digitcli.synthesis.lines import LineSynthesizer
+from digitcli.synthesis.stamps import WritingRoom
 from digitcli.synthesis.strokes import load_writers
 from digitcli.synthesis.texts import sample_amount, sample_integer, sample_number, sample_word
 from digitcli.synthesis.writers import (
@@ -90,38 +90,36 @@ def test_a_form_widens_the_top_and_lifts_the_waist() -> None:
     assert Form(1, 0.2, 1.5).apply(below, 0.5)[0].tolist() == pytest.approx([0.5, 1.3])
 
 
-def test_the_same_digit_has_one_form_along_a_line(from_strokes: LineSynthesizer) -> None:
+def test_the_same_digit_has_one_form_along_a_line(room: WritingRoom) -> None:
     random = np.random.default_rng(0)
     plain = dataclasses.replace(sample_style(random), jitter=0.0, wobble=0.0, repeats=True, forms=0.3)
-    writer = {digit: samples[:1] for digit, samples in from_strokes._writers[0].items()}
-    first, second = (Writer(plain, from_strokes._images, writer, np.random.default_rng(n)) for n in (1, 2))
+    writer = {digit: samples[:1] for digit, samples in room._writers[0].items()}
+    first, second = (Writer(plain, room._images, writer, np.random.default_rng(n)) for n in (1, 2))
     widths = {round(float(np.ptp(np.concatenate(first.write("2").strokes)[:, 0])), 2) for _ in range(4)}
     assert len(widths) == 1
     assert widths != {round(float(np.ptp(np.concatenate(second.write("2").strokes)[:, 0])), 2)}
 
 
-def write(synthesizer: LineSynthesizer, text: str, **style: object) -> Writing:
+def write(room: WritingRoom, text: str, *, strokes: bool, **style: object) -> Writing:
     random = np.random.default_rng(3)
     plain = dataclasses.replace(sample_style(random), **style)
-    writer = synthesizer._writers[0] if synthesizer._writers else None
-    return write_text(random, Writer(plain, synthesizer._images, writer, random), text)
+    writer = room._writers[0] if strokes else None
+    return write_text(random, Writer(plain, room._images, writer, random), text)
 
 
-def test_a_style_sets_gaps_the_height_of_zeros_and_joins(
-    from_mnist: LineSynthesizer, from_strokes: LineSynthesizer
-) -> None:
-    narrow, wide = (write(from_mnist, "5555", gap=gap).bounds() for gap in (-0.1, 0.6))
+def test_a_style_sets_gaps_the_height_of_zeros_and_joins(room: WritingRoom) -> None:
+    narrow, wide = (write(room, "5555", strokes=False, gap=gap).bounds() for gap in (-0.1, 0.6))
     assert wide[2] - wide[0] > narrow[2] - narrow[0] + 60
-    small, usual = (write(from_mnist, "0", zero_height=height).bounds() for height in (0.5, 1.0))
+    small, usual = (write(room, "0", strokes=False, zero_height=height).bounds() for height in (0.5, 1.0))
     assert small[3] - small[1] < 0.8 * (usual[3] - usual[1])
-    assert write(from_strokes, "3" * 10, joins=0.9, gap=0.1).joins
-    assert not write(from_strokes, "3" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
-    assert write(from_strokes, "0" * 10, joins=0.0, zero_joins=0.9, gap=0.1).joins
-    assert not write(from_strokes, "0,0,0", joins=0.9, zero_joins=0.9, gap=0.1).joins
+    assert write(room, "3" * 10, strokes=True, joins=0.9, gap=0.1).joins
+    assert not write(room, "3" * 10, strokes=True, joins=0.0, zero_joins=0.9, gap=0.1).joins
+    assert write(room, "0" * 10, strokes=True, joins=0.0, zero_joins=0.9, gap=0.1).joins
+    assert not write(room, "0,0,0", strokes=True, joins=0.9, zero_joins=0.9, gap=0.1).joins
 
 
-def test_the_pen_sets_the_stroke_width_of_strokes_and_of_images(from_mnist: LineSynthesizer) -> None:
-    seven = from_mnist._images[7][0]
+def test_the_pen_sets_the_stroke_width_of_strokes_and_of_images(room: WritingRoom) -> None:
+    seven = room._images[7][0]
     shape = np.array([[60, 0], [0, 60]], np.float32)
     stroke = np.array([[0, 0], [0, 50]], np.float32)
     thin, thick = (int((glyph_of_strokes([stroke], pen_px).mask > 100).sum()) for pen_px in (2, 8))

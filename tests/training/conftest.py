@@ -1,4 +1,4 @@
-"""Fixtures of the training tests: a folder of lines, and runs that many tests share."""
+"""Fixtures of the training tests: a pool of strips, and runs that many tests share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from digitcli.errors import Interrupted
-from digitcli.synthesis.line_folders import write_lines
+from digitcli.synthesis.strips import pack_strips, unpack_strips
+from digitcli.training.pools import Storage, write_pool
+from digitcli.training.synthetic_strips import compose_strips
 from digitcli.training.trainer import train
 from tests.support.training import stop_after, train_config
 
 
 @pytest.fixture(scope="session")
-def line_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lines") / "lines"
-    write_lines(path, count=60, seed=3)
+def strip_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pool") / "strips"
+    write_pool(path, "reader", Storage(compose_strips, pack_strips, unpack_strips), 60, seed=3)
     return path
 
 

@@ -8,6 +8,7 @@ import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from digitcli.data.augmentation import AUGMENTATIONS, augment, mixup
 from digitcli.errors import EnvironmentFault
 from digitcli.inference.checkpoint import MODEL_FILE, RESUME_FILE, read_checkpoint, read_header
 from digitcli.inference.devices import rank_and_size
-from digitcli.training import trainer
+from digitcli.training import line_task, trainer
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.data_parallel import ONE_PROCESS, Processes, joined_processes
 from tests.support.augmentation import recipe_with
@@ -39,6 +40,8 @@ def print_hash_of_weights(data: str) -> None:
             return setup, state
 
         patch.setattr(trainer, "prepare", prepare_and_keep)
+        few = replace(line_task.STRIPS, epoch=40, validation=8, test=8, pool_batches=4, networks=())
+        patch.setattr(line_task, "STRIPS", few)
         recipe = {"epochs": 1, "batch_size": 8, "stochastic_depth": 0.5, "dropout": 0.5, "dtype": "float32"}
         trainer.train(TrainConfig(arch="reader", data=data, device="cpu", recipe=recipe), out=Path("run"))
     (state,) = states
@@ -109,10 +112,10 @@ def test_two_processes_train_as_one_does_and_the_same_command_continues_them(
 
 
 def test_both_processes_have_the_same_weights_of_a_line_network_with_stochastic_depth(
-    line_folder: Path, tmp_path: Path
+    strip_pool: Path, tmp_path: Path
 ) -> None:
     """Each process reads other lines, so the weights differ unless all gradients and buffers are averaged."""
-    with two_processes(line_folder, target=print_hash_of_weights) as processes:
+    with two_processes(strip_pool, target=print_hash_of_weights) as processes:
         (first, _), (second, _) = wait_for(processes)
     assert first == second and int(first.split()[0]) > 3
     assert read_header(tmp_path / "run" / "model.safetensors").task == "line"

@@ -22,7 +22,7 @@ from digitcli.evaluation.metrics import wilson_interval
 from digitcli.events import Event, Notice
 from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.inference.model_resolution import shipped_models
-from digitcli.training import start_model
+from digitcli.training import line_task
 from digitcli.training.configuration import RunStarted, TrainConfig
 from digitcli.training.digit_task import DigitTask
 from digitcli.training.setup import prepare
@@ -216,17 +216,15 @@ def test_a_start_model_or_teacher_that_knows_the_test_digits_is_reported(
         dry_run(config_from("fast", few_digits, original=str(copy), recipe={"rehearse": 0.5}))
 
 
-def test_a_line_model_is_fine_tuned_and_measures_what_it_forgets_of_composed_lines(
-    line_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_line_model_is_fine_tuned(
+    strip_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_model, "TEST_LINES", 4)
+    few = replace(line_task.STRIPS, epoch=40, validation=8, test=8, pool_batches=4, networks=())
+    monkeypatch.setattr(line_task, "STRIPS", few)
     monkeypatch.setattr("digitcli.training.setup.WORKERS", 0)  # another process would take seconds to start
-    recipe = {"batch_size": 2, "min_epoch_steps": 1, "epochs": 1, "freeze": -1}
-    config = config_from("reader", line_folder, recipe=recipe)
-    assert (config.arch, config.original) == ("reader", "mnist")
-    result = train(config, out=tmp_path / "run")
-    assert result.original == "mnist" and result.test_accuracy_before is not None
-    assert result.original_accuracy_before is not None and result.original_accuracy is not None
+    recipe = {"batch_size": 4, "min_epoch_steps": 1, "epochs": 1, "freeze": -1}
+    result = train(config_from("reader", strip_pool, recipe=recipe), out=tmp_path / "run")
+    assert result.test_accuracy_before is not None and result.original_accuracy is None
     before, after = read_checkpoint(shipped_models()["reader"])[1], read_weights(tmp_path / "run")
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name].float(), after[name])}
     assert changed == {"classes", "distances"}

@@ -17,11 +17,11 @@ from digitcli.inference.checkpoint import read_checkpoint, read_header
 from digitcli.inference.line_finding import decode_maps
 from digitcli.page_format import SMALL
 from digitcli.synthesis.page import Kind, Label, line_box
+from digitcli.synthesis.scenes import scene_composer
 from digitcli.training import page_task
 from digitcli.training.configuration import TrainConfig
 from digitcli.training.gap_task import GAPS
 from digitcli.training.page_task import SQUARES, WEIGHTS, draw_targets, f_measure, page_counts, page_loss
-from digitcli.training.synthetic_lines import scene_composer
 from digitcli.training.task import ScenePools
 from digitcli.training.trainer import resume, train
 

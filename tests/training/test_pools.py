@@ -35,11 +35,11 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_stored_is_what_was_composed(tmp_path: Path) -> None:
-    summary = write_pool(tmp_path / "pool", "strip_reader", STRIPS, 10, seed=3)
+    summary = write_pool(tmp_path / "pool", "reader", STRIPS, 10, seed=3)
     assert summary.count == 10 and [file.name for file in sorted((tmp_path / "pool").glob("*.npz"))] == [
         "00000.npz", "00001.npz", "00002.npz",
     ]  # fmt: skip
-    stored = StoredExamples(tmp_path / "pool", "strip_reader", unpack_strips)
+    stored = StoredExamples(tmp_path / "pool", "reader", unpack_strips)
     composed = [
         strip
         for number, size in enumerate((4, 4, 2))
@@ -60,26 +60,26 @@ def test_what_is_stored_is_what_was_composed(tmp_path: Path) -> None:
 
 
 def test_equal_seeds_give_equal_bytes_and_a_begun_folder_is_finished(tmp_path: Path) -> None:
-    first = write_pool(tmp_path / "a", "strip_reader", STRIPS, 9, seed=0)
+    first = write_pool(tmp_path / "a", "reader", STRIPS, 9, seed=0)
     begun = tmp_path / "b"
     begun.mkdir()
     content = (tmp_path / "a" / "00001.npz").read_bytes()
     (begun / "00001.npz").write_bytes(content)
-    assert write_pool(begun, "strip_reader", STRIPS, 9, seed=0).digest == first.digest
-    assert write_pool(tmp_path / "c", "strip_reader", STRIPS, 9, seed=1).digest != first.digest
+    assert write_pool(begun, "reader", STRIPS, 9, seed=0).digest == first.digest
+    assert write_pool(tmp_path / "c", "reader", STRIPS, 9, seed=1).digest != first.digest
     with pytest.raises(UsageError, match="finished pool"):
-        write_pool(begun, "strip_reader", STRIPS, 9, seed=0)
+        write_pool(begun, "reader", STRIPS, 9, seed=0)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no finished pool"):
         StoredExamples(tmp_path, "finder", unpack_squares)
-    write_pool(tmp_path / "pool", "strip_reader", STRIPS, 5, seed=0)
-    with pytest.raises(InputError, match="examples for 'strip_reader', and not for 'finder'"):
+    write_pool(tmp_path / "pool", "reader", STRIPS, 5, seed=0)
+    with pytest.raises(InputError, match="examples for 'reader', and not for 'finder'"):
         StoredExamples(tmp_path / "pool", "finder", unpack_squares)
     (tmp_path / "pool" / "00001.npz").write_bytes(b"PK damaged")
     with pytest.raises(InputError, match="00001.npz cannot be read"):
-        StoredExamples(tmp_path / "pool", "strip_reader", unpack_strips).take(0, 5)
+        StoredExamples(tmp_path / "pool", "reader", unpack_strips).take(0, 5)
     (tmp_path / "pool" / POOL_FILE).write_text("{}")
     with pytest.raises(InputError, match="holds no finished pool"):
-        StoredExamples(tmp_path / "pool", "strip_reader", unpack_strips)
+        StoredExamples(tmp_path / "pool", "reader", unpack_strips)
