@@ -74,11 +74,11 @@ def reader(dropout: float, alphabet: str = ALPHABET) -> Reader:
     sequence data with recurrent neural networks", 2006; Shi, Bai & Yao, "An end-to-end trainable neural
     network for image-based sequence recognition", 2015. What differs here: residual blocks (He et al., 2016)
     replace plain convolutions, and depthwise convolutions with pointwise layers (Liu et al., "A ConvNet for
-    the 2020s", 2022) replace recurrent layers. A second head predicts the box of the character at each
-    column. A strip has the raw pixels of a line with their surroundings in three channels: the mean, the
-    darkest and the lightest value of each pixel, so that thin ink survives.
+    the 2020s", 2022) replace recurrent layers. Other heads predict the box of the character at each
+    column, and whether it is printed. A strip has the raw pixels of a line with their surroundings in three
+    channels: the mean, the darkest and the lightest value of each pixel, so that thin ink survives.
     """
-    return Reader(alphabet, dropout, stem=32, width=256, mixers=4)
+    return Reader(alphabet, dropout, stem=32, width=256, mixers=4, tells_print=True)
 
 
 def glance(dropout: float, alphabet: str = ALPHABET) -> Reader:
@@ -99,12 +99,13 @@ class Reader(nn.Module):
     parallel: The heads, which are one stage (`stages_of`).
     """
 
-    parallel = ("classes", "distances")
-
     channels = 3
 
-    def __init__(self, alphabet: str, dropout: float, stem: int, width: int, mixers: int) -> None:
+    def __init__(
+        self, alphabet: str, dropout: float, stem: int, width: int, mixers: int, tells_print: bool = False
+    ) -> None:
         super().__init__()
+        self.parallel = ("classes", "distances", *(("prints",) if tells_print else ()))
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(2),  # N, 12, 20, W/2
             _convolution(4 * self.channels, stem, 3),
@@ -132,19 +133,22 @@ class Reader(nn.Module):
         )
         self.classes = nn.Conv2d(width, len(alphabet) + 1, 1)
         self.distances = nn.Conv2d(width, 4, 1)
+        if tells_print:
+            self.prints = nn.Conv2d(width, 1, 1)
 
     def forward(self, lines: Tensor) -> Tensor:
         """Return logits (N, W / 4, A + 1)."""
         return _to_columns(self.classes(self.trunk(lines - STRIP_PAPER / 255)))
 
-    def locate(self, lines: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits, and the box of the character at each column, (N, W / 4, 4).
+    def locate(self, lines: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits, the box of the character at each column, and the logit that it is printed.
 
-        A box is the distance from the middle of the column to the left and to the right edge, then the first
-        and the last row, all in units of 20 pixels.
+        A box (N, W / 4, 4) is the distance from the middle of the column to the left and to the right edge,
+        then the first and the last row, all in units of 20 pixels. Print is (N, W / 4, 1), and missing where
+        the network does not tell it.
         """
         features = self.trunk(lines - STRIP_PAPER / 255)
-        return _to_columns(self.classes(features)), _to_columns(self.distances(features))
+        return tuple(_to_columns(getattr(self, head)(features)) for head in self.parallel)
 
 
 def _to_columns(maps: Tensor) -> Tensor:

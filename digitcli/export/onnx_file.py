@@ -37,7 +37,12 @@ DYNAMIC_AXES = {
     "page": {0: "N", 2: "H", 3: "W"},
     "gaps": {0: "N", 2: "G"},
 }
-OUTPUT_NAMES = {"digit": ["logits"], "line": ["logits", "boxes"], "page": ["maps"], "gaps": ["logits"]}
+OUTPUT_NAMES = {
+    "digit": ["logits"],
+    "line": ["logits", "boxes", "prints"],
+    "page": ["maps"],
+    "gaps": ["logits"],
+}
 LARGEST_BIAS = 2**30  # half of the range of int32 is left to the sum; a larger bias stays a float
 # Imports what PyTorch needs to write ONNX, or raises an EnvironmentFault.
 import_exporter = partial(import_packages, "The format onnx", "export", "onnx", "onnxscript")

@@ -100,10 +100,12 @@ class LineOutput:
     logits: (T, A + 1); the last class is the CTC blank.
     distances: (T, 4), from a column to the edges of its character, see
         `architectures.text_networks.Reader.locate`; None if the network does not predict them.
+    prints: (T, 1), the logits that it is printed; None likewise.
     """
 
     logits: npt.NDArray[np.float32]
     distances: npt.NDArray[np.float32] | None = None
+    prints: npt.NDArray[np.float32] | None = None
 
 
 def run_lines(
@@ -126,10 +128,10 @@ def run_lines(
     for width, indices in indices_by_width.items():
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
-            logits, *distances = runtime.run(pad_lines([line_crops[index] for index in batch], width))
+            logits, *others = runtime.run(pad_lines([line_crops[index] for index in batch], width))
             for row, index in enumerate(batch):  # the columns of the padding are cut off
                 columns = slice(count_columns(line_crops[index].shape[-1], width, logits.shape[1]))
-                outputs[index] = LineOutput(logits[row, columns], *(each[row, columns] for each in distances))
+                outputs[index] = LineOutput(logits[row, columns], *(each[row, columns] for each in others))
     return [outputs[index] for index in range(len(line_crops))]
 
 

@@ -23,6 +23,7 @@ LARGEST_OVERLAP = 0.1
 
 # Share of a character outside of the page, above which nothing is seen of it. Chosen by hand.
 INVISIBLE_CUT = 0.9
+JOINED_ARRAYS = ("corners", "shown", "prints")  # of labels, which have a row for each character
 
 
 class Kind(enum.Enum):
@@ -40,12 +41,19 @@ class Label:
     text: its characters of `strip_format.ALPHABET`; empty for other writing and numbers too large to be read.
     corners: float32 (n, 4, 2), for each character but spaces its corners clockwise from the upper left one.
     seen: float32 (n, 4, 2), the corners of the part of each of these that its paper shows; all without paper.
+    printed: of all these characters or of each (n,), see `Stamp`.
     """
 
     kind: Kind
     text: str
     corners: Corners
     seen: Corners | None = None
+    printed: float | npt.NDArray[np.floating] = np.nan
+
+    @property
+    def prints(self) -> npt.NDArray[np.float32]:
+        """Whether each character (n,) is printed."""
+        return np.broadcast_to(np.float32(self.printed), len(self.corners))
 
     @property
     def shown(self) -> Corners:
@@ -68,7 +76,7 @@ class Label:
         flags = iter(is_seen.tolist())
         text = "".join(character for character in self.text if character == " " or next(flags)).strip()
         seen = np.clip(self.shown[is_seen], 0, np.array(size, np.float32))
-        return Label(self.kind, text, self.corners[is_seen], seen)
+        return Label(self.kind, text, self.corners[is_seen], seen, self.prints[is_seen])
 
     def moved(self, matrix: npt.NDArray[np.floating]) -> Label:
         """Return the label after a transformation, see `transform`."""
@@ -88,7 +96,7 @@ def numbers_of(label: Label) -> list[Label]:
             numbers[-1] = (text + character, [*places, place])
         place += character != " "
     return [
-        Label(label.kind, text, label.corners[places], label.shown[places])
+        Label(label.kind, text, label.corners[places], label.shown[places], label.prints[places])
         for text, places in numbers
         if any(character.isdecimal() for character in text)
     ]
@@ -96,9 +104,9 @@ def numbers_of(label: Label) -> list[Label]:
 
 def joined(labels: Sequence[Label]) -> Label:
     """Return numbers of one line as one label, with spaces between their texts."""
-    corners, seen = ([getattr(each, name) for each in labels] for name in ("corners", "shown"))
     text = " ".join(each.text for each in labels)
-    return Label(labels[0].kind, text, np.concatenate(corners), np.concatenate(seen))
+    arrays = (np.concatenate([getattr(each, name) for each in labels]) for name in JOINED_ARRAYS)
+    return Label(labels[0].kind, text, *arrays)
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ class Page:
                 return False
             self._taken.append(box)
         draw_glyph(self.layers.writing, PlacedGlyph(mask, round(x), round(y)))
-        self.labels.append(Label(kind, text, corners))
+        self.labels.append(Label(kind, text, corners, printed=stamp.printed))
         return True
 
     def draw_beside(self, draw: Callable[[], None]) -> None:

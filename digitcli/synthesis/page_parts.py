@@ -155,7 +155,8 @@ def _write_at_pitch(desk: Desk, digits: str, x: float, y: float, pitch_px: float
         shift = np.round(np.array([left, top]) - corner).astype(int)
         draw_glyph(mask, PlacedGlyph(stamp.mask, int(shift[0]), int(shift[1])))
         boxes.append(stamp.boxes + np.array([*shift, *shift], np.float32))
-    desk.page.put(Stamp(mask, np.concatenate(boxes)), corner[0], corner[1], Kind.NUMBER, digits)
+    stamp = Stamp(mask, np.concatenate(boxes), stamps[0].printed)
+    desk.page.put(stamp, corner[0], corner[1], Kind.NUMBER, digits)
 
 
 def fill_with_spaced_numbers(desk: Desk) -> None:

@@ -198,7 +198,7 @@ class SceneComposer:
             paper, grain = random.uniform(contrast, 1), random.uniform(0, IMAGE_GRAIN) * contrast
         light = paper - contrast * (ink / np.float32(255)) + random.normal(0, grain, ink.shape)
         light = light if random.random() < 0.5 else 1 - light
-        label = Label(Kind.NUMBER, str(digit), corners_of(box * np.float32(scale)))
+        label = Label(Kind.NUMBER, str(digit), corners_of(box * np.float32(scale)), printed=0.0)
         return Scene(np.asarray((255 * light + 0.5).clip(0, 255), np.uint8), (label,))
 
     def line(self, random: np.random.Generator, text: str | None = None) -> Scene:

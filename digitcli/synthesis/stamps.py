@@ -49,14 +49,17 @@ class Stamp:
 
     mask: uint8 (H, W), 255 on 0.
     boxes: float32 (n, 4), x0 y0 x1 y1 of its characters other than spaces, in pixels; a word has one.
+    printed: 1 for print, 0 for handwriting, NaN for what is neither: displays and imitated handwriting.
     """
 
     mask: Mask
     boxes: npt.NDArray[np.float32]
+    printed: float = np.nan
 
     def as_one(self) -> Stamp:
         """Return the stamp as one piece, with one box."""
-        return Stamp(self.mask, np.array([[0, 0, self.width, self.height]], np.float32))
+        box = np.array([[0, 0, self.width, self.height]], np.float32)
+        return dataclasses.replace(self, boxes=box)
 
     @property
     def height(self) -> int:
@@ -74,6 +77,7 @@ class PenScribe:
     """Someone who writes with a pen; random letters stand for those that have no strokes."""
 
     writer: Writer
+    printed: float = 0.0  # see `Stamp`
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write digits and marks; `height_px` is the height of a digit."""
@@ -82,7 +86,7 @@ class PenScribe:
         left, top, right, bottom = writing.bounds()
         mask = np.zeros((bottom - top + 2, right - left + 3), np.uint8)
         boxes = writing.draw(mask, 1 - left, 1 - top)
-        return _shrunk(Stamp(mask, boxes), height_px / drawn_px)
+        return _shrunk(Stamp(mask, boxes, self.printed), height_px / drawn_px)
 
     def word(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Write a word of as many letters as the text has; `height_px` is the height of a capital."""
@@ -100,7 +104,8 @@ class PenScribe:
         right, bottom = (np.ceil(high - low) + 2 * margin).astype(int).tolist()
         mask = np.zeros((bottom + 1, right + 1), np.uint8)
         draw_strokes(mask, [stroke - low + margin for stroke in strokes], pen_px)
-        return Stamp(mask, np.array([[margin, margin, right - margin, bottom - margin]], np.float32))
+        box = np.array([[margin, margin, right - margin, bottom - margin]], np.float32)
+        return Stamp(mask, box, self.printed)
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ class FontScribe:
     font: bytes
     spacing: float
     growth: float = 0.0
+    printed: float = 1.0  # see `Stamp`
 
     def number(self, random: np.random.Generator, text: str, height_px: float) -> Stamp:
         """Print digits and marks, each with its box; `height_px` is the height of a digit."""
@@ -134,11 +140,11 @@ class FontScribe:
         for piece, start in zip(pieces, starts, strict=True):
             draw.text((start - left, -top), piece, 255, font)
         boxes = (boxes - [left, top, left, top]).astype(np.float32)
-        stamp = _shrunk(Stamp(np.asarray(image, np.uint8), boxes), scale)
+        stamp = _shrunk(Stamp(np.asarray(image, np.uint8), boxes, self.printed), scale)
         width = round(self.growth * height_px)
         if width > 1:
             brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-            stamp = Stamp(np.asarray(cv2.dilate(stamp.mask, brush), np.uint8), stamp.boxes)
+            stamp = dataclasses.replace(stamp, mask=np.asarray(cv2.dilate(stamp.mask, brush), np.uint8))
         return stamp
 
 
@@ -187,7 +193,7 @@ class WritingRoom:
         style = dataclasses.replace(style, pen=pen)
         if kind < FONT_SHARE + DISPLAY_SHARE:
             style = sample_printed_style(random)
-            return PenScribe(Writer(style, self._images, seven_segment_writer(), random))
+            return PenScribe(Writer(style, self._images, seven_segment_writer(), random), np.nan)
         strokes: WriterStrokes | None = None
         if random.random() >= IMAGES_SHARE:
             is_person = self._writers and random.random() < TABLET_SHARE
@@ -208,7 +214,7 @@ class WritingRoom:
         """Return someone who writes in a font that imitates handwriting."""
         font = self._fonts.handwritten[int(random.integers(len(self._fonts.handwritten)))]
         growth = random.uniform(0.02, 0.14) if random.random() < 0.5 else 0.0
-        return FontScribe(font, spacing=0.0, growth=growth)
+        return FontScribe(font, spacing=0.0, growth=growth, printed=np.nan)
 
     def image(self, random: np.random.Generator) -> tuple[Mask, int]:
         """Return an image of the dataset, uint8 (H, W), ink 255, and its digit."""
@@ -226,7 +232,7 @@ def load_fonts() -> Fonts:
 
 
 def side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
-    """Return stamps in a row, each in the middle of its height."""
+    """Return stamps of one scribe in a row, each in the middle of its height."""
     height = max(stamp.height for stamp in stamps)
     width = sum(stamp.width for stamp in stamps) + round(gap_px) * (len(stamps) - 1)
     mask, boxes, x = np.zeros((height, width), np.uint8), [], 0
@@ -235,7 +241,7 @@ def side_by_side(stamps: Sequence[Stamp], gap_px: float) -> Stamp:
         mask[y : y + stamp.height, x : x + stamp.width] = stamp.mask
         boxes.append(stamp.boxes + np.array([x, y, x, y], np.float32))
         x += stamp.width + round(gap_px)
-    return Stamp(mask, np.concatenate(boxes))
+    return Stamp(mask, np.concatenate(boxes), stamps[0].printed)
 
 
 def _shrunk(stamp: Stamp, scale: float) -> Stamp:
@@ -244,7 +250,7 @@ def _shrunk(stamp: Stamp, scale: float) -> Stamp:
         return stamp
     size = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
     mask = np.asarray(cv2.resize(stamp.mask, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return Stamp(mask, stamp.boxes * np.float32(scale))
+    return Stamp(mask, stamp.boxes * np.float32(scale), stamp.printed)
 
 
 @functools.lru_cache(maxsize=4096)

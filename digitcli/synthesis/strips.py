@@ -36,7 +36,7 @@ LARGEST_CUT = 0.12  # share of a character outside of the picture that does not 
 UNREADABLE_CUT = 0.35  # the share above which a person cannot read it; between both it gives no strip
 LEAST_HEIGHT_PX = 9.0  # lower lines cannot be read
 WHOLE = 0.8  # share of a word that a place must cover to show it; chosen by hand
-NO_CORNERS: Corners = np.zeros((0, 4, 2), np.float32)
+NOTHING = Label(Kind.OTHER, "", np.zeros((0, 4, 2), np.float32))
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,18 @@ class LabelledStrip:
     image: uint8 (3, 40, W), see `cut_strip`.
     text: characters of `strip_format.ALPHABET`; empty if nothing is written.
     boxes: float32 (n, 4), x0 y0 x1 y1 of its characters other than spaces, in pixels of the strip.
+    printed: of all these characters or of each (n,): 1 for print, 0 for handwriting, NaN if it is not known.
     """
 
     image: Mask
     text: str
     boxes: npt.NDArray[np.float32]
+    printed: float | npt.NDArray[np.floating] = np.nan
+
+    @property
+    def prints(self) -> npt.NDArray[np.float32]:
+        """Whether each character (n,) that has a box is printed."""
+        return np.broadcast_to(np.float32(self.printed), len(self.boxes))
 
     @property
     def digits(self) -> str:
@@ -66,6 +73,7 @@ def pack_strips(strips: Sequence[LabelledStrip]) -> dict[str, npt.NDArray[Any]]:
         "texts": np.array([strip.text for strip in strips]),
         "boxes": np.concatenate([strip.boxes.reshape(-1, 4) for strip in strips]),
         "counts": np.array([len(strip.boxes) for strip in strips]),
+        "prints": np.concatenate([strip.prints for strip in strips]),
     }
 
 
@@ -74,10 +82,11 @@ def unpack_strips(arrays: Mapping[str, npt.NDArray[Any]]) -> list[LabelledStrip]
     widths = arrays["widths"]
     ends = np.cumsum(3 * STRIP_HEIGHT_PX * widths)[:-1]
     images = np.split(arrays["pixels"], ends)
-    boxes = np.split(arrays["boxes"], np.cumsum(arrays["counts"])[:-1])
+    boxes, prints = (np.split(arrays[name], np.cumsum(arrays["counts"])[:-1]) for name in ("boxes", "prints"))
+    rows = zip(images, widths.tolist(), arrays["texts"], boxes, prints, strict=True)
     return [
-        LabelledStrip(image.reshape(3, STRIP_HEIGHT_PX, width), str(text), places)
-        for image, width, text, places in zip(images, widths.tolist(), arrays["texts"], boxes, strict=True)
+        LabelledStrip(image.reshape(3, STRIP_HEIGHT_PX, width), str(text), places, printed)
+        for image, width, text, places, printed in rows
     ]
 
 
@@ -114,13 +123,13 @@ def strips_of_mistakes(
         if box.height < LEAST_HEIGHT_PX:
             continue
         if not shown:
-            strips.append(_cut(random, scene, box, "", NO_CORNERS))
+            strips.append(_cut(random, scene, box, NOTHING))
         elif len(shown) == 1 and shown[0].kind is Kind.OTHER:
             word, place = shown[0], line_box(shown[0])
             areas = [each.length * each.height for each in (place, box)]
             share = place.overlap(box) * min(areas) / areas[0]  # of the word
             if word.shares_outside(scene.picture.shape[::-1]).mean() <= LARGEST_CUT and share >= WHOLE:
-                strips.append(_cut(random, scene, box, OTHER, word.corners))
+                strips.append(_cut(random, scene, box, dataclasses.replace(word, text=OTHER)))
     return strips
 
 
@@ -133,12 +142,12 @@ def strip_of_picture(scene: Scene) -> LabelledStrip:
     """Return a whole scene as a strip; its text is `OTHER` if it shows anything but one whole number."""
     strip = cut_whole(scene.picture)
     if not scene.labels:
-        return _labelled(strip, "", NO_CORNERS)
+        return _labelled(strip, NOTHING)
     if _shows_one_number(scene, least=LEAST_HEIGHT_PX, whole=STRIP_HEIGHT_PX):
-        return _labelled(strip, scene.labels[0].text, scene.labels[0].corners)
+        return _labelled(strip, scene.labels[0])
     height, width = scene.picture.shape
     edges: Corners = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float32)
-    return _labelled(strip, OTHER, edges)
+    return _labelled(strip, Label(Kind.OTHER, OTHER, edges))
 
 
 def _shows_one_number(scene: Scene, least: float, whole: float) -> bool:
@@ -196,7 +205,8 @@ def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str
         return []
     if text == OTHER:
         is_whole = outside.mean() <= LARGEST_CUT
-        return [_cut(random, scene, _jittered(random, box), text, label.corners)] if is_whole else []
+        shown = dataclasses.replace(label, text=text)
+        return [_cut(random, scene, _jittered(random, box), shown)] if is_whole else []
     if ((outside > LARGEST_CUT) & (outside < UNREADABLE_CUT)).any():
         return []
     shares, seen = iter(outside.tolist()), ""
@@ -204,11 +214,11 @@ def _strip_of(random: np.random.Generator, scene: Scene, label: Label, text: str
         share = 0.0 if character == " " else next(shares)
         if share < INVISIBLE_CUT:
             seen += character if share < UNREADABLE_CUT else OTHER
-    corners, seen = label.corners[outside < INVISIBLE_CUT], seen.strip()
     if not set(seen) & set(DIGITS):
         return []
-    box = line_box(Label(label.kind, seen, corners))
-    return [_cut(random, scene, _jittered(random, box), seen, corners)]
+    is_seen = outside < INVISIBLE_CUT
+    shown = Label(label.kind, seen.strip(), label.corners[is_seen], printed=label.prints[is_seen])
+    return [_cut(random, scene, _jittered(random, line_box(shown)), shown)]
 
 
 def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[LabelledStrip]:
@@ -227,7 +237,7 @@ def _strip_of_nothing(random: np.random.Generator, scene: Scene) -> list[Labelle
     if not places:
         return []
     _, box = max(places, key=lambda place: place[0])
-    return [_cut(random, scene, box, "", NO_CORNERS)]
+    return [_cut(random, scene, box, NOTHING)]
 
 
 def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -> list[LabelledStrip]:
@@ -239,7 +249,7 @@ def _strip_of_a_piece(random: np.random.Generator, scene: Scene, label: Label) -
         return []
     length = height * random.uniform(0.5, 1.5)
     box = LineBox(float(centre[0]), float(centre[1]), length, height, random.normal(0, 0.1))
-    return [_cut(random, scene, box, "", NO_CORNERS)]
+    return [_cut(random, scene, box, NOTHING)]
 
 
 def _surroundings(box: LineBox) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -270,15 +280,13 @@ def _jittered(random: np.random.Generator, box: LineBox) -> LineBox:
     )
 
 
-def _cut(
-    random: np.random.Generator, scene: Scene, box: LineBox, text: str, corners: Corners
-) -> LabelledStrip:
-    return _labelled(cut_strip(scene.picture, box, random.uniform(*MARGINS)), text, corners)
+def _cut(random: np.random.Generator, scene: Scene, box: LineBox, label: Label) -> LabelledStrip:
+    return _labelled(cut_strip(scene.picture, box, random.uniform(*MARGINS)), label)
 
 
-def _labelled(strip: Strip, text: str, corners: Corners) -> LabelledStrip:
+def _labelled(strip: Strip, label: Label) -> LabelledStrip:
     inverse = np.linalg.inv(strip.to_picture[:, :2])
-    placed = (corners - strip.to_picture[:, 2].astype(np.float32)) @ inverse.T.astype(np.float32)
+    placed = (label.corners - strip.to_picture[:, 2].astype(np.float32)) @ inverse.T.astype(np.float32)
     boxes = np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1)
     limits = np.tile(np.array(strip.image.shape[:0:-1], np.float32), 2)
-    return LabelledStrip(strip.image, text, np.clip(boxes, 0, limits).astype(np.float32))
+    return LabelledStrip(strip.image, label.text, np.clip(boxes, 0, limits).astype(np.float32), label.prints)

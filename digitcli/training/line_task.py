@@ -43,6 +43,7 @@ BUCKET_PX = 8  # widths from which the strips of a batch are mixed, so that a st
 WORKERS = min(8, max(1, usable_cores() - 1))  # one core is left to the training, and 8 keep up with a GPU
 GUIDED_SHARE = 0.4  # the first share of the run, which also trains the positions of characters; by hand
 BLANK_WEIGHT = 0.3  # of the blank in that part of the loss, where most columns are blank; chosen by hand
+PRINT_WEIGHT = 0.1  # of the loss of print, which is easy to learn; chosen by hand
 EVALUATION_STRIPS, EVALUATION_SEED = 2_000, 2026  # that are composed where no folder is named
 
 
@@ -56,6 +57,7 @@ class LineBatch:
     nearest: npt.NDArray[np.int64]  # B, T, the character whose centre lies in a column, or the blank
     boxes: npt.NDArray[np.float32]  # B, T, 4, of the nearest character, see `Reader.locate`
     boxed: npt.NDArray[np.bool_]  # B, T, whether a column has a box
+    prints: npt.NDArray[np.float32]  # B, T, whether that character is printed, see `LabelledStrip`
 
 
 def as_batches(strips: Sequence[LabelledStrip], size: int, random: np.random.Generator) -> list[LineBatch]:
@@ -79,6 +81,7 @@ def as_batch(strips: Sequence[LabelledStrip], random: np.random.Generator) -> Li
         nearest=np.full((len(strips), columns), len(ALPHABET)),
         boxes=np.zeros((len(strips), columns, 4), np.float32),
         boxed=np.zeros((len(strips), columns), bool),
+        prints=np.full((len(strips), columns), np.nan, np.float32),
     )
     for row, strip in enumerate(strips):
         width = strip.image.shape[-1]
@@ -96,6 +99,7 @@ def as_batch(strips: Sequence[LabelledStrip], random: np.random.Generator) -> Li
         x = (near + 0.5) * COLUMN_PX - start
         edges = np.stack([x - x0[owner], x1[owner] - x, y0[owner], y1[owner]], axis=1)
         batch.boxes[row, near], batch.boxed[row, near] = edges / BOX_SCALE_PX, True
+        batch.prints[row, near] = strip.prints[owner]
     return batch
 
 
@@ -118,17 +122,16 @@ def _measure(
 
 
 def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, guidance: float = 0.0) -> Tensor:
-    """Return the loss of a batch of strips: CTC, the boxes of the characters, and at first their columns.
+    """Return the loss of a batch: CTC, boxes, print, and at first the columns of the characters.
 
     CTC alone takes long to find where characters are, so a network without trained weights first learns the
-    column of each character's centre too, with a `guidance` that falls from 1 to 0. The weights of the three
-    parts were chosen by hand.
+    column of each character's centre too, with a `guidance` that falls from 1 to 0. The weights of the parts
+    were chosen by hand.
     """
     images = torch.from_numpy(batch.images).to(device).float().div_(255)
     images = images.contiguous(memory_format=torch.channels_last)
-    locates = hasattr(network, "locate")
-    logits, boxes = network.locate(images) if locates else (network(images), None)  # type: ignore[operator]
-    logits = logits.float()  # B, T, A + 1
+    outputs = network.locate(images) if hasattr(network, "locate") else (network(images),)  # type: ignore[operator]
+    logits, *places = (output.float() for output in outputs)  # B, T, A + 1
     lengths = torch.from_numpy(batch.lengths)
     ctc_device = torch.device("cpu") if device.type == "mps" else device  # PyTorch has no CTC for MPS
     ctc = F.ctc_loss(
@@ -141,22 +144,32 @@ def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, guidan
         zero_infinity=True,
     )
     ctc = ctc.to(device) / len(lengths)
-    box_loss = torch.zeros((), device=device) if boxes is None else _box_loss(boxes.float(), batch)
+    rest = torch.zeros((), device=device)
+    for output, loss in zip(places, (_box_loss, _print_loss), strict=False):
+        rest = rest + loss(output, batch)
     if guidance == 0:
-        return ctc / 4 + 2 * box_loss
+        return ctc / 4 + rest
     weights = torch.ones(len(ALPHABET) + 1, device=device)
     weights[-1] = BLANK_WEIGHT
     nearest = torch.from_numpy(batch.nearest).to(device)
     column_loss = F.cross_entropy(logits.flatten(0, 1), nearest.flatten(), weight=weights)
-    return ctc * (1 - 0.7 * guidance) / 4 + 3 * guidance * column_loss + 2 * box_loss
+    return ctc * (1 - 0.7 * guidance) / 4 + 3 * guidance * column_loss + rest
 
 
 def _box_loss(boxes: Tensor, batch: LineBatch) -> Tensor:
-    """Return the mean loss of the predicted boxes (B, T, 4) in the columns that have a character."""
+    """Return twice the mean loss of the predicted boxes (B, T, 4) in the columns that have a character."""
     boxed = torch.from_numpy(batch.boxed).to(boxes.device)
     targets = torch.from_numpy(batch.boxes).to(boxes.device)[boxed]
     loss = F.smooth_l1_loss(boxes[boxed], targets, reduction="sum")
-    return loss / max(4 * int(batch.boxed.sum()), 1)
+    return 2 * loss / max(4 * int(batch.boxed.sum()), 1)
+
+
+def _print_loss(prints: Tensor, batch: LineBatch) -> Tensor:
+    """Return the mean loss of the logits of print (B, T, 1), by its weight, where print is known."""
+    targets = torch.from_numpy(batch.prints).to(prints.device)
+    known = ~targets.isnan()
+    loss = F.binary_cross_entropy_with_logits(prints[..., 0][known], targets[known], reduction="sum")
+    return PRINT_WEIGHT * loss / known.sum().clamp(min=1)
 
 
 # An epoch and the number of strips to measure on have sizes that were chosen by hand: composed strips
