@@ -204,6 +204,10 @@ class PredictOptions:
         None, TABLES, "A reading exceeds that of --previous by at most this number; the likeliest such "
         "reading wins, or the number is refused.", unit="N", at_least=0,
     )  # fmt: skip
+    printed: Literal["keep", "skip", "only"] = setting(
+        "keep", TABLES, "Keep printed numbers, such as headings and row numbers, or skip them, or keep only "
+        "these; their columns stay."
+    )  # fmt: skip
     annotate: Path | None = setting(
         None, OUTPUT, "Write a copy of each picture into this folder, with a coloured box and the answer at "
         "each digit; red ones are uncertain or refused.", unit="dir",

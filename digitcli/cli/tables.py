@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Options that have a meaning only for tables, those that have none for them, and those that a template of a
 # form replaces.
-OWN = ("columns", "type", "locale", "date_order", "check", "previous", "max_change")
+OWN = ("columns", "type", "locale", "date_order", "check", "previous", "max_change", "printed")
 FOREIGN = ("resume", "single_digit", "manifest")
 REPLACED = ("table", *OWN, *FOREIGN, "length", "pattern", "range", "check_digit")
 SUFFIXES = {"page": (".csv", ".xlsx"), "number": (".csv", ".jsonl")}
@@ -88,7 +88,7 @@ def parse(options: PredictOptions) -> TableOptions | Form | None:
 
     return parse_table_options(
         options.columns, options.type, options.check, options.locale, options.date_order,
-        options.previous, options.max_change or 0,
+        options.previous, options.max_change or 0, options.printed,
     )  # fmt: skip
 
 

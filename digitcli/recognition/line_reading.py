@@ -79,6 +79,7 @@ class Answer:
     with_marks: log-probabilities (T, A + 1) of the alphabet and the blank.
     distances: the distances from each column to the sides of its character, (T, 4); None if the network does
         not predict them.
+    prints: the probability that the character at each column (T,) is printed; None likewise.
     first_column: the column of the strip at which the part begins.
     """
 
@@ -87,13 +88,16 @@ class Answer:
     with_marks: np.ndarray
     alphabet: str
     distances: np.ndarray | None
+    prints: np.ndarray | None = None
     first_column: int = 0
 
     @classmethod
     def of(cls, strip: Strip, output: LineOutput, alphabet: str, temperature: float) -> Answer:
         """Calibrate a network's output for a strip by its temperature."""
         with_marks = log_softmax(output.logits, temperature)
-        return cls(strip, without_marks(with_marks, alphabet), with_marks, alphabet, output.distances)
+        columns = without_marks(with_marks, alphabet)
+        prints = None if output.prints is None else np.exp(-np.logaddexp(0, -output.prints[:, 0]))
+        return cls(strip, columns, with_marks, alphabet, output.distances, prints)
 
     @functools.cached_property
     def likely_texts(self) -> Hypotheses:
@@ -150,6 +154,7 @@ class Answer:
             columns=self.columns[start:end],
             with_marks=self.with_marks[start:end],
             distances=None if self.distances is None else self.distances[start:end],
+            prints=None if self.prints is None else self.prints[start:end],
             first_column=self.first_column + start,
         )
 

@@ -150,13 +150,14 @@ def _number(
         confidence = logistic(values, weights_for(weights.acceptance, is_alone=line.is_alone))
     hypotheses = recalibrated(hypotheses, text, confidence)
     answer, columns = _aligned(line.answers, text)
+    prints = _prints(line.answers, text)
     digits = []
     for place, (digit, box) in enumerate(zip(text, _boxes(line, answer, columns, text), strict=True)):
         shares = digit_shares(hypotheses, text, place)
         if columns:
             shares = with_unlikely_digits(shares, answer.columns[columns[place]])
         others = without_text(shares, digit)[: top_k - 1]
-        digits.append(Digit(digit, min(1.0, shares[digit]), box, tuple(others)))
+        digits.append(Digit(digit, min(1.0, shares[digit]), box, tuple(others), printed=prints[place]))
     rivals = without_text(hypotheses, text)
     first = line.answers[0]
     start, end = (
@@ -224,6 +225,15 @@ def _aligned(answers: Sequence[Answer], text: str) -> tuple[Answer, list[int]]:
         if len(columns) == len(text):
             return answer, columns
     return answers[0], []
+
+
+def _prints(answers: Sequence[Answer], text: str) -> Sequence[float | None]:
+    """Return the probability that each digit is printed, by the first network that tells it."""
+    for answer in answers:
+        columns = align(answer.columns, text)
+        if answer.prints is not None and len(columns) == len(text):
+            return [float(share) for share in answer.prints[columns]]
+    return [None] * len(text)
 
 
 def _boxes(line: Line, answer: Answer, columns: Sequence[int], text: str) -> list[Box]:

@@ -47,6 +47,7 @@ class Digit:
     box: x, y, width, height in pixels of the upright picture.
     alternatives: the next likely digits with their probabilities.
     image: the digit crop that a digit network saw, uint8 (28, 28), white on black.
+    printed: the probability that it is printed, not written by hand; None if no network tells.
     """
 
     digit: str
@@ -54,6 +55,7 @@ class Digit:
     box: Box
     alternatives: tuple[tuple[str, float], ...] = ()
     image: np.ndarray | None = field(default=None, repr=False, compare=False)
+    printed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ class Number:
     def text(self) -> str:
         """Return the digits without marks."""
         return "".join(digit.digit for digit in self.digits)
+
+    @property
+    def is_printed(self) -> bool:
+        """Tell whether the digits are likelier printed than written by hand."""
+        shares = [digit.printed for digit in self.digits if digit.printed is not None]
+        return bool(shares) and sum(shares) / len(shares) > LIKELY
 
     @property
     def box(self) -> Box:

@@ -125,13 +125,14 @@ def equations(check: Check, table: Table) -> list[Equation]:
     """Return what a check says about the cells of a table.
 
     A row counts where its result is written, and the one before as well if the check needs it; rows that are
-    printed, as headings are, do not. The same holds for columns where rows are summed. One or two digits
-    behind the last mark are decimals, and three are thousands.
+    printed, as headings are, do not, unless the whole table is. The same holds for columns where rows are
+    summed. One or two digits behind the last mark are decimals, and three are thousands.
 
     Raises:
         UsageError: the table does not have a row or column of the check, or the result is one of its terms.
     """
     numbers = {(cell.row, cell.column): cell for cell in table.cells if cell.number}
+    is_handwritten = not all(cell.is_printed for cell in numbers.values())
     result = _index(check, check.result, table)
     weights: Counter[Place] = Counter({(0, result): -1})  # by line, relative to the one at hand, and place
     for sign, first, last in check.terms:
@@ -148,7 +149,8 @@ def equations(check: Check, table: Table) -> list[Equation]:
         cells = tuple((place, at) if check.is_of_rows else (at, place) for at, place in places)
         written = [numbers[cell] for cell in cells if cell in numbers]
         needed = [cell for cell, (_, place) in zip(cells, places, strict=True) if place == result]
-        if all(cell in numbers for cell in needed) and not all(cell.is_printed for cell in written):
+        is_heading = is_handwritten and all(cell.is_printed for cell in written)
+        if all(cell in numbers for cell in needed) and not is_heading:
             units = [_unit(numbers.get(cell)) for cell in cells]
             least = min(units, key=abs)
             scales = [

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from digitcli.errors import UsageError
 from digitcli.imaging.grayscale import Grey
@@ -21,6 +22,8 @@ from digitcli.tables.structure import find_tables
 from digitcli.tables.table import Cell, Table, TablePage
 from digitcli.tables.values import Conventions, Refusal, ValueType, parse_conventions, parse_type, value_of
 
+Printed = Literal["keep", "skip", "only"]
+
 
 @dataclass(frozen=True)
 class TableOptions:
@@ -30,6 +33,7 @@ class TableOptions:
     types: of the values of all columns, or of single ones by their name or their number from 1 on.
     checks: the arithmetic that their numbers satisfy.
     previous: the earlier readings of their meters.
+    printed: what becomes of printed numbers: all are kept, or these are skipped, or only these are kept.
     """
 
     names: tuple[str, ...] = ()
@@ -37,6 +41,7 @@ class TableOptions:
     conventions: Conventions = field(default_factory=Conventions)
     checks: tuple[Check, ...] = ()
     previous: PreviousReadings | None = None
+    printed: Printed = "keep"
 
     def type_of(self, column: int) -> ValueType | None:
         """Return the type of the values of a column, from 0 on; None if nothing is known of it."""
@@ -53,6 +58,7 @@ def parse_table_options(
     date_order: str | None = None,
     previous: Path | None = None,
     max_change: int = 0,
+    printed: Printed = "keep",
 ) -> TableOptions:
     """Parse the options of tables, for example `name,marks`, `marks=integer` and `total = sum(1..8)`.
 
@@ -77,7 +83,7 @@ def parse_table_options(
             check_name(place, names, f"--check '{check.text}'")
     for place in (readings.key, readings.value) if readings else ():
         check_name(place, names, "--previous")
-    return TableOptions(names, parsed, conventions, parsed_checks, readings)
+    return TableOptions(names, parsed, conventions, parsed_checks, readings, printed)
 
 
 def read_tables(
@@ -143,15 +149,21 @@ def completed(table: Table, min_confidence: float, options: TableOptions) -> Tab
     table = apply_checks(table, options.checks, min_confidence)
     if options.previous:
         table = check_readings(table, options.previous, min_confidence)
-    return replace(table, cells=tuple(_valued(cell, options) for cell in table.cells))
+    return replace(table, cells=tuple(_kept(_valued(cell, options), options.printed) for cell in table.cells))
 
 
 def _valued(cell: Cell, options: TableOptions) -> Cell:
-    """Return a cell with the value of its number; what has none is refused."""
+    """Return a cell with the value of its number; what has none is refused, unless it is printed."""
     kind = options.type_of(cell.column)
-    if kind is None or cell.number is None or cell.is_printed:
+    if kind is None or cell.number is None:
         return cell
     value = value_of(cell.number.raw or cell.number.text, kind, options.conventions)
     if isinstance(value, Refusal):
-        return replace(cell, number=cell.number.refused_for(value.reason))
+        return cell if cell.is_printed else replace(cell, number=cell.number.refused_for(value.reason))
     return replace(cell, value=value)
+
+
+def _kept(cell: Cell, printed: Printed) -> Cell:
+    """Return a cell, without its number where that is not asked for."""
+    is_kept = printed == "keep" or cell.is_printed == (printed == "only")
+    return cell if is_kept else replace(cell, number=None, value=None, change=None)

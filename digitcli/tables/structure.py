@@ -153,7 +153,8 @@ def _table(
         inside = [(number, index) for *_, number, index in parts]
         number = number_of(numbers, inside, certainty.get(place, sure.get(place[1])), min_confidence)
         row, column = place
-        cells.append(Cell(row, column, replace(number, row=row, column=column)))
+        number = replace(number, row=row, column=column)
+        cells.append(Cell(row, column, number, is_printed=number.is_printed))
     return Table(tuple(cells), len(row_spans), len(column_spans), is_ruled=len(ys.at) > 1 and len(xs.at) > 1)
 
 

@@ -164,3 +164,25 @@ def test_each_column_has_the_box_of_the_nearest_character() -> None:
     batch = as_batch([LabelledStrip(PAPER[:, :, :40], "1,", corners)], np.random.default_rng(0))
     tops = batch.boxes[0, 3:10, 2] * 20
     assert tops.round().tolist() == [1, 1, 1, 1, 3, 3, 3]
+
+
+def test_each_column_tells_whether_its_character_is_printed_and_none_where_that_is_not_known() -> None:
+    boxes = np.array([[2, 1, 10, 39], [18, 1, 26, 39], [34, 3, 42, 39]], np.float32)
+    strip = LabelledStrip(PAPER[:, :, :48], "123", boxes, np.array([1, 0, np.nan], np.float32))
+    batch = as_batch([strip], np.random.default_rng(0))
+    assert batch.boxed[0].all()
+    expected = np.array([1, 1, 1, 1, 0, 0, 0, 0, *[np.nan] * 4])
+    np.testing.assert_array_equal(batch.prints[0], expected)
+
+
+def test_print_is_learned_where_it_is_known() -> None:
+    """A step makes the logits of print move to the targets; unknown ones have no gradient."""
+    known = LabelledStrip(PAPER, "1", np.array([[2, 1, 10, 39]], np.float32), 1.0)
+    prints = torch.zeros(2, as_batch([known] * 2, np.random.default_rng(0)).prints.shape[1], 1)
+    prints.requires_grad_()
+    batch = as_batch([known, replace(known, printed=np.nan)], np.random.default_rng(0))
+
+    line_task._print_loss(prints, batch).backward()
+
+    assert prints.grad is not None
+    assert (prints.grad[0, :4] < 0).all() and not prints.grad[1].any()
