@@ -178,7 +178,7 @@ def test_a_table_is_scored_with_one_partner_for_each_row_and_column() -> None:
     texts = [["17", "204", "5"], ["3", "86", "41"], ["9", "70", "12"], ["62", "8", "33"]]
     corners = np.zeros((1, 4, 2), np.float32)
     labels = [
-        CellLabel(Kind.NUMBER, text, corners, None, row, column)
+        CellLabel(Kind.NUMBER, text, corners, row=row, column=column)
         for row, line in enumerate(texts)
         for column, text in enumerate(line)
     ]

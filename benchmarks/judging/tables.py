@@ -134,7 +134,14 @@ def draw_table(
                 drop = 0.08 * h * sheet.random.normal()
                 sheet.write(pen, text, x, foot + drop, 0.75 if column.is_printed else 0.95, align)
             sheet.labels[before:] = [
-                CellLabel(each.kind, each.text, each.corners, None, row + heads, index, column.is_printed)
+                CellLabel(
+                    each.kind,
+                    each.text,
+                    each.corners,
+                    row=row + heads,
+                    column=index,
+                    is_printed=column.is_printed,
+                )
                 for each in sheet.labels[before:]
             ]
 
