@@ -13,6 +13,7 @@ from digitcli.recognition.confidence import from_log_odds
 from digitcli.recognition.layout import find_columns
 from digitcli.recognition.readings import Detection, Number
 from digitcli.tables.blanks import Blank, ReadBlank, read_blanks
+from digitcli.tables.blocks import find_blocks
 from digitcli.tables.cells import number_of
 from digitcli.tables.fields import Field, find_fields, log_odds_of_field
 from digitcli.tables.plane import (
@@ -57,6 +58,7 @@ def find_tables(
     min_confidence: below it the numbers of cells are refused.
     read_blank: reads what stands where no number was found, if something does.
     """
+    numbers = [number for number in numbers if number.digits]
     if not numbers:
         return ()
     boxes = np.array([digit.box for number in numbers for digit in number.digits], np.float64)
@@ -70,14 +72,40 @@ def find_tables(
         [each for each in chains if _length(each) > LONG * unit] for chains in (rules.level, rules.upright)
     )
     plane = straighten([*level, *lines], upright, (grey.shape[0], grey.shape[1]), unit)
+    digits = _placed(numbers, plane)
+    boxes_on_plane = np.array([_outline(digits, index) for index in range(len(numbers))])
+    placed = [[plane.place(chain) for chain in chains] for chains in rules.families]
+    return tuple(
+        _table(
+            grey,
+            [numbers[index] for index in block.numbers],
+            Rules(
+                *(tuple(chains[k] for k in kept) for chains, kept in zip(placed, block.rules, strict=True))
+            ),
+            plane,
+            min_confidence,
+            read_blank,
+        )
+        for block in find_blocks(boxes_on_plane, *placed)
+    )
+
+
+def _placed(numbers: Sequence[Number], plane: Plane) -> PlacedDigits:
     counts = [len(number.digits) for number in numbers]
-    digits = PlacedDigits(
+    boxes = np.array([digit.box for number in numbers for digit in number.digits], np.float64)
+    return PlacedDigits(
         np.repeat(np.arange(len(numbers)), counts),
         np.concatenate([np.arange(count) for count in counts]),
         plane.place(boxes[:, :2] + boxes[:, 2:] / 2),
-        boxes[:, 2] / unit,
+        boxes[:, 2] / plane.unit,
     )
-    return (_table(grey, numbers, digits, rules, plane, min_confidence, read_blank),)
+
+
+def _outline(digits: PlacedDigits, number: int) -> Floats:
+    """Return x0, y0, x1 and y1 of a number on the plane."""
+    own = digits.number == number
+    places, halves = digits.places[own], np.stack([digits.widths[own] / 2, np.full(own.sum(), 0.5)], axis=1)
+    return np.concatenate([(places - halves).min(axis=0), (places + halves).max(axis=0)])
 
 
 def _middle_line(detection: Detection) -> Floats:
@@ -124,14 +152,14 @@ def _cross(level: Floats, upright: Floats, unit: float) -> bool:
 def _table(
     grey: Grey,
     numbers: Sequence[Number],
-    digits: PlacedDigits,
     rules: Rules,
     plane: Plane,
     min_confidence: float,
     read_blank: ReadBlank | None,
 ) -> Table:
+    """Return the table that numbers and rules on the plane make."""
+    digits, (level, upright) = _placed(numbers, plane), rules.families
     low, high = digits.places.min(axis=0) - 1, digits.places.max(axis=0) + 1
-    level, upright = ([plane.place(chain) for chain in chains] for chains in rules.families)
     ys = _separators([chain[:, ::-1] for chain in level], low[0], high[0])
     xs = _separators(upright, low[1], high[1]).within(ys, low[0] + 1, high[0] - 1)
     ys = ys.within(xs, low[1] + 1, high[1] - 1)
