@@ -18,6 +18,7 @@ AROUND = 2.0  # the numbers of a table, where its rules lie
 MOST_BRIDGES = 1  # rules between two tables, as a fold is
 WIDEST_HOLE = 2.0  # in a rule that bridges a gap: rules may be broken, and a heading may go across columns
 NARROWEST = 3.0  # gap without rules
+LEAST_STEP = 1.25  # from a row of a table to one of another, in steps from a row to the next
 FARTHER = 3.5  # than two rows or columns are apart, since blank rows do not end a table
 LINED_UP_BY = 0.35  # distance of such rows
 LINED_UP = 0.7  # share of the rows of the smaller one of two blocks, from which both are parts of one table
@@ -118,14 +119,16 @@ def _is_between_tables(
     outlines[0][axis + 2] = outlines[1][axis] = start + gap / 2
     if axis == 0 and _line_up(*([row[:, 1].mean() for row in part] for part in rows)):
         return False
-    has_lattice = [_has_lattice(outline, lines) for outline in outlines]
-    are_wide = all(sum(len(row) > 1 for row in part) > 1 for part in rows)
-    if all(has_lattice) and (are_wide or (axis == 1 and min(map(len, rows)) > 1)):
-        return True
     steps = [np.diff([row[:, 1].mean() for row in part]) for part in rows]
     if axis == 0:
         steps = [np.diff(np.sort(row[:, 0])) for part in rows for row in part]
     usual = float(np.median(np.concatenate(steps))) if sum(map(len, steps)) else np.inf
+    if axis == 1 and gap + 1 < LEAST_STEP * usual:
+        return False
+    has_lattice = [_has_lattice(outline, lines) for outline in outlines]
+    are_wide = all(sum(len(row) > 1 for row in part) > 1 for part in rows)
+    if all(has_lattice) and (are_wide or (axis == 1 and min(map(len, rows)) > 1)):
+        return True
     return are_wide and gap > NARROWEST and gap + 1 > FARTHER * usual
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,8 +99,8 @@ def read_tables(
 def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOptions()) -> TablePage:
     """Return the tables of a page that a reader has read, and whose picture it has kept.
 
-    If a table has no such row or column as a check or a type names, no table of the page is checked; see
-    `TablePage.fault`.
+    A table without a row or column that a check or a type names is not checked; if all are, the page has a
+    fault, see `TablePage.fault`.
     """
     page = TablePage(reading.file, reading.page, (), reading.status, reading.reason, reading.picture)
     if reading.picture is None or not reading.numbers:
@@ -115,20 +114,27 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 
     grey = as_levels(reading.picture)
     found = find_tables(grey, reading.numbers, reading.detections, threshold, read_blank)
-    fault = None
-    try:
-        tables = [completed(table, threshold, options) for table in found]
-        for table, name in itertools.product(tables, filter(None, options.types)):
-            column_in(name, table, f"--type {name}={options.types[name]}")
-    except UsageError as error:  # of this page, which must not end the reading of others
-        known, fault = replace(options, checks=(), previous=None), error
-        tables = [completed(table, threshold, known) for table in found]
+    tables, faults = list[Table](), list[UsageError]()
+    for table in found:
+        try:
+            tables.append(_fully_completed(table, threshold, options))
+        except UsageError as error:  # of this table, which must not end the reading of others
+            faults.append(error)
+            tables.append(completed(table, threshold, replace(options, checks=(), previous=None)))
     if constraints:
         tables = [
             replace(each, cells=tuple(_constrained(cell, constraints) for cell in each.cells))
             for each in tables
         ]
-    return replace(page, tables=tuple(tables), fault=fault)
+    return replace(page, tables=tuple(tables), fault=faults[0] if len(faults) == len(found) > 0 else None)
+
+
+def _fully_completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
+    """Return a completed table that has every row and column that the options name, see `completed`."""
+    table = completed(table, min_confidence, options)
+    for name in filter(None, options.types):
+        column_in(name, table, f"--type {name}={options.types[name]}")
+    return table
 
 
 def _constrained(cell: Cell, constraints: Constraints) -> Cell:

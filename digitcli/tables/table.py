@@ -58,7 +58,7 @@ class TablePage:
 
     file, page: as in `Reading`.
     picture: the upright page, float32 (H, W) in [0, 1]; None where it was not kept.
-    fault: why its tables could not be checked, e.g. because one has too few columns; None if they could.
+    fault: why none of its tables could be checked, e.g. because they have too few columns; None if one could.
     """
 
     file: str

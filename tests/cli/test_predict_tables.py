@@ -16,26 +16,31 @@ from tests.support.processes import Run
 TEXTS = [["1", "40", "25", "65"], ["2", "38", "", "38"], ["", "", "", ""], ["4", "17", "60", "77"]]
 
 
+def ruled(texts: list[list[str]]) -> np.ndarray:
+    """A ruled table of numbers, each digit 40 pixels high."""
+    width, height = 160 * len(texts[0]), 80 * len(texts)
+    page = np.full((height + 40, width + 40), 255, np.uint8)
+    for row, column in np.ndindex(len(texts), len(texts[0])):
+        digits = [
+            cv2.resize(drawn(digit, 200)[:, 40:-40], (24, 40), interpolation=cv2.INTER_AREA)
+            for digit in texts[row][column]
+        ]
+        if digits:
+            stamp = np.hstack(digits)
+            top, left = 20 + 80 * row + 20, 20 + 160 * column + 50
+            page[top : top + 40, left : left + stamp.shape[1]] = stamp
+    for y in range(20, height + 21, 80):
+        cv2.line(page, (20, y), (20 + width, y), 90, 2)
+    for x in range(20, width + 21, 160):
+        cv2.line(page, (x, 20), (x, 20 + height), 90, 2)
+    return page
+
+
 @pytest.fixture
 def sheet(tmp_path: Path) -> str:
-    """A ruled table of numbers, each digit 40 pixels high, with an empty row."""
-    page = np.full((80 * 4 + 40, 160 * 4 + 40), 255, np.uint8)
-    for row, texts in enumerate(TEXTS):
-        for column, text in enumerate(texts):
-            digits = [
-                cv2.resize(drawn(digit, 200)[:, 40:-40], (24, 40), interpolation=cv2.INTER_AREA)
-                for digit in text
-            ]
-            if digits:
-                stamp = np.hstack(digits)
-                top, left = 20 + 80 * row + 20, 20 + 160 * column + 50
-                page[top : top + 40, left : left + stamp.shape[1]] = stamp
-    for y in range(20, 80 * 4 + 21, 80):
-        cv2.line(page, (20, y), (660, y), 90, 2)
-    for x in range(20, 661, 160):
-        cv2.line(page, (x, 20), (x, 340), 90, 2)
+    """A table with an empty row."""
     path = tmp_path / "sheet.png"
-    path.write_bytes(encoded(page))
+    path.write_bytes(encoded(ruled(TEXTS)))
     return str(path)
 
 
@@ -110,6 +115,23 @@ def test_a_page_without_a_column_that_is_named_is_written_all_the_same(
     assert done.returncode == 4
     assert "no column '9'" in done.stderr and "It has 4 columns" in done.stderr
     assert list(csv.reader(Path("marks.csv").read_text().splitlines())) == TEXTS
+
+
+def test_several_tables_on_a_page_are_told_apart_and_those_with_the_columns_are_checked(
+    predict: Run, tmp_path: Path
+) -> None:
+    """The sum of the first table corrects nothing; the second has no fourth column."""
+    second = [["5", "6", ""], ["17", "", "9"], ["1", "40", "25"]]
+    below = np.full((440, 680), 255, np.uint8)
+    below[140:-20, :520] = ruled(second)
+    path = tmp_path / "two.png"
+    path.write_bytes(encoded(np.vstack([ruled(TEXTS), below])))
+    done = predict(str(path), "--table", "--check", "4 = 2 + 3", "-o", "two.csv")
+
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.reader(Path("two.csv").read_text().splitlines()))
+    assert [row[3:] for row in rows[1:]] == [*TEXTS, *([*row, ""] for row in second)]
+    assert [row[2] for row in rows[1:]] == ["0"] * 4 + ["1"] * 3
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_a_fold_does_not_join_two_tables_and_rules_across_a_gap_do() -> None:
         assert len(blocks) == count
 
 
+def test_edges_of_paper_are_no_lattice_that_parts_rows() -> None:
+    numbers, level, _ = lattice(0, 0, step=1.6)
+    edges = [np.array([(x, -4.0), (x, 9.0)]) for x in (-1.5, 6.2)]
+    lower, more = numbers + np.array([0, 4.8, 0, 4.8]), [rule + (0.0, 4.8) for rule in level]
+    assert len(find_blocks(np.concatenate([numbers, lower]), [*level, *more], edges)) == 1
+
+
 def test_blocks_beside_each_other_are_one_table_if_their_rows_line_up() -> None:
     left = lattice(0, 0)[0]
     for drop, count in ((0.0, 1), (1.4, 2)):
