@@ -50,7 +50,6 @@ LENGTH_DIFFERENCE = 2
 
 # The width in pixels above which a line is not learned: it has more than 20 digits, and takes long.
 LONGEST_PX = 840
-NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 def shows_part_only(image: npt.NDArray[np.uint8], answer: LineOutput, columns: Columns, digits: str) -> bool:
@@ -191,7 +190,7 @@ def _labelled_lines(
         return []
     given = marks_of(label, alphabet) if len(regions) == 1 else None
     lines = [
-        LabelledStrip(crop, given or target_text(answer.logits, alphabet, temperature, digits), NO_BOXES)
+        LabelledStrip.without_boxes(crop, given or target_text(answer.logits, alphabet, temperature, digits))
         for crops, region, digits in zip(regions, answers, parts, strict=True)
         for crop, answer in zip(crops, region, strict=True)
         if not shows_part_only(crop, answer, digit_columns(answer.logits, alphabet, temperature), digits)

@@ -46,18 +46,18 @@ class LabelledStrip:
     image: uint8 (3, 40, W), see `cut_strip`.
     text: characters of `strip_format.ALPHABET`; empty if nothing is written.
     boxes: float32 (n, 4), x0 y0 x1 y1 of its characters other than spaces, in pixels of the strip.
-    printed: of all these characters or of each (n,): 1 for print, 0 for handwriting, NaN if it is not known.
+    prints: float32 (n,), whether each is printed: 1 for print, 0 for handwriting, NaN if it is not known.
     """
 
     image: Mask
     text: str
     boxes: npt.NDArray[np.float32]
-    printed: float | npt.NDArray[np.floating] = np.nan
+    prints: npt.NDArray[np.float32]
 
-    @property
-    def prints(self) -> npt.NDArray[np.float32]:
-        """Whether each character (n,) that has a box is printed."""
-        return np.broadcast_to(np.float32(self.printed), len(self.boxes))
+    @classmethod
+    def without_boxes(cls, image: Mask, text: str) -> LabelledStrip:
+        """Return a strip of which only the text is known."""
+        return cls(image, text, np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
     @property
     def digits(self) -> str:
@@ -85,8 +85,8 @@ def unpack_strips(arrays: Mapping[str, npt.NDArray[Any]]) -> list[LabelledStrip]
     boxes, prints = (np.split(arrays[name], np.cumsum(arrays["counts"])[:-1]) for name in ("boxes", "prints"))
     rows = zip(images, widths.tolist(), arrays["texts"], boxes, prints, strict=True)
     return [
-        LabelledStrip(image.reshape(3, STRIP_HEIGHT_PX, width), str(text), places, printed)
-        for image, width, text, places, printed in rows
+        LabelledStrip(image.reshape(3, STRIP_HEIGHT_PX, width), str(text), places, print_)
+        for image, width, text, places, print_ in rows
     ]
 
 

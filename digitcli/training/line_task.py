@@ -44,7 +44,8 @@ WORKERS = min(8, max(1, usable_cores() - 1))  # one core is left to the training
 GUIDED_SHARE = 0.4  # the first share of the run, which also trains the positions of characters; by hand
 BLANK_WEIGHT = 0.3  # of the blank in that part of the loss, where most columns are blank; chosen by hand
 PRINT_WEIGHT = 0.1  # of the loss of print, which is easy to learn; chosen by hand
-EVALUATION_STRIPS, EVALUATION_SEED = 2_000, 2026  # that are composed where no folder is named
+EVALUATION_STRIPS = 2_000  # that are composed where no folder is named
+EVALUATION_SEED = 2026
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, guidan
     images = torch.from_numpy(batch.images).to(device).float().div_(255)
     images = images.contiguous(memory_format=torch.channels_last)
     outputs = network.locate(images) if hasattr(network, "locate") else (network(images),)  # type: ignore[operator]
-    logits, *places = (output.float() for output in outputs)  # B, T, A + 1
+    logits, *others = (output.float() for output in outputs)  # B, T, A + 1
+    heads: tuple[str, ...] = getattr(network, "parallel", ())[1:]
     lengths = torch.from_numpy(batch.lengths)
     ctc_device = torch.device("cpu") if device.type == "mps" else device  # PyTorch has no CTC for MPS
     ctc = F.ctc_loss(
@@ -145,8 +147,8 @@ def line_loss(network: nn.Module, batch: LineBatch, device: torch.device, guidan
     )
     ctc = ctc.to(device) / len(lengths)
     rest = torch.zeros((), device=device)
-    for output, loss in zip(places, (_box_loss, _print_loss), strict=False):
-        rest = rest + loss(output, batch)
+    for head, output in zip(heads, others, strict=True):
+        rest = rest + HEAD_LOSSES[head](output, batch)
     if guidance == 0:
         return ctc / 4 + rest
     weights = torch.ones(len(ALPHABET) + 1, device=device)
@@ -170,6 +172,12 @@ def _print_loss(prints: Tensor, batch: LineBatch) -> Tensor:
     known = ~targets.isnan()
     loss = F.binary_cross_entropy_with_logits(prints[..., 0][known], targets[known], reduction="sum")
     return PRINT_WEIGHT * loss / known.sum().clamp(min=1)
+
+
+HEAD_LOSSES = {
+    "distances": _box_loss,
+    "prints": _print_loss,
+}  # of the heads of a `Reader` but its classes
 
 
 # An epoch and the number of strips to measure on have sizes that were chosen by hand: composed strips

@@ -51,7 +51,7 @@ def change_strip(strip: LabelledStrip, random: np.random.Generator, least_column
         light = -light[[0, 2, 1]]
     light += np.float32(random.uniform(0, NOISE)) * random.standard_normal(light.shape[1:], np.float32)
     image = (light + 128).clip(0, 255).astype(np.uint8)
-    return LabelledStrip(image, strip.text, _moved_boxes(strip.boxes, matrix, size), strip.printed)
+    return LabelledStrip(image, strip.text, _moved_boxes(strip.boxes, matrix, size), strip.prints)
 
 
 def _moved_boxes(boxes: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:

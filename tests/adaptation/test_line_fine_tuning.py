@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from digitcli.adaptation import line_fine_tuning
 from digitcli.adaptation.adapt import copied_weights, divide_into_folds
 from digitcli.adaptation.adaptation import FineTuning
-from digitcli.adaptation.labelled_lines import NO_BOXES
 from digitcli.adaptation.line_fine_tuning import trained_epochs
 from digitcli.data.dataset import Digits
 from digitcli.evaluation.metrics import line_nll
@@ -36,7 +35,9 @@ def test_wrong_labels_are_learned_and_equal_seeds_give_equal_weights(
     monkeypatch.setattr(line_fine_tuning, "MOST_STEPS", 2)
     start, device = resolve_model("reader"), torch.device("cpu")
     swapped = [
-        LabelledStrip(line.image, line.text.translate(str.maketrans("0123456789", "1234567890")), NO_BOXES)
+        LabelledStrip.without_boxes(
+            line.image, line.text.translate(str.maketrans("0123456789", "1234567890"))
+        )
         for line in lines
     ]
     texts = [line.digits for line in swapped]

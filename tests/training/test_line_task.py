@@ -124,7 +124,7 @@ def test_only_a_network_without_trained_weights_is_guided(
 
 
 def test_a_batch_of_empty_strips_has_a_finite_loss() -> None:
-    empty = LabelledStrip(PAPER, "", np.zeros((0, 4), np.float32))
+    empty = LabelledStrip.without_boxes(PAPER, "")
     batch = as_batch([empty, empty], np.random.default_rng(0))
     assert batch.characters.dtype == np.int64 and not batch.boxed.any()
     assert line_loss(create_model("glance"), batch, torch.device("cpu")).isfinite()
@@ -154,14 +154,16 @@ def test_a_batch_contains_the_columns_and_boxes_of_its_characters(strips: list[L
 
 
 def test_a_strip_whose_boxes_are_not_known_has_its_text_only() -> None:
-    batch = as_batch([LabelledStrip(PAPER, "12-", np.zeros((0, 4), np.float32))], np.random.default_rng(0))
+    batch = as_batch([LabelledStrip.without_boxes(PAPER, "12-")], np.random.default_rng(0))
     assert batch.lengths.tolist() == [3] and len(batch.characters) == 3
     assert not batch.boxed.any() and not batch.boxes.any()
 
 
 def test_each_column_has_the_box_of_the_nearest_character() -> None:
     corners = np.array([[18, 1, 26, 39], [26, 3, 34, 39]], np.float32)  # middles at columns 5 and 7
-    batch = as_batch([LabelledStrip(PAPER[:, :, :40], "1,", corners)], np.random.default_rng(0))
+    batch = as_batch(
+        [LabelledStrip(PAPER[:, :, :40], "1,", corners, np.zeros(2, np.float32))], np.random.default_rng(0)
+    )
     tops = batch.boxes[0, 3:10, 2] * 20
     assert tops.round().tolist() == [1, 1, 1, 1, 3, 3, 3]
 
@@ -177,10 +179,10 @@ def test_each_column_tells_whether_its_character_is_printed_and_none_where_that_
 
 def test_print_is_learned_where_it_is_known() -> None:
     """A step makes the logits of print move to the targets; unknown ones have no gradient."""
-    known = LabelledStrip(PAPER, "1", np.array([[2, 1, 10, 39]], np.float32), 1.0)
+    known = LabelledStrip(PAPER, "1", np.array([[2, 1, 10, 39]], np.float32), np.ones(1, np.float32))
     prints = torch.zeros(2, as_batch([known] * 2, np.random.default_rng(0)).prints.shape[1], 1)
     prints.requires_grad_()
-    batch = as_batch([known, replace(known, printed=np.nan)], np.random.default_rng(0))
+    batch = as_batch([known, replace(known, prints=np.full(1, np.nan, np.float32))], np.random.default_rng(0))
 
     line_task._print_loss(prints, batch).backward()
 

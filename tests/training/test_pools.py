@@ -22,7 +22,8 @@ def compose(composer: SceneComposer, random: np.random.Generator, count: int) ->
         width = int(random.integers(8, 60))
         image = random.integers(0, 256, (3, 40, width), dtype=np.uint8)
         text = str(width) if number % 3 else ""
-        strips.append(LabelledStrip(image, text, random.random((len(text), 4)).astype(np.float32)))
+        boxes, prints = random.random((len(text), 4)), random.choice([0, 1, np.nan], len(text))
+        strips.append(LabelledStrip(image, text, boxes.astype(np.float32), prints.astype(np.float32)))
     return strips
 
 
@@ -52,6 +53,7 @@ def test_what_is_stored_is_what_was_composed(tmp_path: Path) -> None:
         assert [strip.text for strip in taken] == [strip.text for strip in expected]
         for ours, theirs in zip(taken, expected, strict=True):
             assert np.array_equal(ours.image, theirs.image) and np.array_equal(ours.boxes, theirs.boxes)
+            np.testing.assert_array_equal(ours.prints, theirs.prints)
     squares = [(np.full((4, 8, 8), 7, np.uint8), np.full((9, 2, 2), 0.5, np.float32))] * 2
     for (inputs, maps), (old_inputs, old_maps) in zip(
         unpack_squares(pack_squares(squares)), squares, strict=True

@@ -16,7 +16,7 @@ from digitcli.training.synthetic_strips import compose_strips, compose_training_
 def test_hard_negatives_show_nothing_or_a_word(digits: Digits) -> None:
     composer = scene_composer(digits, "train")
     random = np.random.default_rng(2)
-    strips = [strip for _ in range(30) for strip in synthetic_strips.mine(composer, random)]
+    strips = [strip for _ in range(90) for strip in synthetic_strips.mine(composer, random)]
     assert {strip.text for strip in strips} == {"", OTHER}
     assert all(len(strip.boxes) > 0 for strip in strips if strip.text)
 
