@@ -37,11 +37,8 @@ Tensors are stored in half precision, the largest first, as long as that changes
 digits of MNIST, to 2,000 synthetic lines or to 200 synthetic pages (`scripts/ship.py` checks it). They
 compute in float32.
 
-The command of a card made its weights, but for `finder`, `glance` and `reader`: they
-are the end of a chain of trainings, each from the weights before, on a composition of scenes that changed
-on the way, and the command is that of the last one. The same architectures can be trained from nothing
-(`digitcli train --arch finder`, `glance`, `reader`), but that gives neither these
-weights nor, in one run, their accuracy.
+The command of a card made its weights, from nothing and with seed 0. `python scripts/build_models.py WORK`
+runs all of them.
 
 Pen strokes from which lines and pages are synthesized: E. Alpaydin and F. Alimoglu, "Pen-Based Recognition of
 Handwritten Digits" (CC BY 4.0); F. Prat et al., "UJI Pen Characters (version 2)" (CC BY 4.0);

@@ -134,7 +134,7 @@ ARCHITECTURES = (
     _own("reader", "reader", GRAVES, replace(LINES, epochs=70, batch_size=64), "line"),
     _own("glance", "reader", GRAVES, replace(LINES, epochs=40, batch_size=64, dropout=0.0), "line"),
     _own("finder", "finder", "Ronneberger, Fischer & Brox 2015; Lin et al. 2017", Recipe(
-        epochs=47, batch_size=8, lr=2.5e-3, beta1=0.9, beta2=0.99, weight_decay=1e-3, warmup=0.01,
+        epochs=18, batch_size=8, lr=2.5e-3, beta1=0.9, beta2=0.99, weight_decay=1e-3, warmup=0.01,
         loss="text_regions", stochastic_depth=0.0, normalization="batch", ema_decay=0.998,
         max_grad_norm=5.0, dtype="auto"), "page"),
     _own("grouper", "grouper", "Vaswani et al. 2017; Xu et al. 2021", Recipe(
