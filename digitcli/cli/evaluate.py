@@ -227,6 +227,7 @@ def _draw_lines(result: LineEvaluation) -> Group:
         "exact match": f"{console.percent(result.exact_match)}; "
         + console.interval(result.exact_match_low, result.exact_match_high),
         "character error rate": console.percent(result.cer),
+        "print or handwriting": console.percent(result.print_accuracy),
         "calibration": f"ECE {result.ece:.4f}, NLL {result.nll:.4f}",
         "device": result.device,
     }

@@ -29,7 +29,7 @@ from digitcli.inference import model_resolution
 from digitcli.inference.ctc import log_softmax
 from digitcli.inference.model_resolution import DEFAULT_MODEL, ModelLike, ResolvedModel
 from digitcli.inference.predictor import DigitClassifier, load_classifier, load_line_recognizer
-from digitcli.inference.runtime import RuntimeName
+from digitcli.inference.runtime import LineOutput, RuntimeName
 
 if TYPE_CHECKING:
     from digitcli.synthesis.strips import LabelledStrip
@@ -285,6 +285,7 @@ class LineEvaluation:
     exact_match, exact_match_low, exact_match_high: the fraction of lines whose digits are all correct, and
         its 95 % interval.
     cer: the character error rate; None if no line has a digit.
+    print_accuracy: of the characters, as print or handwriting; None if the model does not tell it.
     labels, predicted, confidences: the digits that are written, the digits that were read, their probability.
     """
 
@@ -296,6 +297,7 @@ class LineEvaluation:
     exact_match_low: float
     exact_match_high: float
     cer: float | None
+    print_accuracy: float | None
     nll: float
     ece: float
     device: str
@@ -344,12 +346,12 @@ def evaluate_lines(
     """
     recognizer = load_line_recognizer(model, device, runtime=runtime)
     alphabet, temperature = recognizer.header.alphabet, recognizer.header.temperature
-    logits: list[npt.NDArray[np.float32]] = []
+    outputs: list[LineOutput] = []
     step = BATCHES_PER_STEP * recognizer.batch_size
     for start in range(0, len(lines), step):
-        outputs = recognizer.outputs([line.image for line in lines[start : start + step]])
-        logits += [output.logits for output in outputs]
-        on_event(ThingsDone(len(logits), len(lines)))
+        outputs += recognizer.outputs([line.image for line in lines[start : start + step]])
+        on_event(ThingsDone(len(outputs), len(lines)))
+    logits = [output.logits for output in outputs]
     labels, predicted = [line.digits for line in lines], metrics.read_digits(logits, alphabet)
     confidences = (-metrics.line_nll(logits, predicted, alphabet, temperature)).exp().tolist()
     wrong = [
@@ -368,6 +370,11 @@ def evaluate_lines(
         exact_match_low=low,
         exact_match_high=high,
         cer=metrics.character_error_rate(predicted, labels),
+        print_accuracy=metrics.print_accuracy(
+            [output.prints for output in outputs],
+            [line.boxes for line in lines],
+            [line.prints for line in lines],
+        ),
         nll=float(metrics.line_nll(logits, labels, alphabet, temperature).mean()),
         ece=metrics.line_ece(logits, labels, alphabet, temperature),
         device=recognizer.device,

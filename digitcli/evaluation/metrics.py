@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitcli.inference.ctc import best_path, digit_columns, log_softmax
-from digitcli.strip_format import DIGITS
+from digitcli.strip_format import COLUMN_PX, DIGITS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,6 +151,28 @@ def character_error_rate(texts: Sequence[str], labels: Sequence[str]) -> float |
     edits = sum(edit_distance(text, label) for text, label in zip(texts, labels, strict=True))
     length = sum(map(len, labels))
     return edits / length if length else None
+
+
+def print_accuracy(
+    prints: Sequence[npt.NDArray[np.float32] | None],
+    boxes: Sequence[npt.NDArray[np.float32]],
+    labels: Sequence[npt.NDArray[np.float32]],
+) -> float | None:
+    """Return the fraction of characters that are rightly told to be printed or written by hand.
+
+    prints: for each line the logits (T, 1) of print, of which that of the column in the middle of a character
+        counts; None if the network does not tell it.
+    boxes: (n, 4) of each line, x0 y0 x1 y1 in pixels.
+    labels: (n,), 1 for print and 0 for handwriting. NaN is not counted; without any other the result is None.
+    """
+    right: list[bool] = []
+    for logits, places, printed in zip(prints, boxes, labels, strict=True):
+        if logits is None:
+            return None
+        columns = np.clip((places[:, 0] + places[:, 2]) / 2 // COLUMN_PX, 0, len(logits) - 1).astype(int)
+        known = ~np.isnan(printed)
+        right += ((logits[columns, 0] > 0) == (printed > 0.5))[known].tolist()
+    return sum(right) / len(right) if right else None
 
 
 def edit_distance(text: str, label: str) -> int:

@@ -28,6 +28,7 @@ from digitcli.evaluation.metrics import (
     line_ece,
     line_nll,
     nll,
+    print_accuracy,
     read_digits,
     wilson_interval,
 )
@@ -110,6 +111,16 @@ def test_edits_and_errors_of_lines() -> None:
     answers = [answer("1.2"), answer("33"), answer("")]
     assert read_digits(answers, ALPHABET) == ["12", "33", ""]  # only digits count
     assert exact_match(answers, ["12", "3", ""], ALPHABET) == 2 / 3
+
+
+def test_print_is_judged_where_it_is_known_by_the_column_in_the_middle_of_a_character() -> None:
+    boxes = np.array([[0, 0, 8, 40], [8, 0, 16, 40], [16, 0, 24, 40]], np.float32)  # columns 1, 3 and 5
+    logits = np.array([-9, 2, -9, 1, 9, -3], np.float32)[:, None]
+    known, partly = np.array([1, 0, 0], np.float32), np.array([1, np.nan, np.nan], np.float32)
+    assert print_accuracy([logits], [boxes], [known]) == 2 / 3
+    assert print_accuracy([logits] * 2, [boxes] * 2, [known, partly]) == 3 / 4
+    assert print_accuracy([logits], [boxes], [np.full(3, np.nan, np.float32)]) is None
+    assert print_accuracy([None], [boxes], [known]) is None
 
 
 def test_the_likelihood_of_a_line_is_the_one_of_its_digits_whatever_lines_are_beside_it() -> None:
