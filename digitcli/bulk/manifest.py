@@ -290,7 +290,7 @@ def content_of(entry: Entry) -> bytes | PictureError:
     try:
         with _LOCK:
             return _MEMBERS[entry.kind](entry)
-    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, NotImplementedError) as fault:
+    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError) as fault:
         return PictureError("corrupt", f"'{entry.file}' cannot be unpacked: {fault}.", "Pack it anew.")
     except (OSError, pa.ArrowInvalid, IndexError) as fault:
         cause = f"'{entry.file}' cannot be read now: {describe(fault)}."
