@@ -122,8 +122,6 @@ reading: -m cnn :: texts() == ["4"] and rows()[0]["model"].startswith("cnn@")
     digitcli predict image.png -m cnn --format csv
 reading: an ensemble of names :: texts() == ["4"] and rows()[0]["model"].count("@") == 3
     digitcli predict image.png -m fast -m cnn -m robust --format csv
-reading: the shipped ensemble with torch :: texts() == ["4"]
-    digitcli predict image.png -m ensemble --runtime torch --format csv
 training: exact resume :: "stopped" in out and difference("runs/whole", "runs/parts") == 0
     train="digitcli train --arch lenet5 --data digits.npz --epochs 25"
     $train -o runs/whole || exit 1; $train -o runs/parts & job=$!

@@ -36,18 +36,11 @@ from digitcli.inference.model_resolution import resolve_model
 ROOT = Path(__file__).parents[1]
 # Each stage stands behind those that it uses.
 STAGES = (
-    "cnn", "fast", "digit_or_none", "robust", "tiny", "micro", "ensemble",
+    "cnn", "fast", "digit_or_none", "robust", "tiny", "micro",
     "finder", "glance", "reader", "grouper",
 )  # fmt: skip
 # What is run before the command on a card; training goes on where it was stopped.
-BEFORE = {
-    "digit_or_none": [f"python {Path(__file__).with_name('fetch_fonts.py')} fonts"],
-    "ensemble": [
-        "digitcli train --arch robust --seed 1 --dtype bfloat16 -o robust-1",
-        "digitcli train --arch robust --seed 2 --dtype bfloat16 -o robust-2",
-        "digitcli train --arch allconv --epochs 20 --seed 1 --dtype bfloat16 -o allconv-1",
-    ],
-}
+BEFORE = {"digit_or_none": [f"python {Path(__file__).with_name('fetch_fonts.py')} fonts"]}
 CALIBRATIONS = ("pictures", "pages", "limits")
 
 
@@ -92,7 +85,7 @@ def make(work: Path, name: str, commands: list[str]) -> None:
     try:
         for command in commands:
             run(finished(shlex.split(command), name), work)
-        ship(work / (f"{name}.safetensors" if name == "ensemble" else name), name)
+        ship(work / name, name)
         graphs.export_graphs([name])
         graphs.quantize_graphs([name])
         stage.sha256 = resolve_model(name).sha256

@@ -114,7 +114,6 @@ README_MODELS = {
     "tiny": "`tiny`: 25 kB",
     "micro": "`micro`: 9 kB",
     "robust": "`robust`: the most accurate single network",
-    "ensemble": "`ensemble`: answers as five networks",
 }
 
 

@@ -36,12 +36,6 @@ def test_a_stage_is_trained_shipped_and_not_made_again(commands: list[list[str]]
     assert commands == [[*train, "-o", "tiny", "--resume-or-start"], ["ship", "tiny", "tiny"]]
     stages = json.loads((tmp_path / "stages.json").read_text())
     assert stages["tiny"]["sha256"] == "of tiny" and stages["tiny"]["core_hours"] >= 0
-    build_models.make(tmp_path, "ensemble", ["digitcli train -o a", "digitcli evaluate a"])
-    assert commands[2:] == [
-        ["digitcli", "train", "-o", "a", "--resume-or-start"],
-        ["digitcli", "evaluate", "a"],
-        ["ship", "ensemble.safetensors", "ensemble"],
-    ]
 
 
 def test_a_stage_that_fails_keeps_its_hours_and_is_made_again(

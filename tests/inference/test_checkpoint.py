@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save
 
 from digitcli.architectures.recipe import Recipe
-from digitcli.architectures.registry import ENSEMBLE
 from digitcli.errors import ModelError, OutputError
 from digitcli.inference import checkpoint
 from digitcli.inference.checkpoint import (
@@ -183,7 +182,7 @@ def test_strange_metadata_is_a_model_error(path: Path) -> None:
 FURTHER_SEEDS = {"finder": 3, "glance": 8, "reader": 3}
 
 
-@pytest.mark.parametrize("name", sorted(shipped_models().keys() - {ENSEMBLE.name}))
+@pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_shipped_weights_have_the_seed_and_the_recipe_on_their_card(name: str, digitcli: Run) -> None:
     card = (ROOT / "models" / "README.md").read_text().split(f"\n## {name}\n")[1]
     made_by = re.search(r"`digitcli (train [^`]*)`", card)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from digitcli.architectures.registry import ARCHITECTURES, ENSEMBLE, resolve_recipe
+from digitcli.architectures.registry import ARCHITECTURES, resolve_recipe
 from digitcli.errors import InputError, ModelError, UsageError
 from digitcli.inference.checkpoint import Header, write_checkpoint
 from digitcli.inference.model_resolution import resolve_models, shipped_models
@@ -95,7 +95,7 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
 def test_every_recipe_may_be_given_whole_and_every_shipped_network_may_be_a_start_model() -> None:
     for name in (row.name for row in ARCHITECTURES):
         check_config(TrainConfig(arch=name, recipe=dataclasses.asdict(resolve_recipe(name))))
-    for name in shipped_models().keys() - {ENSEMBLE.name}:
+    for name in shipped_models():
         check_config(config_from(start=name))
 
 
