@@ -106,7 +106,10 @@ def begin_run(out: str, manifest: str, config: ReaderConfig) -> Collection[int]:
         OutputError: it cannot be used.
     """
     folder, plan = open_folder(out), open_manifest(manifest)
-    facts = {"config": json.loads(config.to_json()), "portions": plan.portions, "pictures": plan.pictures}
+    facts = {
+        "config": json.loads(config.to_json()), "manifest": plan.digest, "portions": plan.portions,
+        "pictures": plan.pictures,
+    }  # fmt: skip
     content = (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
     with store_faults(out):
         try:

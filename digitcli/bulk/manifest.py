@@ -10,7 +10,9 @@ import contextlib
 import csv
 import functools
 import gzip
+import hashlib
 import io
+import lzma
 import tarfile
 import tempfile
 import threading
@@ -48,7 +50,7 @@ SCHEMA = pa.schema(
         ("start", pa.int64()), ("size", pa.int64()),
     ]
 )  # fmt: skip
-PORTIONS, PICTURES = "digitcli.portions", "digitcli.pictures"  # metadata of a manifest
+PORTIONS, PICTURES, DIGEST = "digitcli.portions", "digitcli.pictures", "digitcli.sha256"  # metadata
 WRITE_ONE = "Write one with: digitcli plan PICTURES -o manifest.parquet"
 
 
@@ -59,7 +61,8 @@ class Entry:
     file: its name in the results.
     place: the file that holds it: itself, or an archive.
     kind: `file`, or the kind of the archive: `tar`, `zip` or `parquet`.
-    start, size: where it begins in an archive, and its bytes; of Parquet the group of rows and the row.
+    start, size: where it begins in a tar, or its place in the list of a zip, and its bytes; of Parquet the
+        group of rows and the row.
     """
 
     file: str
@@ -139,9 +142,9 @@ def _of_tar(name: str, file: BinaryIO) -> Iterator[Entry]:
 
 def _of_zip(name: str, file: BinaryIO) -> Iterator[Entry]:
     with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
+        for index, member in enumerate(archive.infolist()):
             if not member.is_dir() and is_picture(member.filename, SUFFIXES):
-                yield Entry(f"{name}/{member.filename}", name, "zip", size=member.file_size)
+                yield Entry(f"{name}/{member.filename}", name, "zip", index, member.file_size)
 
 
 def _of_parquet(name: str, file: BinaryIO) -> Iterator[Entry]:
@@ -219,6 +222,7 @@ def write_manifest(
     """
     portion = pictures = in_portion = bytes_in_portion = total = 0
     rows: list[tuple[Any, ...]] = []
+    digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as temporary, store_faults(manifest):
         written = Path(temporary, "manifest.parquet")
         with pq.ParquetWriter(written, SCHEMA, compression="zstd") as writer:
@@ -227,6 +231,7 @@ def write_manifest(
                 if in_portion == portion_size or (in_portion and bytes_in_portion + size > portion_bytes):
                     portion, in_portion, bytes_in_portion = portion + 1, 0, 0
                 rows.append((portion, entry.file, entry.place, entry.kind, entry.start, entry.size))
+                digest.update(repr(rows[-1]).encode("utf-8", "surrogateescape"))
                 pictures, in_portion, bytes_in_portion = pictures + 1, in_portion + 1, bytes_in_portion + size
                 total += size
                 if len(rows) == ROWS_OF_A_GROUP:
@@ -238,7 +243,8 @@ def write_manifest(
                 raise InputError(
                     "There are no pictures to plan.", "Name a folder or an archive with pictures."
                 )
-            writer.add_key_value_metadata({PORTIONS: str(portion + 1), PICTURES: str(pictures)})
+            facts = {PORTIONS: str(portion + 1), PICTURES: str(pictures), DIGEST: digest.hexdigest()}
+            writer.add_key_value_metadata(facts)
         folder, name = split_place(manifest)
         open_folder(folder).write(name, written)
     return PlanSummary(manifest, portion + 1, pictures, total)
@@ -249,7 +255,7 @@ def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
 
 
 class Manifest:
-    """A manifest that was written, of which single portions are read.
+    """A manifest that was written, of which single portions are read; `digest` is that of all its rows.
 
     Raises:
         InputError: it cannot be read, or is something else.
@@ -261,6 +267,7 @@ class Manifest:
             metadata = self._file.metadata.metadata or {}
             self.portions = int(metadata[PORTIONS.encode()])
             self.pictures = int(metadata[PICTURES.encode()])
+            self.digest = metadata[DIGEST.encode()].decode()
         except (OSError, pa.ArrowInvalid, KeyError, ValueError) as fault:
             raise InputError(f"{place} is no manifest of pictures.", WRITE_ONE) from fault
         groups = (
@@ -290,7 +297,7 @@ def content_of(entry: Entry) -> bytes | PictureError:
     try:
         with _LOCK:
             return _MEMBERS[entry.kind](entry)
-    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError) as fault:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, RuntimeError) as fault:
         return PictureError("corrupt", f"'{entry.file}' cannot be unpacked: {fault}.", "Pack it anew.")
     except (OSError, pa.ArrowInvalid, IndexError) as fault:
         cause = f"'{entry.file}' cannot be read now: {describe(fault)}."
@@ -304,7 +311,8 @@ _tar = functools.lru_cache(maxsize=2)(open_file)
 
 
 def _of_zip_member(entry: Entry) -> bytes:
-    return _archive(entry.place).read(entry.file.removeprefix(f"{entry.place}/"))
+    archive = _archive(entry.place)
+    return archive.read(archive.infolist()[entry.start])  # two members may have the same name
 
 
 def _of_tar_member(entry: Entry) -> bytes:

@@ -6,6 +6,7 @@ their own: the picture that kills this process gets a row with the reason `crash
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import multiprocessing
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from digitcli.bulk.manifest import content_of, open_manifest
 from digitcli.bulk.parquet import to_bytes, to_table
 from digitcli.data.storage import Folder, open_folder, read_ahead, store_faults
-from digitcli.errors import InputError, PictureError, UsageError
+from digitcli.errors import EnvironmentFault, InputError, PictureError, UsageError
 from digitcli.recognition.decision import decide_error
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.reader_config import ReaderConfig
@@ -68,6 +69,7 @@ def read_portion(
         InputError: the manifest cannot be read, or has no such portion; or pictures could not be fetched,
             which may pass: the portion stays unread until a later attempt.
         UsageError: the part was read with other options.
+        EnvironmentFault: the process that reads pictures of a later attempt cannot start.
         OutputError: the part cannot be written.
         ModelError: see `ReaderConfig.reader`.
     """
@@ -177,39 +179,51 @@ class _Child:
     def read(self, source: Picture) -> list[Reading] | None:
         """Return the readings of a picture, or None if the process died."""
         if self._process is None:
-            spawn = multiprocessing.get_context("spawn")
-            self._ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=_serve, args=(theirs, self._config), daemon=True)
-            current = multiprocessing.current_process()
-            is_daemon, current.daemon = current.daemon, False  # as workers of Dask, which may start none
-            try:
-                process.start()
-            finally:
-                current.daemon = is_daemon
-            self._process = process
-            theirs.close()
+            self._start()
         try:
             self._ours.send(source)
-            answer = self._ours.recv()
+            return self._answer()
         except (EOFError, OSError):
             self._process.join()
             self._process = None
             return None
+
+    def _start(self) -> None:
+        """Start the process and wait until it has loaded the models: no picture is to blame before."""
+        spawn = multiprocessing.get_context("spawn")
+        self._ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_serve, args=(theirs, self._config), daemon=True)
+        current = multiprocessing.current_process()
+        is_daemon, current.daemon = current.daemon, False  # as workers of Dask, which may start none
+        try:
+            process.start()
+        finally:
+            current.daemon = is_daemon
+        self._process = process
+        theirs.close()
+        try:
+            self._answer()
+        except EOFError as fault:
+            cause = "The process that reads pictures apart cannot start."
+            remedy = "Free memory; in a script, stand below: if __name__ == '__main__':"
+            raise EnvironmentFault(cause, remedy) from fault
+
+    def _answer(self) -> list[Reading]:
+        answer = self._ours.recv()
         if isinstance(answer, Exception):
             raise answer
         return list(answer)
 
 
 def _serve(pipe: Connection, config: ReaderConfig) -> None:
-    """Answer pictures until the other process closes the pipe or ends."""
+    """Load the models, then answer pictures until the other process closes the pipe or ends."""
     set_up_worker()
-    while True:
-        try:
-            source = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer: Any = list(worker_reader(config).read_all([source]))
-        except Exception as error:
-            answer = error
-        pipe.send(answer)
+    sources: list[Picture] = []
+    with contextlib.suppress(EOFError):
+        while True:
+            try:
+                answer: Any = list(worker_reader(config).read_all(sources))
+            except Exception as error:
+                answer = error
+            pipe.send(answer)
+            sources = [pipe.recv()]

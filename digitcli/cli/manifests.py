@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from digitcli import console
 from digitcli.cli.signals import wait_with_signals
-from digitcli.errors import PartialInputError, UsageError, counted
+from digitcli.errors import InputError, PartialInputError, UsageError, counted
 from digitcli.settings import option_name
 from digitcli.threads import usable_cores
 
@@ -16,26 +17,13 @@ if TYPE_CHECKING:
     from digitcli.cli.predict import PredictOptions
 
 PORTIONS_PER_NOTICE = 10  # between two progress lines where no progress bar can be drawn
-# Options that have no meaning where parts are written.
-FOREIGN = (
-    "pictures",
-    "files_from",
-    "annotate",
-    "show_steps",
-    "resume",
-    "force",
-    "device",
-    "table",
-    "template",
-)
+OF_MANIFESTS = ("portion", "engine", "address", "workers")
+# Options that mean something where parts are written, beside those of `ReaderConfig`.
+KNOWN = {*OF_MANIFESTS, "manifest", "model", "jobs", "output", "format", "null"}
 
 
 def read_manifest(options: PredictOptions, manifest: str) -> None:
     """Read the portions of a manifest and show what was read."""
-    given = next((name for name in FOREIGN if getattr(options, name)), None)
-    if given is not None:
-        shown = "pictures" if given == "pictures" else option_name(given)
-        raise UsageError(f"--manifest names the pictures, and does not go with {shown}.", "Leave one out.")
     if options.output is None:
         raise UsageError("--manifest needs a folder for the results.", "Name it with -o.")
     share = _share(options.portion)
@@ -43,11 +31,14 @@ def read_manifest(options: PredictOptions, manifest: str) -> None:
         from digitcli.bulk import engines
         from digitcli.data.storage import address_of
         from digitcli.recognition.reader_config import ReaderConfig
-    config = ReaderConfig(
-        models=options.model, min_confidence=options.min_confidence, max_error=options.max_error,
-        length=options.length, pattern=options.pattern, range=options.range,
-        check_digit=options.check_digit, single_digit=options.single_digit, rotate=options.rotate,
-    )  # fmt: skip
+    given = [field.name for field in fields(options) if getattr(options, field.name) != field.default]
+    of_reader = {name: getattr(options, name) for name in given if name in ReaderConfig.__dataclass_fields__}
+    foreign = [name for name in given if name not in KNOWN | of_reader.keys()]
+    if foreign or options.format in ("csv", "parquet"):
+        name = (foreign or ["format"])[0]
+        shown = "pictures" if name == "pictures" else option_name(name)
+        raise UsageError(f"--manifest names the pictures, and does not go with {shown}.", "Leave one out.")
+    config = ReaderConfig(models=options.model, **of_reader)
     out = address_of(options.output) or str(options.output)
     with console.CountingBar("portions", PORTIONS_PER_NOTICE) as bar:
         summary = engines.read_manifest(
@@ -65,6 +56,17 @@ def read_manifest(options: PredictOptions, manifest: str) -> None:
         raise PartialInputError(
             f"{failed} could not be read, the first is {number}: {cause}", "Run it again."
         )
+    if summary.pages and summary.by_status["error"] == summary.pages:
+        cause = f"Of {counted(summary.pages, 'page')}, none could be read."
+        raise InputError(cause, "The results say why for each of them.")
+
+
+def check_options(options: PredictOptions) -> None:
+    """Raise UsageError for an option that only a manifest gives a meaning."""
+    given = [name for name in OF_MANIFESTS if getattr(options, name) not in (None, "local")]
+    if given:
+        remedy = "Write a manifest with digitcli plan, and name it with --manifest."
+        raise UsageError(f"{option_name(given[0])} is for the portions of a manifest.", remedy)
 
 
 def _share(text: str | None) -> tuple[int, int]:

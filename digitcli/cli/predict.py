@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from digitcli import console
 from digitcli.atomic_write import check_writable
-from digitcli.cli import tables
-from digitcli.cli.manifests import read_manifest
+from digitcli.cli import manifests, tables
 from digitcli.cli.options import CONSTRAINTS, MAX_PROCESSES, RuntimeChoice, complete_shipped, device_setting
 from digitcli.cli.signals import wait_with_signals
 from digitcli.data.storage import address_of
@@ -239,8 +238,9 @@ def predict(options: PredictOptions) -> None:
     file that cannot be read stops no other.
     """
     if options.manifest is not None:
-        read_manifest(options, options.manifest)
+        manifests.read_manifest(options, options.manifest)
         return
+    manifests.check_options(options)
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
     tables.check_options(options)

@@ -43,7 +43,7 @@ def verify(options: VerifyOptions) -> None:
     if not result.is_whole:
         cause = f"The results in {options.results} are not whole."
         raise QualityError(
-            cause, "Give the command that wrote them again; remove what does not belong there."
+            cause, "Remove what is damaged or foreign, and give the command that wrote them again."
         )
 
 

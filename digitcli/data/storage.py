@@ -43,10 +43,14 @@ Result = TypeVar("Result")
 def address_of(path: str | Path) -> str | None:
     """Return a path as an address such as `s3://bucket/scans`, or None for a path of this machine.
 
-    `Path` drops one of the slashes.
+    `Path` drops one of the slashes; local files have three.
     """
     found = ADDRESS.match(text := str(path))
-    return None if found is None else f"{found[1].lower()}://{text[found.end() :]}"
+    if found is None:
+        return None
+    scheme = found[1].lower()
+    slashes = ":///" if scheme == "file" else "://"
+    return f"{scheme}{slashes}{text[found.end() :]}"
 
 
 class Folder:
@@ -181,6 +185,8 @@ def read_picture(place: str, start: int = 0, length: int | None = None) -> bytes
         )
     except IsADirectoryError:
         return PictureError("not_regular_file", f"'{place}' is a folder.", "Name a file.")
+    except InputError as error:  # there is no such kind of address
+        return PictureError("not_found", error.cause, error.remedy)
     except (OSError, ValueError) as fault:
         cause = f"'{place}' cannot be read now: {describe(fault)}."
         return PictureError("unavailable", cause, "Try again later.")

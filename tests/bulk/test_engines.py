@@ -13,6 +13,7 @@ import pytest
 
 from digitcli.bulk import engines
 from digitcli.bulk.engines import read_manifest
+from digitcli.bulk.manifest import open_manifest, write_manifest
 from digitcli.bulk.portions import PART, PortionResult
 from digitcli.bulk.verification import verify
 from digitcli.errors import EnvironmentFault, InputError, UsageError
@@ -32,6 +33,10 @@ def test_a_run_reads_what_is_missing(manifest: str, config: ReaderConfig) -> Non
     assert read_manifest(manifest, "out", config).read == 0
     with pytest.raises(UsageError, match="other models, options or pictures"):
         read_manifest(manifest, "out", replace(config, rotate="90"))
+    write_manifest(
+        [replace(each, file="x.png") for each in open_manifest(manifest).entries(0)], "other.parquet"
+    )
+    assert open_manifest("other.parquet").digest != open_manifest(manifest).digest
     result = verify("out")
     assert result.is_whole and (result.pictures, result.pages) == (7, 7)
 

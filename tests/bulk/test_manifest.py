@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import time
+import warnings
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,3 +99,13 @@ def test_a_picture_that_is_gone_or_damaged_has_an_error(tmp_path: Path, archives
     archives["zip"].write_bytes(content)
     damaged = content_of(first)
     assert isinstance(damaged, PictureError) and damaged.reason == "corrupt"
+    nowhere = content_of(Entry("b.png", "htp://a/b.png"))  # must not end the reading of others
+    assert isinstance(nowhere, PictureError) and nowhere.reason == "not_found"
+
+
+def test_two_members_of_a_zip_may_have_one_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for content in (b"first", b"second"):
+            archive.writestr("a.png", content)
+    assert [content_of(each) for each in entries_of(str(tmp_path / "a.zip"))] == [b"first", b"second"]

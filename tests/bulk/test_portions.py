@@ -13,7 +13,7 @@ import pytest
 
 from digitcli.bulk import portions
 from digitcli.bulk.portions import PART, _serve, read_portion
-from digitcli.errors import InputError, ModelError, PictureError, UsageError
+from digitcli.errors import EnvironmentFault, InputError, ModelError, PictureError, UsageError
 from digitcli.recognition.reader_config import ReaderConfig
 from tests.bulk.conftest import CONTENTS
 
@@ -84,6 +84,22 @@ def test_a_picture_that_kills_its_process_has_a_row(
     assert [row["text"] for row in rows] == ["0", None, "2"] and [row["index"] for row in rows] == [0, 1, 2]
     assert rows[1]["error"]["reason"] == "crashed" and "2 times" in rows[1]["error"]["cause"]
     assert {row["model"] for row in rows} == {config.identity}
+
+
+def die(pipe: Connection, config: ReaderConfig) -> None:
+    """End before anything is read, as where memory is short."""
+    os._exit(9)
+
+
+def test_no_picture_is_blamed_for_a_process_that_cannot_start(
+    manifest: str, config: ReaderConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portions, "_serve", die)
+    Path("out").mkdir()
+    Path("out/part-0000000.try").write_text("1")
+    with pytest.raises(EnvironmentFault, match="cannot start"):
+        read_portion(manifest, 0, "out", config)
+    assert not Path("out", PART.format(0)).exists()
 
 
 def test_what_may_pass_is_tried_again_before_it_is_an_error(

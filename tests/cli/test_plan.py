@@ -50,6 +50,8 @@ def test_mistakes_have_exit_codes(digitcli: Run, scans: Path) -> None:
         (("predict", "--manifest", "scans/0.png", "-o", "out"), 3, "is no manifest"),
         (("predict", "--manifest", "m.parquet"), 2, "needs a folder"),
         (("predict", "--manifest", "m.parquet", "-o", "out", "scans"), 2, "does not go with pictures"),
+        (("predict", "--manifest", "m.parquet", "-o", "out", "--per", "number"), 2, "does not go with --per"),
+        (("predict", "scans", "--portion", "0/2"), 2, "--portion is for the portions of a manifest"),
         (("predict", "--manifest", "m.parquet", "-o", "out", "--portion", "2/2"), 2, "--portion is '2/2'"),
         (("predict", "scans", "-o", "s3://b/x.csv", "--resume"), 2, "cannot continue results in a store"),
         (("predict", "scans", "--format", "parquet"), 2, "Parquet is written to a file"),
