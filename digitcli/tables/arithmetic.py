@@ -24,6 +24,7 @@ from digitcli.errors import UsageError, counted, did_you_mean
 from digitcli.recognition.numbers import digit_shares, without_text
 from digitcli.recognition.readings import LEAST_CONFIDENCE, LIKELY, Digit, Number
 from digitcli.tables.table import Cell, Table
+from digitcli.tables.values import AROUND
 
 WRITER_DOUBT = 0.02  # probability that an equation does not hold on paper, by hand; 0.01 and 0.05 do as well
 CHANCE = 0.1  # probability that an equation that does not hold fits all the same: as a free last digit does
@@ -42,7 +43,8 @@ SETTLED = 1e-3  # change of a message, relative to its largest value, from which
 DOUBTS = frozenset({"low_confidence", "two_candidates", "too_faint"})
 FORMS = "total = sum(1..8), 4 = 1 + 2 - 3, balance = running(amount), no = count or row last = sum(2..last-1)"
 _PLACE = re.compile(r"(\d+)|last(?:-(\d+))?", re.ASCII)
-_MARKS = re.compile(r"(-?).*?(?:[.,](\d\d?))?", re.ASCII)
+# A sign, or a parenthesis that stands for a minus, and decimals.
+_MARKS = re.compile(rf"[{re.escape(AROUND)}]*([-(]?).*?(?:([.,])(\d\d?))?[){re.escape(AROUND)}]*", re.ASCII)
 _ROWS = re.compile(r"\brows?\s+(?=\d|last\b)")
 
 Place = tuple[int, int]  # row and column of a cell, from 0 on
@@ -165,7 +167,9 @@ def _unit(cell: Cell | None) -> float:
     Three digits behind a mark are thousands.
     """
     match = _MARKS.fullmatch(cell.number.raw) if cell and cell.number else None
-    return 1.0 if match is None else float(f"{match[1]}1e-{len(match[2] or '')}")
+    if match is None:
+        return 1.0
+    return (-1 if match[1] else 1) * 10.0 ** -len(match[3] or "")
 
 
 def _index(check: Check, place: str, table: Table) -> int:
@@ -417,9 +421,7 @@ def _with_text(number: Number, verdict: Verdict) -> Number:
         rivals = tuple(without_text(shares, digit)[: max(len(each.alternatives) for each in old)])
         digits.append(replace(whole, digit=digit, confidence=min(1.0, shares[digit]), alternatives=rivals))
     if text != number.text:
-        following = iter(text)
-        marks = [next(following, "") if each.isdecimal() else each for each in raw]
-        raw = "".join(marks) if sum(map(str.isdecimal, raw)) == len(text) else text
+        raw = _rewritten(raw, text)
     return replace(
         number,
         digits=tuple(digits),
@@ -428,3 +430,15 @@ def _with_text(number: Number, verdict: Verdict) -> Number:
         alternatives=tuple(without_text(verdict.shares, text)[: len(number.alternatives)]),
         is_changed=number.is_changed or text != number.text,
     )
+
+
+def _rewritten(raw: str, text: str) -> str:
+    """Return what was written with other digits; more or fewer of them keep the sign and the decimals."""
+    if sum(map(str.isdecimal, raw)) == len(text):
+        following = iter(text)
+        return "".join(next(following) if each.isdecimal() else each for each in raw)
+    match = _MARKS.fullmatch(raw)
+    if match is None or not match[3]:
+        return ("-" if match and match[1] else "") + text
+    whole, cents = text[: -len(match[3])], text[-len(match[3]) :]
+    return ("-" if match[1] else "") + whole + match[2] + cents

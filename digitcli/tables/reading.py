@@ -14,11 +14,13 @@ from digitcli.recognition.pages import look
 from digitcli.recognition.pipeline import PictureLike
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import Number, Reading
-from digitcli.tables.arithmetic import Check, apply_checks, check_name, column_in, parse_check
+from digitcli.tables.arithmetic import Check, apply_checks, check_name, column_in, equations, parse_check
 from digitcli.tables.meters import PreviousReadings, check_readings, read_previous
 from digitcli.tables.structure import find_tables
 from digitcli.tables.table import Cell, Table, TablePage
 from digitcli.tables.values import Conventions, Refusal, ValueType, parse_conventions, parse_type, value_of
+
+SUMMABLE = {"amount", "decimal", "integer", "meter"}  # types of values that a check adds
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,13 @@ def parse_table_options(
     parsed: dict[str | None, ValueType] = {}
     for text in types:
         column, is_named, kind = text.rpartition("=")
-        if is_named:
-            check_name(column.strip(), names, f"--type '{text}'")
-        parsed[column.strip() if is_named else None] = parse_type(kind.strip())
+        name = column.strip()
+        if name.isdecimal() and name not in names:
+            name = str(int(name))
+        elif is_named and name not in names:
+            remedy = "Give the number of a column, from 1 on, or name the columns with --columns."
+            raise UsageError(f"There is no column '{name}', which --type '{text}' names.", remedy)
+        parsed[name if is_named else None] = parse_type(kind.strip())
     conventions = parse_conventions(locale, date_order)
     readings = None if previous is None else read_previous(previous, max_change)
     parsed_checks = tuple(map(parse_check, checks))
@@ -146,6 +152,12 @@ def completed(table: Table, min_confidence: float, options: TableOptions) -> Tab
     """
     names = (*options.names[: table.columns], *("" for _ in range(table.columns - len(options.names))))
     table = replace(table, names=names if options.names else ())
+    for check in options.checks:
+        columns = {column for equation in equations(check, table) for _, column in equation.cells}
+        kinds = {kind.name for column in columns if (kind := options.type_of(column))}
+        if other := sorted(kinds - SUMMABLE):
+            cause = f"--check '{check.text}' adds a column whose type is {other[0]}."
+            raise UsageError(cause, f"Check columns whose type is {', '.join(sorted(SUMMABLE))}.")
     table = apply_checks(table, options.checks, min_confidence)
     if options.previous:
         table = check_readings(table, options.previous, min_confidence)

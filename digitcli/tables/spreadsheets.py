@@ -58,7 +58,7 @@ PICTURE_PX, WIDEST_PX = 48, 400  # height and greatest width of the picture of a
 MARGIN = 0.15  # around a cell in its picture, in its heights, since digits cross rules (chosen by hand)
 COMMENT = {"width": 240, "height": 80}  # in pixels, for five lines
 
-_DIGITS, _DECIMAL = re.compile("0|[1-9][0-9]*"), re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_INTEGER, _DECIMAL = re.compile("-?(0|[1-9][0-9]*)"), re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # What the name of a sheet may not hold; characters beyond the basic plane count twice.
 _UNSAFE = re.compile(r"[\[\]:*?/\\']|[^\x20-\ud7ff\ue000-\ufffd]")
@@ -188,7 +188,7 @@ def _typed(cell: Cell) -> str | Decimal | date:
     """Return what stands in a cell of a spreadsheet, see the module."""
     written = (cell.number.raw or cell.number.text) if cell.number else ""
     text = written if cell.value is None else cell.value
-    if (_DIGITS if cell.value is None else _DECIMAL).fullmatch(text):
+    if (_INTEGER if cell.value is None else _DECIMAL).fullmatch(text):
         number = Decimal(text)
         return number if len(number.as_tuple().digits) <= EXACT_DIGITS else text
     if cell.value is not None and _DATE.fullmatch(text):

@@ -251,7 +251,7 @@ def _years(text: str, first: int | None) -> list[int]:
     if len(text) == 2:
         year = int(text)
         return [1900 + year, 2000 + year] if first is None else [first + (year - first) % 100]
-    return [int(text)] if len(text) == 4 else []
+    return [int(text)] if len(text) == 4 and text[0] in "12" else []  # others are misread
 
 
 def _time(text: str, kind: ValueType, conventions: Conventions) -> set[str]:
@@ -319,6 +319,12 @@ def _stdnum(kind: ValueType) -> Any:
     raise UsageError(f"--type is '{kind}', which python-stdnum lacks.", "Give for example stdnum:de.idnr.")
 
 
+def _stdnum_meanings(text: str, kind: ValueType) -> set[str]:
+    with contextlib.suppress(ValueError):  # some modules refuse the form already here
+        return {_stdnum(kind).compact(text)}
+    return set()
+
+
 # A parser returns all values that a text may have in its type.
 PARSERS: dict[str, Callable[[str, ValueType, Conventions], set[str]]] = {
     "amount": _amount, "integer": _decimal, "decimal": _decimal, "date": _date, "time": _time,
@@ -326,7 +332,7 @@ PARSERS: dict[str, Callable[[str, ValueType, Conventions], set[str]]] = {
     "card": lambda text, *_: _matched(r"\d{12,19}", _compact(text)),  # ISO/IEC 7812
     "isbn": lambda text, *_: _matched(r"\d{9}[\dX]|97[89]\d{10}", _compact(text)),
     "meter": lambda text, *_: _matched(r"\d+", text.replace(" ", "")),
-    "stdnum": lambda text, kind, _: {_stdnum(kind).compact(text)},
+    "stdnum": lambda text, kind, _: _stdnum_meanings(text, kind),
 }  # fmt: skip
 CHECKS: dict[str, Callable[[str, ValueType], bool]] = {
     "iban": lambda text, _: _has_iban_check(text),

@@ -208,8 +208,24 @@ def test_decimals_and_signs_count() -> None:
         (number("125", raw="12.5"), number("3", 0.8, n8=0.1), number("1550", raw="15,50")),
         (number("5", raw="-5"), number("8", 0.8, n3=0.15), "3"),
         (number("1234", raw="1,234"), number("6", 0.8, n5=0.1), "1240"),
+        (
+            number("1000", raw="10.00"),
+            number("1250", 0.8, n1260=0.1, raw="12.50 €"),
+            number("2250", raw="$22.50"),
+        ),
+        (number("1000", raw="10.00"), number("250", 0.8, n260=0.1, raw="(2.50)"), number("750", raw="7.50")),
     ):
         assert (checked(table_of(row), "3 = sum(1..2)")[0, 1].change or "").startswith("confirmed")
+
+
+def test_a_number_with_more_digits_keeps_its_sign_and_decimals() -> None:
+    for row, raw in (
+        ((number("1000", raw="10.00"), number("1250", 0.55, "12.50", n11250=0.4), "122.50"), "112.50"),
+        ((number("1000"), number("25", 0.55, "-25", n250=0.4), "750"), "-250"),
+    ):
+        last = number("".join(filter(str.isdecimal, str(row[2]))), raw=str(row[2]))
+        changed = checked(table_of((*row[:2], last)), "3 = sum(1..2)")[0, 1].number
+        assert changed and (changed.raw, changed.status) == (raw, "read")
 
 
 def test_an_equation_with_too_many_sums_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from digitcli.errors import UsageError
 from digitcli.recognition.readings import Digit, Number
 from digitcli.tables.cells import number_of
+from digitcli.tables.reading import TableOptions, completed, parse_table_options
+from digitcli.tables.table import Cell, Table
+from digitcli.tables.values import ValueType
 
 
 def number(text: str, raw: str) -> Number:
@@ -22,3 +26,18 @@ def test_a_part_of_a_number_keeps_the_marks_beside_it(raw: str, own: tuple[int, 
 
     assert part.raw == expected
     assert part.text == "".join("1234"[each] for each in own)
+
+
+def test_types_name_columns_by_name_or_number() -> None:
+    table = Table(tuple(Cell(0, k, number("2", "2")) for k in range(2)), 1, 2)
+    for name in ("02", "b"):
+        options = parse_table_options(columns="a,b", types=[f"{name}=integer"])
+        assert [cell.value for cell in completed(table, 0.5, options).cells] == [None, "2"]
+    with pytest.raises(UsageError, match="There is no column 'last'"):
+        parse_table_options(types=["last=integer"])
+
+
+def test_a_check_adds_no_times() -> None:
+    table = Table(tuple(Cell(0, k, number("830", "8:30")) for k in range(2)), 1, 2)
+    with pytest.raises(UsageError, match="adds a column whose type is time"):
+        completed(table, 0.5, parse_table_options(types=["2=time"], checks=["2 = sum(1..1)"]))

@@ -105,9 +105,10 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(tmp_path: Path) -> None:
     table = table_of(["=1+1", "-5", "{=1}"], names=("=A1", "http://a.b", "+"))
     book = excel_of(tmp_path / "a.xlsx", page_of(table), dataclasses.replace(FAILED, file="=1.png"))
     cells = [*book["marks"][1], *book["marks"][2], book["doubts"]["A2"]]
-    assert [cell.value for cell in cells] == ["=A1", "http://a.b", "+", "=1+1", "-5", "{=1}", "=1.png"]
-    assert all(cell.data_type == "s" and not cell.hyperlink for cell in cells)
-    assert rows_of(grid_csv([page_of(table)])) == [["'=A1", "http://a.b", "'+"], ["'=1+1", "'-5", "{=1}"]]
+    assert [cell.value for cell in cells] == ["=A1", "http://a.b", "+", "=1+1", -5, "{=1}", "=1.png"]
+    assert all(cell.data_type == ("n" if cell.value == -5 else "s") for cell in cells)
+    assert not any(cell.hyperlink for cell in cells)
+    assert rows_of(grid_csv([page_of(table)])) == [["'=A1", "http://a.b", "'+"], ["'=1+1", "-5", "{=1}"]]
 
 
 def test_every_table_has_a_sheet_with_a_name_that_excel_allows(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_refusal_names_what_a_text_may_mean() -> None:
         ("postcode:DE", "1011", "!constraint"),
         ("meter", "00417", "00417"),
         ("meter", "00,417", "!constraint"),
+        ("date", "0026-07-24", "!constraint"),
         ("fraction", "03 / 4", "3/4"),
         ("fraction", "2 2/4", "2 2/4"),
         ("fraction", "3/0", "!constraint"),
