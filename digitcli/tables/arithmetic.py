@@ -34,7 +34,9 @@ CHANCE = 0.1  # probability that an equation that does not hold fits all the sam
 UNKNOWN_FITS = 0.02
 EMPTY_CONFIDENCE = 0.98  # probability that nothing is written where nothing was found (by hand)
 MOST_CANDIDATES = 8  # of a cell, which bounds the time (by hand)
-LEAST_SHARE = 1e-5  # of a candidate that counts, since each widens the range of the sums (by hand)
+# Of a candidate that counts, since each widens the range of the sums; the later ones where these are too many
+# with the first (by hand).
+LEAST_SHARE, *_ = LEAST_SHARES = 1e-5, 1e-3, 1e-2
 UNKNOWN_SHARE = 0.1  # of what the texts of a number leave, which digits do not explain: lost ones (by hand)
 MOST_SUMS = 2**20  # partial sums of an equation; one with more is passed over, never approximated
 MOST_SWEEPS = 12  # of messages through all equations; on 200 synthetic tables all settle before
@@ -231,7 +233,7 @@ class Candidates:
         return tuple(int(text or 0) for text in self.texts)
 
 
-def candidates_of(number: Number | None) -> Candidates:
+def candidates_of(number: Number | None, least_share: float = LEAST_SHARE) -> Candidates:
     """Return the texts of a cell with their probabilities, as it was read; the answer is the first.
 
     Those that the number names come first. Texts made of the likely digits share what these leave, but are at
@@ -253,7 +255,7 @@ def candidates_of(number: Number | None) -> Candidates:
     scale = min(1.0, left / max(sum(others.values()), LEAST_SHARE))
     shares |= {text: scale * share for text, share in others.items()}
     rivals = without_text(shares, number.text)[: MOST_CANDIDATES - 1]
-    kept = [(number.text, number.confidence), *(pair for pair in rivals if pair[1] > LEAST_SHARE)]
+    kept = [(number.text, number.confidence), *(pair for pair in rivals if pair[1] > least_share)]
     texts, known = zip(*kept, strict=True)
     found = np.array([*known, max(1 - sum(known), LEAST_SHARE)])
     return Candidates(texts, found / found.sum())
@@ -386,7 +388,11 @@ def apply_checks(table: Table, checks: Sequence[Check], threshold: float) -> Tab
     """
     numbers = {(cell.row, cell.column): cell.number for cell in table.cells}
     system = [equation for check in checks for equation in equations(check, table)]
-    candidates = {cell: candidates_of(numbers.get(cell)) for equation in system for cell in equation.cells}
+    places = {cell for equation in system for cell in equation.cells}
+    for least_share in LEAST_SHARES:
+        candidates = {cell: candidates_of(numbers.get(cell), least_share) for cell in places}
+        if all(equation.sums(candidates) <= MOST_SUMS for equation in system):
+            break
     system = [equation for equation in system if equation.sums(candidates) <= MOST_SUMS]
     verdicts = _verdicts(system, {cell: candidates[cell] for each in system for cell in each.cells})
     cells = [judged(cell, verdicts.get((cell.row, cell.column)), threshold) for cell in table.cells]

@@ -232,3 +232,11 @@ def test_an_equation_with_too_many_sums_changes_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(arithmetic, "MOST_SUMS", 5)
     table = table_of(("5", number("17", 0.6, n11=0.3), "16"))
     assert apply_checks(table, [parse_check("3 = sum(1..2)")], THRESHOLD) == table
+
+
+def test_unlikely_texts_of_long_numbers_do_not_keep_a_check_from_counting() -> None:
+    row = (
+        number("125000", raw="1,250.00", n925000=0.004), number("230000", raw="2,300.00", n930000=0.003),
+        number("355000", 0.8, "3,550.00", n855000=0.1),
+    )  # fmt: skip
+    assert (checked(table_of(row), "3 = 1 + 2")[0, 2].change or "").startswith("confirmed")
