@@ -127,6 +127,8 @@ def show(
     elif options.form == "csv":
         kept = [replace(page, picture=None) for page in pages]
         console.show_data(spreadsheets.grid_csv(kept, fields))
+        for page in kept if fields is None else ():
+            _note_no_table(page)
         cells = (cell for page in kept for table in page.tables for cell in table.cells)
         if guesses := sum(cell.number is not None and cell.number.status == "refused" for cell in cells):
             shown = "their cells are empty" if fields else "a guess stands in their cells"
@@ -163,7 +165,12 @@ def _draw(page: TablePage, *, is_form: bool) -> None:
         place = f", page {page.page}" if page.page else ""
         end = f", table {index + 1}" if len(page.tables) > 1 else ""
         console.show_table((_fields if is_form else _grid)(f"{page.file}{place}{end}", table))
-    if not page.tables and not is_form and page.status != "error":
+    if not is_form:
+        _note_no_table(page)
+
+
+def _note_no_table(page: TablePage) -> None:
+    if not page.tables and page.status != "error":
         console.show_notice(f"{page.file} has no table: {page.reason or page.status}.")
 
 

@@ -99,10 +99,12 @@ def test_a_number_that_a_table_joins_meets_the_constraints(predict: Run, tmp_pat
 
 def test_guesses_in_csv_on_standard_output_are_announced(predict: Run, sheet: str) -> None:
     """CSV cannot show which numbers were refused, and there is no file of doubts beside it."""
-    done = predict(sheet, "--table", "--format", "csv", "--min-confidence", "1")
+    Path("blank.png").write_bytes(encoded(np.full((200, 300), 240, np.uint8)))
+    done = predict(sheet, "blank.png", "--table", "--format", "csv", "--min-confidence", "1")
 
     assert list(csv.reader(done.stdout.splitlines())) == TEXTS
     assert "a guess stands in their cells: 11" in done.stderr
+    assert "blank.png has no table: blank" in done.stderr
 
 
 @pytest.mark.parametrize("options", [("--check", "9 = sum(1..3)"), ("--type", "9=date")])
