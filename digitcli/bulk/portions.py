@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from digitcli.bulk.manifest import content_of, open_manifest
+from digitcli.bulk.manifest import Entry, content_of, open_manifest
 from digitcli.bulk.parquet import to_bytes, to_table
 from digitcli.data.storage import Folder, open_folder, read_ahead, store_faults
 from digitcli.errors import EnvironmentFault, InputError, PictureError, UsageError
@@ -86,17 +86,11 @@ def read_portion(
         folder.write(ATTEMPT.format(portion), str(attempt).encode())
     began, began_cpu = time.perf_counter(), time.process_time()
     entries = plan.entries(portion)
-    sources = (Picture(entry.file, content) for entry, content in read_ahead(entries, content_of))
+    sources = _fetched(entries, portion, is_last=attempt >= ATTEMPTS)
     if attempt == 1:
         readings = list((reader or worker_reader(config)).read_all(sources))
     else:
         readings = list(read_apart(sources, config))
-    passing = [
-        error.cause for error in (each.error for each in readings) if error and error.reason in TRANSIENT
-    ]
-    if passing and attempt < ATTEMPTS:
-        cause = f"{len(passing)} of {len(entries)} pictures of portion {portion} cannot be read: {passing[0]}"
-        raise InputError(cause, "Give the same command again.")
     result = PortionResult(
         portion, plan.portions, len(entries), len(readings), config.digest,
         dict(Counter(each.status for each in readings)),
@@ -108,6 +102,15 @@ def read_portion(
         folder.remove(ATTEMPT.format(portion))
     took, took_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     return replace(result, seconds=took, cpu_seconds=took_cpu)
+
+
+def _fetched(entries: Iterable[Entry], portion: int, *, is_last: bool) -> Iterator[Picture]:
+    """Yield the pictures of entries; the first fault that may pass ends an attempt that is not the last."""
+    for entry, content in read_ahead(entries, content_of):
+        if isinstance(content, PictureError) and content.reason in TRANSIENT and not is_last:
+            cause = f"A picture of portion {portion} cannot be read: {content.cause}"
+            raise InputError(cause, "Give the same command again.")
+        yield Picture(entry.file, content)
 
 
 @functools.lru_cache(maxsize=1)

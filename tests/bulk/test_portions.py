@@ -110,7 +110,7 @@ def test_what_may_pass_is_tried_again_before_it_is_an_error(
     )
     monkeypatch.setattr(portions, "read_apart", lambda sources, config: config.reader().read_all(sources))
     for _ in range(portions.ATTEMPTS - 1):
-        with pytest.raises(InputError, match="3 of 3 pictures of portion 0 cannot be read"):
+        with pytest.raises(InputError, match="A picture of portion 0 cannot be read: The store"):
             read_portion(manifest, 0, "out", config)
         assert not Path("out", PART.format(0)).exists()
     assert read_portion(manifest, 0, "out", config).by_reason == {"unavailable": 3}
