@@ -7,9 +7,8 @@ import pytest
 from digitcli.errors import UsageError
 from digitcli.recognition.readings import Digit, Number
 from digitcli.tables.cells import number_of
-from digitcli.tables.reading import TableOptions, completed, parse_table_options
+from digitcli.tables.reading import completed, parse_table_options
 from digitcli.tables.table import Cell, Table
-from digitcli.tables.values import ValueType
 
 
 def number(text: str, raw: str) -> Number:
