@@ -55,9 +55,9 @@ from digitcli.training.synthetic_strips import compose_scenes
 
 app = open_app(__doc__)
 # What tells whether the text of a number is right.
-FEATURES = ("reading", "surest", "nothing", "finder", "other", "digits", "pitch", "bias")
+FEATURES = ("reading", "surest", "nothing", "finder", "other", "beside", "digits", "pitch", "bias")
 # What tells whether a number stands there, whatever its digits are.
-PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "pitch", "bias")
+PRESENCE_FEATURES = ("reading", "nothing", "finder", "other", "beside", "pitch", "bias")
 # What tells whether the text of a network for whole pictures is right.
 PICTURE_FEATURES = ("reading", "nothing", "digits", "pitch", "bias")
 # What tells whether a number stands where no network found one, see `features_of_nothing`.

@@ -41,6 +41,7 @@ def features(line: Line, text: str, probability: float, nothing: float) -> dict[
     nothing: the log-odds that no digit stands there, by the readers.
     finder: the log-odds that a number stands there, by the page finder.
     other: the log-odds that other writing stands there, by the page finder.
+    beside: the mean of `finder` over the other numbers of the page: among sure ones, a number is surer.
     digits: the logarithm of the number of digits.
     pitch: how far the length for each digit is from the typical one, as a logarithm: a digit may be missing,
         or other writing may belong to the line.
@@ -61,6 +62,7 @@ def features(line: Line, text: str, probability: float, nothing: float) -> dict[
         "nothing": log_odds(nothing),
         "finder": log_odds(line.found.score),
         "other": log_odds(line.found.other_score),
+        "beside": line.beside,
         "digits": math.log(len(text)),
         "pitch": abs(math.log(line.length / len(text) / TYPICAL_PITCH)),
         "bias": 1.0,

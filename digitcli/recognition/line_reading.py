@@ -175,6 +175,8 @@ class Line:
     is_first, is_last: whether it is the first, or the last, of the numbers of a line.
     probability: that the digits form one number.
     is_demanded: whether they form one only because constraints demand it.
+    beside: the mean log-odds, by the page finder, that the other numbers of the page stand there; 0 without
+        others.
     """
 
     row: int
@@ -185,6 +187,7 @@ class Line:
     is_last: bool = True
     probability: float = 1.0
     is_demanded: bool = False
+    beside: float = 0.0
 
     @functools.cached_property
     def reference(self) -> Answer:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from digitcli.imaging.grayscale import Grey, rotate
 from digitcli.inference.line_finding import FoundLine, find_lines
 from digitcli.inference.predictor import GapSplitter, LineRecognizer, PageFinder
-from digitcli.recognition.confidence import Weights, features_of_nothing, logistic
+from digitcli.recognition.confidence import Weights, features_of_nothing, log_odds, logistic
 from digitcli.recognition.constraints import Constraints
 from digitcli.recognition.decision import NOT_A_DIGIT, decide_numbers, decide_page
 from digitcli.recognition.grouping import group_digits
@@ -134,6 +135,12 @@ def find_numbers_on(
     )
     if len(numbers) == 1 and whole is not None:
         numbers = [replace(numbers[0], answers=(*numbers[0].answers, whole))]
+    if len(numbers) > 1:
+        scores = [log_odds(number.found.score) for number in numbers]
+        numbers = [
+            replace(number, beside=(math.fsum(scores) - score) / (len(scores) - 1))
+            for number, score in zip(numbers, scores, strict=True)
+        ]
     return numbers, found.other
 
 

@@ -151,12 +151,12 @@ def test_a_number_knows_why_it_is_doubtful() -> None:
 
 def test_features_are_log_odds_and_sizes() -> None:
     found = FoundLine(LineBox(0, 0, 60, 10, 0.0), score=0.8, other_score=0.25, level_px=30)
-    line = replace(line_of(spelt("1234")), found=found)
+    line = replace(line_of(spelt("1234")), found=found, beside=2.5)
     values = features(line, "1234", line.hypotheses["1234"], 0.2)
     reading = math.log(0.999**4 / (1 - 0.999**4))
     pitch = math.log(1.5 / TYPICAL_PITCH)
-    expected = reading, reading, -math.log(4), math.log(4), -math.log(3), math.log(4), pitch, 1.0
-    assert " ".join(values) == "reading surest nothing finder other digits pitch bias"
+    expected = reading, reading, -math.log(4), math.log(4), -math.log(3), 2.5, math.log(4), pitch, 1.0
+    assert " ".join(values) == "reading surest nothing finder other beside digits pitch bias"
     assert list(values.values()) == pytest.approx(expected, abs=0.02)
     for probability, log_odds in ((0.0, -LARGEST_LOG_ODDS), (1.0, LARGEST_LOG_ODDS)):
         assert features(line, "1234", probability, 0.2)["reading"] == log_odds

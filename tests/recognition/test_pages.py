@@ -11,11 +11,21 @@ from PIL import Image, ImageDraw, ImageFont
 from digitcli.imaging.grayscale import rotate
 from digitcli.inference.model_resolution import resolve_models
 from digitcli.recognition import pages
+from digitcli.recognition.confidence import log_odds
 from digitcli.recognition.constraints import Constraints, parse_constraints
 from digitcli.recognition.decision import BLANK, NOT_A_DIGIT, decide_numbers
 from digitcli.recognition.line_reading import Answer, whole_picture
 from digitcli.recognition.models import complete_models
-from digitcli.recognition.pages import CERTAIN, Found, Glance, answer_instead, look, read_found, read_page
+from digitcli.recognition.pages import (
+    CERTAIN,
+    Found,
+    Glance,
+    answer_instead,
+    find_numbers_on,
+    look,
+    read_found,
+    read_page,
+)
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.readings import DEFAULT_MODELS, LIKELY, Detection, Nothing, Reading
 from digitcli.strip_format import OTHER
@@ -139,6 +149,16 @@ def test_a_page_has_the_lines_that_were_detected_also_those_that_were_passed_ove
     for (x, y, width, height), each in zip(bars, reading.detections, strict=True):
         assert np.mean(each.corners, axis=0) == pytest.approx([x + width / 2, y + height / 2], abs=6)
         assert 0 < each.score <= 1
+
+
+def test_what_the_finder_says_of_the_other_numbers_counts() -> None:
+    bars = (100, 100, 200, 60), (400, 100, 200, 60), (100, 300, 200, 60)
+    for count in (1, 2, 3):
+        page = page_of_bars(*bars[:count], shape=(500, 800))
+        numbers, _ = find_numbers_on(page, page_networks(FakeReader("1", "2", "4")), None)
+        scores = [log_odds(number.found.score) for number in numbers]
+        others = [np.mean(scores[:place] + scores[place + 1 :]) if count > 1 else 0 for place in range(count)]
+        assert [number.beside for number in numbers] == pytest.approx(others)
 
 
 def test_each_part_of_a_line_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
