@@ -31,7 +31,7 @@ from digitcli.recognition.readings import TRANSIENT, Reading
 from digitcli.recognition.sources import Picture
 from digitcli.threads import set_up_worker
 
-ATTEMPTS = 3  # after which errors that may pass are written as errors
+ATTEMPTS = 3  # that end at an error which may pass, after which it is written
 DEATHS = 2  # of the process that reads a picture, before the picture is the cause
 PART, ATTEMPT = "part-{:07}.parquet", "part-{:07}.try"
 FACTS = "digitcli"  # metadata of a part: JSON
@@ -82,15 +82,20 @@ def read_portion(
                 cause = f"{out}/{PART.format(portion)} was read with other models or options."
                 raise UsageError(cause, "Name another output, or the options of the run before.")
             return replace(known, was_there=True)
-        attempt = _attempts(folder, portion) + 1
-        folder.write(ATTEMPT.format(portion), str(attempt).encode())
+        faults = _faults(folder, portion)
+        folder.write(ATTEMPT.format(portion), str(faults or 0).encode())
     began, began_cpu = time.perf_counter(), time.process_time()
     entries = plan.entries(portion)
-    sources = _fetched(entries, portion, is_last=attempt >= ATTEMPTS)
-    if attempt == 1:
-        readings = list((reader or worker_reader(config)).read_all(sources))
-    else:
-        readings = list(read_apart(sources, config))
+    sources = _fetched(entries, portion, is_last=(faults or 0) >= ATTEMPTS - 1)
+    try:
+        if faults is None:
+            readings = list((reader or worker_reader(config)).read_all(sources))
+        else:
+            readings = list(read_apart(sources, config))
+    except PictureError:
+        with store_faults(out):
+            folder.write(ATTEMPT.format(portion), str((faults or 0) + 1).encode())
+        raise
     result = PortionResult(
         portion, plan.portions, len(entries), len(readings), config.digest,
         dict(Counter(each.status for each in readings)),
@@ -109,7 +114,7 @@ def _fetched(entries: Iterable[Entry], portion: int, *, is_last: bool) -> Iterat
     for entry, content in read_ahead(entries, content_of):
         if isinstance(content, PictureError) and content.reason in TRANSIENT and not is_last:
             cause = f"A picture of portion {portion} cannot be read: {content.cause}"
-            raise InputError(cause, "Give the same command again.")
+            raise PictureError(content.reason, cause, "Give the same command again.")
         yield Picture(entry.file, content)
 
 
@@ -135,17 +140,20 @@ def result_of_part(folder: Folder, portion: int) -> PortionResult | None:
 def result_of(part: bytes) -> PortionResult | None:
     """Return what the content of a part says of itself, or None if it is none."""
     try:
-        metadata = pq.read_metadata(pa.BufferReader(part)).metadata or {}
-        return PortionResult(**json.loads(metadata[FACTS.encode()]))
+        footer = pq.read_metadata(pa.BufferReader(part))
+        result = PortionResult(**json.loads((footer.metadata or {})[FACTS.encode()]))
+        return result if footer.num_rows == result.pages else None
     except (pa.ArrowInvalid, KeyError, ValueError, TypeError):
         return None
 
 
-def _attempts(folder: Folder, portion: int) -> int:
-    """Return how often the portion was begun."""
+def _faults(folder: Folder, portion: int) -> int | None:
+    """Return how many attempts at a portion ended at an error that may pass; None if it was never begun."""
     try:
         return int(folder.read(ATTEMPT.format(portion)))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
+        return None
+    except ValueError:
         return 0
 
 

@@ -109,9 +109,20 @@ def test_what_may_pass_is_tried_again_before_it_is_an_error(
         portions, "content_of", lambda entry: PictureError("unavailable", "The store is busy.")
     )
     monkeypatch.setattr(portions, "read_apart", lambda sources, config: config.reader().read_all(sources))
+    Path("out").mkdir()
+    Path("out/part-0000000.try").write_text("0")  # of a worker that was stopped
     for _ in range(portions.ATTEMPTS - 1):
         with pytest.raises(InputError, match="A picture of portion 0 cannot be read: The store"):
             read_portion(manifest, 0, "out", config)
         assert not Path("out", PART.format(0)).exists()
     assert read_portion(manifest, 0, "out", config).by_reason == {"unavailable": 3}
     assert all(row["error"]["transient"] for row in pq.read_table(f"out/{PART.format(0)}").to_pylist())
+
+
+def test_a_part_with_fewer_rows_than_it_says_is_read_again(manifest: str, config: ReaderConfig) -> None:
+    read_portion(manifest, 0, "out", config)
+    place = Path("out", PART.format(0))
+    whole, table = place.read_bytes(), pq.read_table(place)
+    pq.write_table(table.slice(1), place)
+    assert not read_portion(manifest, 0, "out", config).was_there
+    assert place.read_bytes() == whole
