@@ -38,7 +38,7 @@ from digitcli.data.storage import (
     split_place,
     store_faults,
 )
-from digitcli.errors import InputError, PictureError
+from digitcli.errors import InputError, OutputError, PictureError
 from digitcli.events import OnEvent, ThingsDone
 from digitcli.recognition.sources import SUFFIXES, read_list
 
@@ -75,9 +75,9 @@ class Entry:
 def entries_of(name: str) -> Iterator[Entry]:
     """Yield the pictures of a folder, an archive, a list or an inventory, on this machine or in a store.
 
-    A `.txt` file lists places, one per line, and a `.csv` or `.csv.gz` file is an inventory with the columns
-    bucket, key and perhaps size, as Amazon S3 writes them. A `.parquet` file is an inventory, too, or has a
-    column of bytes. Other files are pictures.
+    A `.txt` file lists pictures and archives, one per line, and a `.csv` or `.csv.gz` file is an inventory
+    with the columns bucket, key and perhaps size, as Amazon S3 writes them. A `.parquet` file is an
+    inventory, too, or has a column of bytes. Other files are pictures.
 
     Raises:
         InputError: it cannot be read, or holds no pictures.
@@ -115,7 +115,9 @@ def _of_folder(folder: Path) -> Iterator[Entry]:
 
 
 def _of_list(name: str, file: BinaryIO) -> Iterator[Entry]:
-    yield from (Entry(each, each) for each in read_list(file))
+    for place in read_list(file):
+        is_archive = place.lower().endswith(ARCHIVES)
+        yield from entries_of(place) if is_archive else [Entry(place, place)]
 
 
 def _of_inventory(name: str, file: BinaryIO) -> Iterator[Entry]:
@@ -175,6 +177,7 @@ def _column_of_bytes(schema: pa.Schema) -> str | None:
     return None
 
 
+ARCHIVES = (".tar", ".zip", ".parquet")
 READERS = {
     ".txt": _of_list, ".csv": _of_inventory, ".csv.gz": _of_inventory, ".tar": _of_tar, ".zip": _of_zip,
     ".parquet": _of_parquet,
@@ -196,8 +199,20 @@ def plan_pictures(
     manifest: str,
     portion_size: int = PORTION_SIZE,
     on_event: OnEvent = lambda event: None,
+    *,
+    force: bool = False,
 ) -> PlanSummary:
-    """Divide the pictures of places into portions, see `entries_of` and `write_manifest`."""
+    """Divide the pictures of places into portions, see `entries_of` and `write_manifest`.
+
+    Raises:
+        OutputError: the manifest exists and `force` is not given: results belong to one manifest.
+    """
+    folder, file = split_place(manifest)
+    with store_faults(manifest), contextlib.suppress(FileNotFoundError):
+        if not force and open_folder(folder).size(file) >= 0:
+            raise OutputError(
+                f"{manifest} exists already.", "Name another file, or overwrite it with --force."
+            )
 
     def counted() -> Iterator[Entry]:
         for number, entry in enumerate((entry for name in names for entry in entries_of(name)), start=1):
@@ -299,6 +314,8 @@ def content_of(entry: Entry) -> bytes | PictureError:
             return _MEMBERS[entry.kind](entry)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, RuntimeError) as fault:
         return PictureError("corrupt", f"'{entry.file}' cannot be unpacked: {fault}.", "Pack it anew.")
+    except FileNotFoundError:
+        return PictureError("not_found", f"'{entry.place}' does not exist.", "Check the name.")
     except (OSError, pa.ArrowInvalid, IndexError) as fault:
         cause = f"'{entry.file}' cannot be read now: {describe(fault)}."
         return PictureError("unavailable", cause, "Try again later.")

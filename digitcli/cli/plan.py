@@ -30,6 +30,7 @@ class PlanOptions:
     portion_size: int = setting(
         1_000, "", "Put so many pictures into a portion, fewer if they are large.", unit="N", at_least=1
     )
+    force: bool = setting(False, "", "Replace the file of --output if it exists.")
     format: console.Format = setting("table", "", "Print a table for people, or JSON.")
 
 
@@ -45,7 +46,9 @@ def plan(options: PlanOptions) -> None:
     with wait_with_signals():
         from digitcli.bulk.manifest import plan_pictures
     with console.CountingBar("pictures", PICTURES_PER_NOTICE) as bar:
-        summary = plan_pictures(options.pictures, options.output, options.portion_size, on_event=bar)
+        summary = plan_pictures(
+            options.pictures, options.output, options.portion_size, bar, force=options.force
+        )
     if options.format == "json":
         console.show_json(vars(summary))
         return

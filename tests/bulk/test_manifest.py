@@ -62,6 +62,12 @@ def test_lists_and_inventories_name_places(tmp_path: Path, scans: Path) -> None:
     assert list(entries_of("inventory.parquet")) == expected
 
 
+def test_a_list_names_archives_too(tmp_path: Path, scans: Path, archives: dict[str, Path]) -> None:
+    (tmp_path / "list.txt").write_text(f"{archives['zip']}\n{scans}/2.png\n")
+    listed = [entry.file for entry in entries_of(str(tmp_path / "list.txt"))]
+    assert listed == [*(entry.file for entry in entries_of(str(archives["zip"]))), f"{scans}/2.png"]
+
+
 def test_portions_have_so_many_pictures_or_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROWS_OF_A_GROUP", 4)
     sizes = [10, 10, 10, 200, 10, 10, 500, 10]
@@ -99,6 +105,8 @@ def test_a_picture_that_is_gone_or_damaged_has_an_error(tmp_path: Path, archives
     archives["zip"].write_bytes(content)
     damaged = content_of(first)
     assert isinstance(damaged, PictureError) and damaged.reason == "corrupt"
+    lost = content_of(Entry("b.png", str(tmp_path / "b.zip"), "zip"))
+    assert isinstance(lost, PictureError) and lost.reason == "not_found"
     nowhere = content_of(Entry("b.png", "htp://a/b.png"))  # must not end the reading of others
     assert isinstance(nowhere, PictureError) and nowhere.reason == "not_found"
 

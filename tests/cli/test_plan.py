@@ -45,6 +45,7 @@ def test_mistakes_have_exit_codes(digitcli: Run, scans: Path) -> None:
     for arguments, code, words in (
         (("plan", "nowhere", "-o", "n.parquet"), 3, "nowhere cannot be read"),
         (("plan", "-o", "n.parquet"), 3, "no pictures to plan"),
+        (("plan", "scans", "-o", "m.parquet"), 7, "m.parquet exists already"),
         (("plan", "scans", "-o", "scans/0.png/n.parquet"), 7, "cannot be"),
         (("verify", "scans"), 3, "holds no results"),
         (("predict", "--manifest", "scans/0.png", "-o", "out"), 3, "is no manifest"),
@@ -60,6 +61,7 @@ def test_mistakes_have_exit_codes(digitcli: Run, scans: Path) -> None:
         assert done.returncode == code and words in " ".join(done.stderr.split()), (arguments, done.stderr)
         assert "Traceback" not in done.stderr
     assert not Path("n.parquet").exists()
+    assert digitcli("plan", "scans", "-o", "m.parquet", "--force").returncode == 0
 
 
 def test_parquet_has_a_row_for_each_page(digitcli: Run, scans: Path) -> None:
