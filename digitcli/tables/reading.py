@@ -137,6 +137,9 @@ def tables_of(reading: Reading, reader: Reader, options: TableOptions = TableOpt
 def _fully_completed(table: Table, min_confidence: float, options: TableOptions) -> Table:
     """Return a completed table that has every row and column that the options name, see `completed`."""
     table = completed(table, min_confidence, options)
+    if table.columns < len(options.names):
+        cause = f"A table has {table.columns} columns, and --columns names {len(options.names)}."
+        raise UsageError(cause, "Compare the result with the page: a column may be missing.")
     for name in filter(None, options.types):
         column_in(name, table, f"--type {name}={options.types[name]}")
     return table

@@ -273,7 +273,7 @@ class _Workbook:
         """Return a name that Excel allows, and that no other sheet has."""
         stem = _UNSAFE.sub("_", Path(file).stem) or "table"
         ends = itertools.chain([end], (f"{end} ({number})" for number in itertools.count(2)))
-        names = (stem[: SHEET_NAME - len(each)] + each for each in ends)
+        names = ((stem + each)[-SHEET_NAME:] for each in ends)  # scans of a series differ at the end
         name = next(name for name in names if name.lower() not in self._taken)
         self._taken.add(name.lower())
         return name

@@ -107,16 +107,23 @@ def test_guesses_in_csv_on_standard_output_are_announced(predict: Run, sheet: st
     assert "blank.png has no table: blank" in done.stderr
 
 
-@pytest.mark.parametrize("options", [("--check", "9 = sum(1..3)"), ("--type", "9=date")])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--check", "9 = sum(1..3)"), "no column '9'"),
+        (("--type", "9=date"), "no column '9'"),
+        (("--columns", "a,b,c,d,e"), "--columns names 5"),
+    ],
+)
 def test_a_page_without_a_column_that_is_named_is_written_all_the_same(
-    predict: Run, sheet: str, options: tuple[str, str]
+    predict: Run, sheet: str, options: tuple[str, str], words: str
 ) -> None:
     """Hours of reading must not be lost because one table has fewer columns; the exit code tells it."""
     done = predict(sheet, "--table", *options, "-o", "marks.csv")
 
     assert done.returncode == 4
-    assert "no column '9'" in done.stderr and "It has 4 columns" in done.stderr
-    assert list(csv.reader(Path("marks.csv").read_text().splitlines())) == TEXTS
+    assert words in done.stderr and "has 4 columns" in done.stderr
+    assert list(csv.reader(Path("marks.csv").read_text().splitlines()))[-4:] == TEXTS
 
 
 def test_several_tables_on_a_page_are_told_apart_and_those_with_the_columns_are_checked(
