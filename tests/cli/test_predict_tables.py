@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
+from digitcli.data.dataset import Digits
 from tests.support.pictures import drawn, encoded
 from tests.support.processes import Run
 
@@ -51,6 +53,27 @@ def test_a_table_is_written_with_its_empty_cells(predict: Run, sheet: str) -> No
     assert done.returncode == 0, done.stderr
     assert list(csv.reader(Path("marks.csv").read_text().splitlines())) == [["no", "a", "b", "total"], *TEXTS]
     assert "1 table" in done.stderr
+
+
+def test_what_is_printed_can_be_skipped_or_read_alone(predict: Run, digits: Digits, tmp_path: Path) -> None:
+    """Print in the first column of a ruled table, handwritten digits in the second one."""
+    image = Image.fromarray(ruled([["", ""]] * 4))
+    draw, font, printed = ImageDraw.Draw(image), ImageFont.load_default(44), ["17", "23", "48", "96"]
+    for row, text in enumerate(printed):
+        draw.text((70, 30 + 80 * row), text, fill=40, font=font)
+    page = np.array(image)
+    for k, digit in enumerate(digits.images[:8]):
+        ink = cv2.resize(digit, (48, 48), interpolation=cv2.INTER_AREA)
+        page[36 + 80 * (k // 2) :, 212 + 40 * (k % 2) :][:48, :48] -= ink // 10 * 9
+    path = tmp_path / "printed.png"
+    path.write_bytes(encoded(page))
+
+    for kept, column in (("only", 0), ("skip", 1)):
+        done = predict(str(path), "--table", "--printed", kept, "-o", f"{kept}.csv")
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.reader(Path(f"{kept}.csv").read_text().splitlines()))
+        assert [[bool(text) for text in row] for row in rows] == [[column == 0, column == 1]] * 4
+        assert column or [row[0] for row in rows] == printed
 
 
 def test_programs_get_a_record_of_each_cell(predict: Run, sheet: str) -> None:

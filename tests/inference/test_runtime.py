@@ -126,6 +126,9 @@ def test_a_graph_gives_the_logits_of_its_network(name: str, digits: Digits) -> N
             np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
             assert ours.distances is not None and theirs.distances is not None
             np.testing.assert_allclose(ours.distances, theirs.distances, atol=1e-4)
+            assert (ours.prints is None) == (theirs.prints is None) == (name == "glance")
+            if ours.prints is not None and theirs.prints is not None:
+                np.testing.assert_allclose(ours.prints, theirs.prints, atol=1e-4)
         return
     ours, theirs = (load_classifier(name, device="cpu", runtime=runtime) for runtime in RUNTIMES)
     assert (ours.runtime, theirs.runtime) == RUNTIMES and ours.name == theirs.name

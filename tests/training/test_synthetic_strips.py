@@ -10,6 +10,7 @@ from digitcli.strip_format import OTHER
 from digitcli.synthesis.scenes import scene_composer
 from digitcli.synthesis.strips import LabelledStrip
 from digitcli.training import synthetic_strips
+from digitcli.training.scene_changes import change_strip
 from digitcli.training.synthetic_strips import compose_strips, compose_training_strips
 
 
@@ -55,3 +56,15 @@ def test_equal_seeds_give_equal_hard_negatives(digits: Digits) -> None:
         return [(strip.text, strip.image.tobytes()) for strip in strips]
 
     assert places() == places() != []
+
+
+def test_print_and_handwriting_are_told_of_each_character_also_after_a_change(digits: Digits) -> None:
+    random = np.random.default_rng(3)
+    strips = compose_strips(scene_composer(digits, "train"), random, 60)
+    shares = np.concatenate([strip.prints for strip in strips])
+    assert {0.0, 1.0} == set(shares[~np.isnan(shares)].tolist()) and np.isnan(shares).any()
+    for strip in strips:
+        assert len(strip.prints) == len(strip.boxes)
+        changed = change_strip(strip, random, 1)
+        np.testing.assert_array_equal(changed.prints, strip.prints)
+        assert changed.text == strip.text and changed.boxes.shape == strip.boxes.shape
