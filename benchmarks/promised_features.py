@@ -40,7 +40,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+sys.path.append(str(Path(__file__).parents[1]))
 from digitcli import load_dataset
+from tests.support.forms import blank_form, filled_form
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LIMIT_S = 1200  # for one command; on a busy machine it takes many times as long as on an idle one
@@ -122,6 +124,30 @@ reading: -m cnn :: texts() == ["4"] and rows()[0]["model"].startswith("cnn@")
     digitcli predict image.png -m cnn --format csv
 reading: an ensemble of names :: texts() == ["4"] and rows()[0]["model"].count("@") == 3
     digitcli predict image.png -m fast -m cnn -m robust --format csv
+tables: a grid of CSV, with doubts beside it :: Path("marks.csv").read_text() == "4,30,34\n5,21,26\n6,13,19\n"
+    digitcli predict marks.png --table -o marks.csv
+tables: names, types and checks :: rows()[1] == {"a": "5", "b": "21", "sum": "26"}
+    digitcli predict marks.png --table --columns a,b,sum --type integer --check 'sum = a + b' --format csv
+tables: a record of each cell :: [row["value"] for row in rows()][-3:] == ["6", "13", "19"]
+    digitcli predict marks.png --table --type amount --locale de --per number --format csv
+tables: Excel [needs xlsxwriter] :: Path("marks.xlsx").read_bytes()[:2] == b"PK"
+    digitcli predict marks.png --table -o marks.xlsx
+tables: meters :: [row["reason"] for row in rows()][1::3] == ["implausible_change", "", ""]
+    printf 'meter,now\n4,99\n5,20\n6,10\n' > was.csv
+    digitcli predict marks.png --table --columns meter,now,sum --previous was.csv --max-change 5 \
+      --per number --format csv
+forms: a template of a blank :: "6 digits" in out and exists("form.toml") and exists("fields.png")
+    digitcli form learn blank_form.png -o form.toml && digitcli form show form.toml -o fields.png
+forms: filled ones become rows [after forms: a template of a blank] \
+:: rows("forms.csv")[0]["field_1"] == "204857" and rows("forms.csv")[1]["reason"] == "not_this_form"
+    digitcli predict filled.png marks.png --form form.toml -o forms.csv
+scale: portions of a manifest :: answer()["is_whole"] and answer()["pictures"] == 200
+    digitcli plan scans -o plan.parquet --portion-size 50
+    digitcli predict --manifest plan.parquet -o parts -m fast --portion 0/2
+    digitcli predict --manifest plan.parquet -o parts -m fast && digitcli verify parts --format json
+scale: Parquet [needs pyarrow] :: out.split() == ["4"]
+    digitcli predict image.png -o readings.parquet
+    python -c "import pyarrow.parquet as pq; print(*pq.read_table('readings.parquet')['text'].to_pylist())"
 training: exact resume :: "stopped" in out and difference("runs/whole", "runs/parts") == 0
     train="digitcli train --arch lenet5 --data digits.npz --epochs 25"
     $train -o runs/whole || exit 1; $train -o runs/parts & job=$!
@@ -495,6 +521,7 @@ def prepare() -> None:
         Image.fromarray(train.images[number]).save(f"digits/{train.labels[number]}/{number}.png")
     prepare_pictures()
     prepare_numbers(test.images, [str(label) for label in test.labels])
+    prepare_sheets(test.images, [str(label) for label in test.labels])
     prepare_code()
 
 
@@ -524,6 +551,21 @@ def prepare_numbers(images: Any, labels: list[str]) -> None:
         write_number(images[start : start + 4], f"outlined/{start}.png", outlined=True)
         table.append(f"{start}.png,{''.join(labels[start : start + 4])}")
     Path("outlined", "labels.csv").write_text("\n".join(table) + "\n")
+
+
+def prepare_sheets(images: Any, labels: list[str]) -> None:
+    """Write a ruled table of MNIST's digits, a blank form, and a filled one."""
+    table = np.full((300, 400), 250, np.uint8)
+    table[30::80, 30:371] = table[30:271, 30::113] = 80
+    for row, texts in enumerate([("4", "30", "34"), ("5", "21", "26"), ("6", "13", "19")]):
+        for column, text in enumerate(texts):
+            ink = np.hstack([images[labels.index(digit)] for digit in text])
+            y, x = 52 + 80 * row, 86 + 113 * column - ink.shape[1] // 2
+            table[y : y + 28, x : x + ink.shape[1]] -= ink // 10 * 9
+    Image.fromarray(table).save("marks.png")
+    blank = blank_form()
+    Image.fromarray(blank).save("blank_form.png")
+    Image.fromarray(filled_form(blank, {"field_1": "204857"})).save("filled.png")
 
 
 def write_number(digits: Any, name: str, outlined: bool = False) -> None:
