@@ -178,7 +178,7 @@ class PredictOptions:
     )
     type: tuple[str, ...] = setting(
         (), TABLES, "Tell what the numbers mean: amount, integer, decimal, date, time, telephone, "
-        "postcode:CC, iban, card, isbn, meter or fraction. A column may have its own type, for example "
+        "postcode:CC, iban:CC, card, isbn, meter or fraction. A column may have its own type, for example "
         "marks=integer or 3=date. May be repeated.", unit="type",
     )  # fmt: skip
     locale: str | None = setting(
