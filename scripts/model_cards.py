@@ -33,9 +33,9 @@ INTRODUCTION = """# Shipped models
 
 Each model is a safetensors file with a JSON header that can rebuild it, and with a SHA-256 of its content
 (`digitcli models cnn` shows them). The models are installed with the package: `load_model("cnn")` in Python.
-Tensors are stored in half precision, the largest first, as long as that changes no answer to the 70,000
-digits of MNIST, to 2,000 synthetic lines or to 200 synthetic pages (`scripts/ship.py` checks it). They
-compute in float32.
+They are stored in half precision if that changes at most one answer in a thousand, to the 70,000 digits of
+MNIST, to 2,000 synthetic lines or to 200 synthetic pages (`scripts/ship.py` checks it), and compute in
+float32.
 
 The command of a card made its weights, from nothing and with seed 0. `python scripts/build_models.py WORK`
 runs all of them.
