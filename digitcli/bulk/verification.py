@@ -60,7 +60,7 @@ def verify(out: str, on_event: OnEvent = lambda event: None) -> Verification:
             run = json.loads(folder.read(RUN))
             config = ReaderConfig.from_json(json.dumps(run["config"]))
             result = Verification(out, run["portions"], run["pictures"])
-        except (FileNotFoundError, ValueError, KeyError) as fault:
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError) as fault:
             raise InputError(
                 f"{out} holds no results of digitcli predict --manifest.", "Name its folder."
             ) from fault

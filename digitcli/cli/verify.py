@@ -42,9 +42,10 @@ def verify(options: VerifyOptions) -> None:
         _draw(result)
     if not result.is_whole:
         cause = f"The results in {options.results} are not whole."
-        raise QualityError(
-            cause, "Remove what is damaged or foreign, and give the command that wrote them again."
-        )
+        remedy = "Give the command that wrote them again."
+        if result.damaged or result.foreign:
+            remedy = f"Remove what is damaged or foreign. {remedy}"
+        raise QualityError(cause, remedy)
 
 
 def _draw(result: Verification) -> None:
@@ -55,6 +56,7 @@ def _draw(result: Verification) -> None:
         "pages": console.thousands(result.pages),
         "status": describe_counts(result.by_status),
         "reason": describe_counts(result.by_reason),
+        "missing": _listed([str(portion) for portion in result.missing]),
         "damaged": _listed(result.damaged),
         "foreign": _listed(result.foreign),
     }

@@ -30,6 +30,7 @@ def test_a_manifest_is_planned_read_and_verified(digitcli: Run, scans: Path) -> 
     assert first.returncode == 0 and "2 read, 0 read before, of 2" in first.stdout
     missing = digitcli("verify", "out")
     assert missing.returncode == 8 and "1 are missing" in missing.stdout
+    assert "Remove" not in missing.stderr and "missing   1" in missing.stdout
     rest = digitcli(*read, "--format", "json")
     summary = json.loads(rest.stdout)
     assert (summary["read"], summary["kept"], summary["pages"]) == (1, 2, 2) and rest.returncode == 0
@@ -48,6 +49,7 @@ def test_mistakes_have_exit_codes(digitcli: Run, scans: Path) -> None:
         (("plan", "scans", "-o", "m.parquet"), 7, "m.parquet exists already"),
         (("plan", "scans", "-o", "scans/0.png/n.parquet"), 7, "cannot be"),
         (("verify", "scans"), 3, "holds no results"),
+        (("verify", "m.parquet"), 3, "holds no results"),
         (("predict", "--manifest", "scans/0.png", "-o", "out"), 3, "is no manifest"),
         (("predict", "--manifest", "m.parquet"), 2, "needs a folder"),
         (("predict", "--manifest", "m.parquet", "-o", "out", "scans"), 2, "does not go with pictures"),
