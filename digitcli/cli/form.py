@@ -54,7 +54,8 @@ def form(options: FormOptions) -> None:
         text = learn_form(options.file, options.output.parent)
         write_whole(options.output, text.encode())
         found = counted(text.count("[[fields]]"), "field")
-        console.show_notice(f"{options.output} has {found}; see digitcli form show {quoted(options.output)}.")
+        shown = f"see digitcli form show {quoted(options.output)}"
+        console.show_notice(f"{options.output} has {found}; {shown}, and name them in the file.")
         return
     template = load_form(options.file)
     if options.output is not None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 OWN = ("columns", "type", "locale", "date_order", "check", "previous", "max_change", "printed")
 FOREIGN = ("resume", "single_digit", "manifest")
 REPLACED = ("table", *OWN, *FOREIGN, "length", "pattern", "range", "check_digit")
+MOST_UNMET = 3  # rows that a check does not meet which are named
 SUFFIXES = {"page": (".csv", ".xlsx"), "number": (".csv", ".jsonl")}
 
 
@@ -114,7 +115,8 @@ def show(
         return tables_of(reading, reader, known)
 
     unchecked: list[TablePage] = []
-    pages = _noted(map(page_of, readings), unchecked)
+    unmet: list[str] = []
+    pages = _noted(map(page_of, readings), unchecked, unmet)
     fields = known.options.names if isinstance(known, Form) else None
     if options.per == "number":
         _write(spreadsheets.record_lines(pages, options.form), options)
@@ -123,7 +125,12 @@ def show(
         things = (written.tables, "form" if fields else "table"), (written.cells, "number")
         tables, numbers, doubts = (counted(*each) for each in (*things, (written.doubts, "doubt")))
         notice = f"{options.output} holds {tables} with {numbers}"
-        console.show_notice(f"{notice}; look at {doubts}." if written.doubts else f"{notice}, and no doubts.")
+        is_excel = options.output.suffix.lower() == ".xlsx"
+        place = "the sheet doubts" if is_excel else options.output.with_suffix(".doubts.csv").name
+        if written.doubts:
+            console.show_notice(f"{notice}; look at {doubts} in {place}.")
+        elif written.tables:
+            console.show_notice(f"{notice}, and no doubts.")
     elif options.form == "csv":
         kept = [replace(page, picture=None) for page in pages]
         console.show_data(spreadsheets.grid_csv(kept, fields))
@@ -137,16 +144,20 @@ def show(
     else:
         for page in pages:
             _draw(page, is_form=fields is not None)
+    if unmet:
+        more = f" and {len(unmet) - MOST_UNMET:,} more" if len(unmet) > MOST_UNMET else ""
+        console.show_notice(f"--check does not hold for {', '.join(unmet[:MOST_UNMET])}{more}.")
     if unchecked and (fault := unchecked[0].fault):
         cause = f"{counted(len(unchecked), 'page')} could not be checked. {unchecked[0].file}: {fault.cause}"
         raise PartialInputError(cause, fault.remedy)
 
 
-def _noted(pages: Iterable[TablePage], unchecked: list[TablePage]) -> Iterator[TablePage]:
-    """Yield pages, and keep those that could not be checked, without their pictures."""
+def _noted(pages: Iterable[TablePage], unchecked: list[TablePage], unmet: list[str]) -> Iterator[TablePage]:
+    """Yield pages, and keep those that could not be checked, without their pictures, and unmet checks."""
     for page in pages:
         if page.fault:
             unchecked.append(replace(page, picture=None))
+        unmet += [f"{place} of {page.file}" for table in page.tables for place in table.unmet]
         yield page
 
 

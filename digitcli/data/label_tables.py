@@ -112,7 +112,8 @@ def read_table(path: Path, remedy: str, errors: str = "strict") -> tuple[Sequenc
         reader = csv.DictReader(io.StringIO(content), delimiter=delimiter)
         rows = [(reader.line_num, row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
-        cause = getattr(error, "strerror", None) or error
+        is_binary = isinstance(error, UnicodeDecodeError)
+        cause = "it is no text in UTF-8" if is_binary else getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read: {cause}.", remedy) from error
     return reader.fieldnames or (), [
         (line, row) for line, row in rows if any("".join(cells or "").strip() for cells in row.values())

@@ -61,7 +61,8 @@ def format_of(path: Path) -> FileFormat:
         if path.suffix.lower() == f".{form}":
             return form  # type: ignore[no-any-return]
     cause = f"The name {path} does not say which format to write."
-    raise UsageError(cause, "Name a .jsonl, .json, .csv or .parquet file, or give --format.")
+    remedy = "Name a .jsonl, .json, .csv or .parquet file, or give --format."
+    raise UsageError(cause, "For tables in Excel give --table." if path.suffix.lower() == ".xlsx" else remedy)
 
 
 def as_bytes(piece: str | bytes) -> bytes:

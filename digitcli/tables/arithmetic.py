@@ -389,7 +389,8 @@ def apply_checks(table: Table, checks: Sequence[Check], threshold: float) -> Tab
         UsageError: the table does not have a row or column of a check.
     """
     numbers = {(cell.row, cell.column): cell.number for cell in table.cells}
-    system = [equation for check in checks for equation in equations(check, table)]
+    equations_of = [(check, equation) for check in checks for equation in equations(check, table)]
+    system = [equation for _, equation in equations_of]
     places = {cell for equation in system for cell in equation.cells}
     for least_share in LEAST_SHARES:
         candidates = {cell: candidates_of(numbers.get(cell), least_share) for cell in places}
@@ -398,7 +399,14 @@ def apply_checks(table: Table, checks: Sequence[Check], threshold: float) -> Tab
     system = [equation for equation in system if equation.sums(candidates) <= MOST_SUMS]
     verdicts = _verdicts(system, {cell: candidates[cell] for each in system for cell in each.cells})
     cells = [judged(cell, verdicts.get((cell.row, cell.column)), threshold) for cell in table.cells]
-    return replace(table, cells=tuple(cells))
+    written = {(cell.row, cell.column): cell.number.text for cell in cells if cell.number}
+    values = {cell: int(written.get(cell) or 0) for cell in places}
+    unmet = [
+        f"column {equation.cells[0][1] + 1}" if check.is_of_rows else f"row {equation.cells[0][0] + 1}"
+        for check, equation in equations_of
+        if not equation.holds(values)
+    ]
+    return replace(table, cells=tuple(cells), unmet=tuple(dict.fromkeys(unmet)))
 
 
 def judged(cell: Cell, verdict: Verdict | None, threshold: float, reason: str = "check") -> Cell:

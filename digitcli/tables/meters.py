@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from digitcli.data.label_tables import read_table
-from digitcli.errors import InputError
+from digitcli.errors import InputError, UsageError
 from digitcli.recognition.readings import LIKELY, Number
 from digitcli.tables.arithmetic import DOUBTS, Verdict, candidates_of, column_in, judged
 from digitcli.tables.table import Cell, Table
@@ -62,6 +62,8 @@ def read_previous(path: Path, max_change: int) -> PreviousReadings:
         if not key or key in readings:
             fault = "the digits of another one" if key else "no digit"
             raise InputError(f"{path}, line {line}: the key '{name}' has {fault}.", REMEDY)
+        if not value:  # a new meter
+            continue
         if not (value.isascii() and value.isdecimal()):
             raise InputError(f"{path}, line {line}: the reading '{value}' is no whole number.", REMEDY)
         readings[key] = value
@@ -75,11 +77,14 @@ def check_readings(table: Table, previous: PreviousReadings, threshold: float) -
     plausible alternative, or if the one that wins is less sure than the threshold.
 
     Raises:
-        UsageError: the table does not have one of the columns.
+        UsageError: the table does not have one of the columns, or no row with a key of the earlier readings.
     """
     key, value = (column_in(name, table, "--previous") for name in (previous.key, previous.value))
     named = [(cell.row, cell.number) for cell in table.cells if cell.column == key and cell.number]
     keys = {row: _key(number.text) for row, number in named if number.status == "read"}
+    if not previous.readings.keys() & set(keys.values()):
+        cause = f"No number in the column {previous.key} is a key of --previous."
+        raise UsageError(cause, "Compare the result with the page: --columns may name other columns.")
     cells = list(table.cells)
     for index, cell in enumerate(cells):
         old, number = previous.readings.get(keys.get(cell.row, "")), cell.number

@@ -67,8 +67,10 @@ def parse_table_options(
         InputError: the earlier readings cannot be read, see `read_previous`.
     """
     names = tuple(name.strip() for name in columns.split(",")) if columns else ()
-    if "" in names or len(set(names)) < len(names):
-        raise UsageError(f"--columns '{columns}' has an empty or a double name.", "Give each column a name.")
+    for name in names:
+        if not name or names.count(name) > 1:
+            fault = f"names '{name}' twice" if name else "has an empty name"
+            raise UsageError(f"--columns '{columns}' {fault}.", "Give each column a name of its own.")
     parsed: dict[str | None, ValueType] = {}
     for text in types:
         column, is_named, kind = text.rpartition("=")

@@ -80,8 +80,9 @@ def write_tables(
 
     fields: the names of the fields, if the pages are forms.
 
-    The doubts are the refused numbers, and the pages without a table. They are a sheet of Excel, and beside
-    `marks.csv` the file `marks.doubts.csv`; without doubts, that of an earlier run is removed.
+    Nothing is written if no page could be read. The doubts are the refused numbers, and the pages without a
+    table. They are a sheet of Excel, and beside `marks.csv` the file `marks.doubts.csv`; without doubts, that
+    of an earlier run is removed.
 
     Raises:
         UsageError: the name of the file ends in neither .csv nor .xlsx.
@@ -104,6 +105,8 @@ def write_tables(
         kept.append(replace(page, picture=None))  # pictures of thousands of pages do not fit in memory
         if workbook:
             workbook.add(page)
+    if all(page.status == "error" for page in kept):
+        return TablesWritten(0, 0, 0)
     doubts = [record for record in records if record["table"] is None or record["status"] == "refused"]
     with writing_whole(path) as write:
         write(workbook.content() if workbook else as_bytes(grid_csv(kept, fields)))

@@ -43,6 +43,7 @@ class Table:
     rows, columns: how many there are, empty ones included.
     names: of the columns; empty if nobody named them.
     is_ruled: whether its rules were found.
+    unmet: the rows or columns where a check does not hold with the numbers as they stand, e.g. `row 2`.
     """
 
     cells: tuple[Cell, ...]
@@ -50,6 +51,7 @@ class Table:
     columns: int
     names: tuple[str, ...] = ()
     is_ruled: bool = False
+    unmet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

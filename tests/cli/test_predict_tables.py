@@ -100,6 +100,32 @@ def test_readings_of_meters_are_compared_with_earlier_ones(predict: Run, sheet: 
     ]  # fmt: skip
 
 
+def test_readings_of_no_known_meter_are_told(predict: Run, sheet: str) -> None:
+    """Most likely --columns names other columns; without a word all readings would look plausible."""
+    Path("readings.csv").write_text("2,1\n771,30\n772,\n")
+    done = predict(sheet, "--table", "--previous", "readings.csv", "--max-change", "5", "-o", "now.csv")
+
+    assert done.returncode == 4 and "No number in the column 2 is a key" in done.stderr
+    assert list(csv.reader(Path("now.csv").read_text().splitlines())) == TEXTS
+
+
+def test_rows_that_do_not_add_up_are_named(predict: Run, sheet: str) -> None:
+    done = predict(sheet, "--table", "--check", "4 = 2 + 3")
+    assert "does not hold" not in done.stderr
+    done = predict(sheet, "--table", "--check", "4 = 1 + 3")
+    assert f"--check does not hold for row 1 of {sheet}, row 2 of {sheet}, row 4 of {sheet}." in " ".join(
+        done.stderr.split()
+    )
+
+
+def test_nothing_is_written_if_no_page_can_be_read(predict: Run, sheet: str) -> None:
+    """The name of the file stays free for the command with the right name of the picture."""
+    done = predict("shet.png", "--table", "-o", "marks.csv")
+
+    assert done.returncode == 3 and "holds" not in done.stderr
+    assert not [*Path().glob("marks*.csv")]
+
+
 def test_a_number_that_a_table_joins_meets_the_constraints(predict: Run, tmp_path: Path) -> None:
     """Two groups of digits in one cell are one number of six digits, and the length is three."""
     page = np.full((300, 380), 255, np.uint8)
@@ -173,7 +199,9 @@ def test_several_tables_on_a_page_are_told_apart_and_those_with_the_columns_are_
         (["--table", "-o", "marks.parquet"], "cannot be written to marks.parquet"),
         (["--table", "--check", "total = sum(1..2)"], "no column 'total'"),
         (["--table", "--type", "marks=integer"], "no column 'marks'"),
-        (["--table", "--columns", "a,,b"], "empty or a double name"),
+        (["--table", "--columns", "a,,b"], "has an empty name"),
+        (["--table", "--columns", "a,b,a"], "names 'a' twice"),
+        (["-o", "marks.xlsx"], "For tables in Excel give --table"),
         (["--table", "--previous", "readings.csv"], "need each other"),
         (["--table", "--max-change", "0"], "need each other"),
         (["--max-change", "0"], "is for tables"),

@@ -24,7 +24,8 @@ def number(text: str, confidence: float, **rivals: float) -> Number:
 
 def compared(reading: Number, old: str = "10230", most: int = 50, key: Number | None = None) -> Cell:
     """Return the cell of a reading of the meter 417."""
-    table = Table((Cell(0, 0, key or number("417", 0.99)), Cell(0, 1, reading)), 1, 2, ("meter", "now"))
+    cells = Cell(0, 0, key or number("417", 0.99)), Cell(0, 1, reading), Cell(1, 0, number("417", 0.99))
+    table = Table(cells, 2, 2, ("meter", "now"))
     previous = PreviousReadings("meter", "now", {"417": old}, most)
     return check_readings(table, previous, THRESHOLD).cells[1]
 
@@ -82,13 +83,19 @@ def test_rows_without_a_known_key_stay_as_they_are() -> None:
     assert answer(compared(reading, key=number("0417", 0.9)))[0] == "10241"
 
 
+def test_a_table_without_a_known_key_is_an_error() -> None:
+    table = Table((Cell(0, 0, number("418", 0.99)), Cell(0, 1, number("17", 0.9))), 1, 2, ("meter", "now"))
+    with pytest.raises(UsageError, match="No number in the column meter is a key"):
+        check_readings(table, PreviousReadings("meter", "now", {"417": "1"}, 50), THRESHOLD)
+
+
 def test_a_number_that_was_refused_for_a_fault_keeps_its_reason() -> None:
     assert answer(compared(number("70241", 0.9).refused_for("cut_off")))[2] == "cut_off"
 
 
 def test_earlier_readings_come_from_a_table(tmp_path: Path) -> None:
     path = tmp_path / "readings.csv"
-    path.write_text("meter;now\nA-0417;00990\n\n418;7\n")
+    path.write_text("meter;now\nA-0417;00990\n\n418;7\n419;\n")
 
     found = read_previous(path, 50)
 
@@ -103,7 +110,6 @@ def test_earlier_readings_come_from_a_table(tmp_path: Path) -> None:
         ("", "does not have two columns"),
         ("meter,now\n417,abc\n", "line 2: the reading 'abc' is no whole number"),
         ("meter,now\n417,-5\n", "the reading '-5' is no whole number"),
-        ("meter,now\n417\n", "the reading '' is no whole number"),
         ("meter,now\nabc,5\n", "the key 'abc' has no digit"),
         ("meter,now\n417,5\nA417,6\n", "line 3: the key 'A417' has the digits of another one"),
     ],
