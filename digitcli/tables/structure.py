@@ -38,6 +38,7 @@ MOST_STEPS = 4  # from a rule to a connected one
 LONG = 3.0  # a line that tells how the page lies
 SAME_RULE = 0.5  # distance of the pieces of one rule, and of both lines of a double one
 LEAST_LENGTH = 0.6  # of a rule, as a share of the table
+LEAST_SIDE = 0.7  # of a cell: between the lines of a double rule stands no digit
 TALLEST_ROW = 3.5  # between two rules; a taller one may hold several
 ROW_GAP = 0.8  # between two numbers of one ruled row
 BOX = 1.6  # height of a box without rules above and below
@@ -246,7 +247,7 @@ def _rows(numbers: Sequence[Number], digits: PlacedDigits, ys: Separators) -> tu
         for group in groups:
             rows[group] = len(spans)
             spans.append(ys.span(interval) if is_row and len(groups) == 1 else None)
-        if not groups and ys.encloses(interval):
+        if not groups and ys.encloses(interval) and ys.width(interval) >= LEAST_SIDE:
             spans.append(ys.span(interval) if is_row else None)
     return rows, spans
 
@@ -277,7 +278,7 @@ def _columns(
                 sure |= {} if certainty is None else {len(spans): certainty}
             columns[inside] = len(spans) + own
             spans += [None] * (int(own.max()) + 1) if own.any() else [xs.span(interval)]
-        elif xs.encloses(interval):
+        elif xs.encloses(interval) and xs.width(interval) >= LEAST_SIDE:
             spans.append(xs.span(interval))
     return columns, spans, sure
 

@@ -47,6 +47,13 @@ def test_empty_rows_and_columns_of_a_ruled_table_keep_their_places() -> None:
     assert table.is_ruled
 
 
+def test_no_row_or_column_lies_between_the_lines_of_a_double_rule() -> None:
+    numbers = filled(TEXTS, XS, YS)
+    page = np.minimum(ruled_page(XS, YS), ruled_page([each - 16 for each in XS], [each - 13 for each in YS]))
+
+    assert grid_of(table_of(page, numbers)) == TEXTS
+
+
 def test_a_photograph_in_perspective_has_the_same_cells() -> None:
     """Rows drift by more than their height from the left to the right."""
     page, numbers = ruled_page(XS, YS), filled(TEXTS, XS, YS)
