@@ -107,6 +107,10 @@ def test_a_picture_that_is_gone_or_damaged_has_an_error(tmp_path: Path, archives
     assert isinstance(damaged, PictureError) and damaged.reason == "corrupt"
     lost = content_of(Entry("b.png", str(tmp_path / "b.zip"), "zip"))
     assert isinstance(lost, PictureError) and lost.reason == "not_found"
+    archives["zip"].write_bytes(content[: len(content) // 2])
+    module._archive.cache_clear()
+    cut = content_of(first)
+    assert isinstance(cut, PictureError) and cut.reason == "corrupt"
     nowhere = content_of(Entry("b.png", "htp://a/b.png"))  # must not end the reading of others
     assert isinstance(nowhere, PictureError) and nowhere.reason == "not_found"
 

@@ -41,6 +41,13 @@ def test_a_manifest_is_planned_read_and_verified(digitcli: Run, scans: Path) -> 
     assert other.returncode == 2 and "other models, options or pictures" in other.stderr
 
 
+def test_a_run_of_which_no_page_could_be_read_has_an_exit_code(digitcli: Run, scans: Path) -> None:
+    digitcli("plan", "scans/bad.png", "-o", "bad.parquet")
+    done = digitcli("predict", "--manifest", "bad.parquet", "-o", "out", "-m", "micro")
+    assert done.returncode == 3 and "Of 1 page, none could be read" in done.stderr
+    assert digitcli("verify", "out").returncode == 0
+
+
 def test_mistakes_have_exit_codes(digitcli: Run, scans: Path) -> None:
     digitcli("plan", "scans", "-o", "m.parquet")
     for arguments, code, words in (

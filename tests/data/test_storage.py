@@ -15,6 +15,7 @@ def test_addresses_are_told_from_paths() -> None:
     for text, address in (
         ("s3://bucket/a b/c.png", "s3://bucket/a b/c.png"), ("S3:/bucket/x", "s3://bucket/x"),
         ("scans/a.png", None), ("C:/scans", None), ("C:\\scans", None), ("gs://b/k", "gs://b/k"),
+        ("file:///a/b.png", "file:///a/b.png"), ("File:/a/b.png", "file:///a/b.png"),
     ):  # fmt: skip
         assert address_of(text) == address
     assert address_of(Path("s3://bucket/out")) == "s3://bucket/out"  # Path drops a slash
@@ -48,6 +49,8 @@ def test_a_folder_is_written_listed_and_read(place: str, monkeypatch: pytest.Mon
 
 def test_a_picture_that_cannot_be_read_has_a_reason(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "a.png").write_bytes(b"7")
+    assert read_picture(f"file://{tmp_path}/a.png") == b"7"
     for place, reason in (("none.png", "not_found"), ("folder", "not_regular_file")):
         error = read_picture(place)
         assert isinstance(error, PictureError) and error.reason == reason

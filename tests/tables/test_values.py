@@ -169,9 +169,16 @@ def test_numbers_of_stdnum_are_those_of_its_modules(monkeypatch: pytest.MonkeyPa
     with pytest.raises(EnvironmentFault) as fault:
         parse_type("stdnum:de.idnr")
     assert "'.[stdnum]'" in fault.value.remedy
-    module = SimpleNamespace(compact=lambda text: text.replace(" ", ""), is_valid=lambda text: text == "12")
+
+    def compact(text: str) -> str:
+        if len(text) > 3:
+            raise ValueError("too long")
+        return text.replace(" ", "")
+
+    module = SimpleNamespace(compact=compact, is_valid=lambda text: text == "12")
     monkeypatch.setitem(sys.modules, "stdnum", ModuleType("stdnum"))
     monkeypatch.setitem(sys.modules, "stdnum.de.idnr", module)  # type: ignore[arg-type]
-    assert [answer(raw, "stdnum:de.idnr") for raw in ("1 2", "1 3")] == ["12", "!check"]
+    answers = [answer(raw, "stdnum:de.idnr") for raw in ("1 2", "1 3", "1234")]
+    assert answers == ["12", "!check", "!constraint"]
     with pytest.raises(UsageError, match="stdnum:none"):
         parse_type("stdnum:none")
