@@ -38,7 +38,7 @@ MOST_STEPS = 4  # from a rule to a connected one
 LONG = 3.0  # a line that tells how the page lies
 SAME_RULE = 0.5  # distance of the pieces of one rule, and of both lines of a double one
 LEAST_LENGTH = 0.6  # of a rule, as a share of the table
-LEAST_SIDE = 0.7  # of a cell: between the lines of a double rule stands no digit
+LOWEST_ROW, NARROWEST_COLUMN = 1.0, 0.7  # without a number: no digit fits between the lines of a double rule
 TALLEST_ROW = 3.5  # between two rules; a taller one may hold several
 ROW_GAP = 0.8  # between two numbers of one ruled row
 BOX = 1.6  # height of a box without rules above and below
@@ -234,6 +234,12 @@ def _rows(numbers: Sequence[Number], digits: PlacedDigits, ys: Separators) -> tu
     """Return the row of each number, and from where to where each row goes, empty ones included."""
     middles = np.array([median(digits.places[digits.number == index, 1]) for index in range(len(numbers))])
     read = np.array([number.row or 0 for number in numbers])
+    is_low = [
+        ys.width(interval) < LOWEST_ROW and interval not in ys.interval(middles)
+        for interval in range(len(ys.at) + 1)
+    ]
+    kept = ~np.array([before and behind for before, behind in itertools.pairwise(is_low)], bool)
+    ys = Separators(ys.at[kept], ys.spans[kept])  # without words of a heading that look like a rule
     intervals, rows, spans = ys.interval(middles), np.zeros(len(numbers), np.int64), list[Span]()
     for interval in range(len(ys.at) + 1):
         inside = np.flatnonzero(intervals == interval)
@@ -247,7 +253,7 @@ def _rows(numbers: Sequence[Number], digits: PlacedDigits, ys: Separators) -> tu
         for group in groups:
             rows[group] = len(spans)
             spans.append(ys.span(interval) if is_row and len(groups) == 1 else None)
-        if not groups and ys.encloses(interval) and ys.width(interval) >= LEAST_SIDE:
+        if not groups and ys.encloses(interval) and ys.width(interval) >= LOWEST_ROW:
             spans.append(ys.span(interval) if is_row else None)
     return rows, spans
 
@@ -278,7 +284,7 @@ def _columns(
                 sure |= {} if certainty is None else {len(spans): certainty}
             columns[inside] = len(spans) + own
             spans += [None] * (int(own.max()) + 1) if own.any() else [xs.span(interval)]
-        elif xs.encloses(interval) and xs.width(interval) >= LEAST_SIDE:
+        elif xs.encloses(interval) and xs.width(interval) >= NARROWEST_COLUMN:
             spans.append(xs.span(interval))
     return columns, spans, sure
 

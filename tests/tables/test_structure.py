@@ -54,6 +54,14 @@ def test_no_row_or_column_lies_between_the_lines_of_a_double_rule() -> None:
     assert grid_of(table_of(page, numbers)) == TEXTS
 
 
+def test_words_in_line_that_look_like_a_rule_make_no_rows() -> None:
+    """A line through the third row, which is empty, leaves no room for a digit above or below it."""
+    ys = [40, 100, 160, 200, 260, 320]
+    page = ruled_page(XS, sorted([*ys, 180]))
+
+    assert grid_of(table_of(page, filled(TEXTS, XS, ys))) == TEXTS
+
+
 def test_a_photograph_in_perspective_has_the_same_cells() -> None:
     """Rows drift by more than their height from the left to the right."""
     page, numbers = ruled_page(XS, YS), filled(TEXTS, XS, YS)
