@@ -17,10 +17,16 @@ from digitcli.imaging.binarization import find_ink
 from digitcli.imaging.digits import digit_from_grey
 from digitcli.imaging.opening import open_picture
 from digitcli.inference.predictor import load_classifier
+from digitcli.recognition.reader import Reader
+from digitcli.tables.reading import parse_table_options, read_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 BLUE, BLACK, CHALK = (40, 50, 150), (35, 32, 35), (225, 228, 220)  # ink, as red, green and blue
+MARKS = {
+    "no": ("1", "2", "3", "4", "5"), "written": ("41", "27", "38", "52", "19"),
+    "oral": ("17", "20", "9", "14", "23"), "total": ("58", "47", "47", "66", "42"),
+}  # fmt: skip
 CELL_PX = 220  # side of each picture in the row of preprocessing steps
 GAP_PX = 16  # between these pictures
 CAPTION_PX = 70  # height of the captions below them
@@ -106,7 +112,52 @@ def main() -> None:
     sheet.photograph(0.05, 2).convert("L").save(PICTURES / "form.png")
 
     Sheet(15, 640, 480, (210, 207, 200)).photograph(0.4).save(PICTURES / "blank.jpg", quality=88)
+    draw_table().save(PICTURES.parent / "table.jpg", quality=85)
     draw_preprocessing(ROOT / "image.png").save(PICTURES.parent / "preprocessing.png")
+
+
+def draw_table() -> Image.Image:
+    """Draw a photograph of marks, and beside it the spreadsheet that is read from it."""
+    sheet = Sheet(18, 620, 560, (238, 236, 228))
+    xs, ys = [60, 150, 290, 430, 570], [*range(50, 531, 80)]
+    for start, end in [*(((x, ys[0]), (x, ys[-1])) for x in xs), *(((xs[0], y), (xs[-1], y)) for y in ys)]:
+        cv2.line(sheet.pixels, start, end, (110, 115, 125), 2, cv2.LINE_AA)
+    for row, texts in enumerate(zip(*MARKS.values(), strict=True)):
+        for x, text in zip(xs, texts, strict=False):
+            sheet.write_number(text, x + 30, ys[row + 1] + 20, 44, BLUE)
+    paper = sheet.photograph(0.25)
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(22)
+    for x, name in zip(xs, MARKS, strict=False):
+        draw.text((x + 12, ys[0] + 26), name, (60, 60, 60), font)
+    corners = np.array([[0, 0], [620, 0], [620, 560], [0, 560]], np.float32)
+    seen = np.array([[70, 40], [650, 15], [690, 560], [20, 600]], np.float32)
+    matrix, desk = cv2.getPerspectiveTransform(corners, seen), (96, 84, 74)
+    photograph = cv2.warpPerspective(np.array(paper), matrix, (700, 620), borderValue=desk)
+    options = parse_table_options(columns=",".join(MARKS), checks=["total = written + oral"])
+    (page,) = read_tables(Reader(device="cpu", keep_pictures=True), [photograph], options)
+    (table,) = page.tables
+    picture = Image.new("RGB", (1200, 620), "white")
+    picture.paste(Image.fromarray(photograph))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(24)
+    left, top, width, height = 730, 60, 110, 60
+    for column, name in enumerate(table.names):
+        draw.text((left + column * width + 8, top - 36), name, "black", font)
+    for row, column in np.ndindex(table.rows, table.columns):
+        box = (
+            left + column * width,
+            top + row * height,
+            left + (column + 1) * width,
+            top + (row + 1) * height,
+        )
+        cell = next((each for each in table.cells if (each.row, each.column) == (row, column)), None)
+        fill = "white"
+        if cell and cell.number:
+            is_refused = cell.number.status == "refused"
+            fill = "#FFFF00" if is_refused else "#DDEBF7" if cell.change else "white"
+        draw.rectangle(box, fill, "#999999")
+        if cell and cell.number:
+            draw.text((box[0] + 14, box[1] + 16), cell.number.raw or cell.number.text, "black", font)
+    return picture
 
 
 def draw_preprocessing(path: Path) -> Image.Image:
