@@ -43,6 +43,7 @@ CELL_FIELDS = (
 )  # fmt: skip
 DOUBT_FIELDS = (*CELL_FIELDS[:5], "guess", "alternatives", "reason", "confidence", *CELL_FIELDS[-4:])
 NO_TABLE = "no_table"  # reason of a page without a table that has no other
+STRAY = "/,:×÷* "  # marks that begin and end no number: of a rule, or of the writing beside it
 MOST_ALTERNATIVES = 3  # that a person is shown; further ones are hardly ever right
 EXACT_DIGITS = 15  # that Excel keeps of a number
 FIRST_DATE = date(1900, 3, 1)  # before it, Excel counts a day that never was
@@ -189,7 +190,7 @@ def _alternatives(record: Mapping[str, Any]) -> str:
 
 def _typed(cell: Cell) -> str | Decimal | date:
     """Return what stands in a cell of a spreadsheet, see the module."""
-    written = (cell.number.raw or cell.number.text) if cell.number else ""
+    written = (cell.number.raw or cell.number.text).strip(STRAY) if cell.number else ""
     text = written if cell.value is None else cell.value
     if (_INTEGER if cell.value is None else _DECIMAL).fullmatch(text):
         number = Decimal(text)
