@@ -131,7 +131,7 @@ ARCHITECTURES = (
     _own("micro", "compact", "Chollet 2017", Recipe(
         epochs=40, lr=0.02, normalization="batch", ema_decay=0.999, dtype="auto")),
     _own("hog", "hog", "Dalal & Triggs 2005", Recipe(epochs=20, lr=3e-3, augment=True)),
-    _own("reader", "reader", GRAVES, replace(LINES, epochs=60, batch_size=64), "line"),
+    _own("reader", "reader", GRAVES, replace(LINES, epochs=54, batch_size=64), "line"),
     _own("glance", "reader", GRAVES, replace(LINES, epochs=40, batch_size=64, dropout=0.0), "line"),
     _own("finder", "finder", "Ronneberger, Fischer & Brox 2015; Lin et al. 2017", Recipe(
         epochs=40, batch_size=8, lr=2.5e-3, beta1=0.9, beta2=0.99, weight_decay=1e-3, warmup=0.01,
