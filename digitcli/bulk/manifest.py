@@ -126,12 +126,13 @@ def _of_inventory(name: str, file: BinaryIO) -> Iterator[Entry]:
         for row in csv.reader(text):
             if len(row) >= 2 and row[:2] != ["bucket", "key"]:
                 size = int(row[2]) if len(row) > 2 and row[2].isdecimal() else 0
-                yield _inventoried(row[0], row[1], size)
+                yield from _inventoried(row[0], unquote_plus(row[1]), size)  # encoded in CSV alone
 
 
-def _inventoried(bucket: str, key: str, size: int) -> Entry:
-    place = f"s3://{bucket}/{unquote_plus(key)}"
-    return Entry(place, place, size=size)
+def _inventoried(bucket: str, key: str, size: int) -> Iterator[Entry]:
+    if is_picture(key, SUFFIXES):
+        place = f"s3://{bucket}/{key}"
+        yield Entry(place, place, size=size)
 
 
 def _of_tar(name: str, file: BinaryIO) -> Iterator[Entry]:
@@ -155,7 +156,7 @@ def _of_parquet(name: str, file: BinaryIO) -> Iterator[Entry]:
     if {"bucket", "key"} <= set(schema.names):
         for batch in table.iter_batches(columns=["bucket", "key", *{"size"} & set(schema.names)]):
             for row in batch.to_pylist():
-                yield _inventoried(row["bucket"], row["key"], row.get("size") or 0)
+                yield from _inventoried(row["bucket"], row["key"], row.get("size") or 0)
         return
     column, names = _column_of_bytes(schema), [each.name for each in schema if pa.types.is_string(each.type)]
     if column is None:

@@ -49,7 +49,7 @@ def test_threads_fetch_a_group_of_rows_once(
 def test_lists_and_inventories_name_places(tmp_path: Path, scans: Path) -> None:
     (tmp_path / "list.txt").write_text(f"{scans}/1.png\n{scans}/2.png\n")
     assert [content_of(each) for each in entries_of("list.txt")] == [CONTENTS["1.png"], CONTENTS["2.png"]]
-    rows = 'bucket,key,size\nb,"scans/a%20b.png",17\nb,c.jpg,\n'
+    rows = 'bucket,key,size\nb,"scans/a%20b.png",17\nb,c.jpg,\nb,scans/,0\nb,notes.txt,3\n'
     expected = [
         Entry("s3://b/scans/a b.png", "s3://b/scans/a b.png", size=17),
         Entry("s3://b/c.jpg", "s3://b/c.jpg"),
@@ -57,7 +57,8 @@ def test_lists_and_inventories_name_places(tmp_path: Path, scans: Path) -> None:
     (tmp_path / "inventory.csv").write_text(rows)
     (tmp_path / "inventory.csv.gz").write_bytes(gzip.compress(rows.encode()))
     assert list(entries_of("inventory.csv")) == list(entries_of("inventory.csv.gz")) == expected
-    table = pa.table({"bucket": ["b", "b"], "key": ["scans/a%20b.png", "c.jpg"], "size": [17, None]})
+    keys = ["scans/a b.png", "c.jpg", "notes.txt"]
+    table = pa.table({"bucket": ["b"] * 3, "key": keys, "size": [17, None, 3]})
     pq.write_table(table, tmp_path / "inventory.parquet")
     assert list(entries_of("inventory.parquet")) == expected
 
