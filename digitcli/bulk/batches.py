@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from digitcli.bulk.parquet import to_table
 from digitcli.bulk.portions import worker_reader
-from digitcli.data.storage import read_picture
+from digitcli.data.storage import read_ahead, read_picture
 from digitcli.errors import UsageError
 from digitcli.recognition.reader import Reader
 from digitcli.recognition.reader_config import ReaderConfig
@@ -53,8 +53,11 @@ class BatchReader:
             )
         if "path" not in columns:
             raise UsageError("The batch has no column path.", "Name each picture there.")
-        contents = columns.get("bytes") or map(read_picture, columns["path"])
-        sources = (Picture(*each) for each in zip(columns["path"], contents, strict=True))
+        known = columns.get("bytes")
+        pictures = (
+            zip(columns["path"], known, strict=True) if known else read_ahead(columns["path"], read_picture)
+        )
+        sources = (Picture(*each) for each in pictures)
         table = to_table(self.reader.read_all(sources))
         if isinstance(batch, pa.Table):
             return table
