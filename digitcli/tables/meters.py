@@ -108,7 +108,8 @@ def _compared(cell: Cell, number: Number, old: str, previous: PreviousReadings, 
     shares /= shares.sum()
     best = int(np.where(is_plausible, shares[:-1], 0).argmax())
     if not is_plausible[best] or (best and shares[best] <= LIKELY):
-        return replace(cell, number=replace(number, status="refused", reason=IMPLAUSIBLE))
+        refused = replace(number, status="refused", reason=IMPLAUSIBLE)
+        return replace(cell, number=refused, change=f"last reading {old}")
     odds = float(shares[best] / (shares[0] if best else shares[1:].max()))
     known = dict(zip(candidates.texts, shares.tolist(), strict=False))
     verdict = Verdict(candidates.texts[best], known, odds)

@@ -23,7 +23,7 @@ class Cell:
     number: what is written in it, None if it is empty.
     is_printed: whether that is printed, as headings and row numbers are.
     value: what the number means, in the form of `digitcli.tables.values`; None where no type was asked for.
-    change: what a check made of the number, and how sure that is; None if it is as it was read.
+    change: what a check made of the number and how sure that is, or what it contradicts; None otherwise.
     """
 
     row: int

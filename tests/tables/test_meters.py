@@ -64,7 +64,7 @@ def test_what_contradicts_the_earlier_reading_is_refused_with_its_guess(reading:
     cell = compared(reading)
 
     assert answer(cell) == (reading.text, "refused", "implausible_change")
-    assert cell.change is None
+    assert cell.change == "last reading 10230"
 
 
 def test_a_meter_passes_its_last_number() -> None:
