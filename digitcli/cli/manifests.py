@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from digitcli import console
+from digitcli.cli import tables
 from digitcli.cli.signals import wait_with_signals
 from digitcli.errors import InputError, PartialInputError, UsageError, counted
 from digitcli.settings import option_name
@@ -36,6 +37,10 @@ def read_manifest(options: PredictOptions, manifest: str) -> None:
     foreign = [name for name in given if name not in KNOWN | of_reader.keys()]
     if foreign or options.format in ("csv", "parquet"):
         name = (foreign or ["format"])[0]
+        if options.is_tabular or name in tables.OWN:
+            cause = f"Portions hold no tables, so --manifest does not go with {option_name(name)}."
+            remedy = "Read tables and forms without a manifest; --files-from names many pictures, too."
+            raise UsageError(cause, remedy)
         shown = "pictures" if name == "pictures" else option_name(name)
         raise UsageError(f"--manifest names the pictures, and does not go with {shown}.", "Leave one out.")
     config = ReaderConfig(models=options.model, **of_reader)

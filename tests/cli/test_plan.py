@@ -61,6 +61,7 @@ def test_mistakes_have_exit_codes(digitcli: Run, scans: Path) -> None:
         (("predict", "--manifest", "m.parquet"), 2, "needs a folder"),
         (("predict", "--manifest", "m.parquet", "-o", "out", "scans"), 2, "does not go with pictures"),
         (("predict", "--manifest", "m.parquet", "-o", "out", "--per", "number"), 2, "does not go with --per"),
+        (("predict", "--manifest", "m.parquet", "-o", "out", "--table"), 2, "does not go with --table"),
         (("predict", "scans", "--portion", "0/2"), 2, "--portion is for the portions of a manifest"),
         (("predict", "--manifest", "m.parquet", "-o", "out", "--portion", "2/2"), 2, "--portion is '2/2'"),
         (("predict", "scans", "-o", "s3://b/x.csv", "--resume"), 2, "cannot continue results in a store"),
